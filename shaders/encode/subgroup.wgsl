@@ -1,0 +1,75 @@
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, for adapters in software.
+// Shapes, bindings and sums as encode/tiled.wgsl. One subgroup a workgroup: a lane owns GROUPS features LANES apart, the
+// rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
+#define LANES 8
+#define LANE_QUADS 2
+#define ROWS 48
+#define GROUPS 4
+struct Params {
+    rows: u32,
+    quads: u32,
+    /// First feature of the chunk, counted in the shard.
+    first: u32,
+    /// Features in the chunk.
+    count: u32,
+    /// Row length of the pre-activations.
+    stride: u32,
+    /// Whether negative pre-activations become 0.
+    relu: u32,
+}
+
+@group(0) @binding(0) var<storage, read> centred: array<f32>;
+@group(0) @binding(1) var<storage, read> w_enc: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b_enc: array<f32>;
+@group(0) @binding(3) var<storage, read_write> pre_activations: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile_row = group.y * ${ROWS}u;
+    let tile_feature = group.x * ${LANES}u * ${GROUPS}u + lane;
+    // Rows and features past the end repeat the last one: loaded, computed, never stored.
+    let last_row = params.rows - 1u;
+    let last = params.count - 1u;
+#for i in 0..${ROWS}
+    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+#end
+#for j in 0..${GROUPS}
+    let feature_${j} = params.first + min(tile_feature + ${j}u * ${LANES}u, last);
+    let line_${j} = feature_${j} * params.quads;
+#for i in 0..${ROWS}
+    var sum_${i}_${j} = 0.0;
+#end
+#end
+    for (var at = 0u; at < params.quads; at += ${LANE_QUADS}u) {
+#for i in 0..${ROWS}
+        let x_${i} = centred[row_${i} + at * 4u];
+#end
+#for h in 0..${LANE_QUADS}
+#for j in 0..${GROUPS}
+        let w_${h}_${j} = w_enc[line_${j} + at + ${h}u];
+#end
+#for c in 0..4
+#for i in 0..${ROWS}
+        let x_${i}_${h}_${c} = subgroupBroadcast(x_${i}, ${h}u * 4u + ${c}u);
+#for j in 0..${GROUPS}
+        sum_${i}_${j} = fma(x_${i}_${h}_${c}, w_${h}_${j}[${c}], sum_${i}_${j});
+#end
+#end
+#end
+#end
+    }
+#for j in 0..${GROUPS}
+    let bias_${j} = b_enc[feature_${j}];
+#for i in 0..${ROWS}
+    store(tile_row + ${i}u, tile_feature + ${j}u * ${LANES}u, sum_${i}_${j} + bias_${j});
+#end
+#end
+}
+
+fn store(row: u32, feature: u32, value: f32) {
+    if row < params.rows && feature < params.count {
+        let rectified = select(value, 0.0, value <= 0.0);
+        pre_activations[row * params.stride + feature] = select(value, rectified, params.relu != 0u);
+    }
+}

@@ -1,0 +1,24 @@
+// Needs the global `guard`.
+// Once raised, every kernel that changes the model writes nothing; the host sees it with the step's results.
+struct Guard {
+    status: atomic<u32>,
+    row: atomic<u32>,
+}
+
+const INPUT_NOT_FINITE: u32 = 1u;
+const LOSS_NOT_FINITE: u32 = 2u;
+const GRADIENT_NOT_FINITE: u32 = 4u;
+
+/// Keeps the lowest row that raised it: `row` holds 2^32 - 1 - row, so that a zeroed guard is at rest.
+fn raise_guard(what: u32, row: u32) {
+    atomicOr(&guard.status, what);
+    atomicMax(&guard.row, ~row);
+}
+
+fn guard_is_raised() -> bool {
+    return atomicLoad(&guard.status) != 0u;
+}
+
+fn is_not_finite(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u;
+}

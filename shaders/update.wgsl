@@ -1,0 +1,143 @@
+// Adam over every row of one shard, active or not, with each row's gradient summed on the way; and over b_dec.
+// run_features: [runs], run_starts: [runs + 1], run_entries, values, code_gradients: [rows, k]; centred, gradient:
+// [rows, quads] vec4; block_bounds: [feature blocks + 1]; w_enc, w_dec and their moments m_, v_: [count, quads] vec4;
+// b_enc and its moments: [3, count] (b, m, v); norms: [count]; b_dec and its moments: [3, quads] vec4; b_dec_gradient: [quads].
+// `features` takes two rows a workgroup; a decoder row is then divided by its norm where the recipe keeps it at 1.
+// Nothing is written once the guard is raised. Sums over rows by rule B, norms by rule R (docs/architecture.md).
+struct Params {
+    quads: u32,
+    k: u32,
+    /// First feature of the shard.
+    first: u32,
+    /// Features in the shard.
+    count: u32,
+    /// Whether decoder rows keep norm 1, and their gradients lose the component parallel to them.
+    unit_norm: u32,
+}
+
+@group(0) @binding(0) var<storage, read> run_features: array<u32>;
+@group(0) @binding(1) var<storage, read> run_starts: array<u32>;
+@group(0) @binding(2) var<storage, read> run_entries: array<u32>;
+@group(0) @binding(3) var<storage, read> block_bounds: array<u32>;
+@group(0) @binding(4) var<storage, read> values: array<f32>;
+@group(0) @binding(5) var<storage, read> code_gradients: array<f32>;
+@group(0) @binding(6) var<storage, read> centred: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> w_enc: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> m_w_enc: array<vec4<f32>>;
+@group(0) @binding(10) var<storage, read_write> v_w_enc: array<vec4<f32>>;
+@group(0) @binding(11) var<storage, read_write> w_dec: array<vec4<f32>>;
+@group(0) @binding(12) var<storage, read_write> m_w_dec: array<vec4<f32>>;
+@group(0) @binding(13) var<storage, read_write> v_w_dec: array<vec4<f32>>;
+@group(0) @binding(14) var<storage, read_write> b_enc: array<f32>;
+@group(0) @binding(15) var<storage, read_write> b_enc_moments: array<vec2<f32>>;
+@group(0) @binding(16) var<storage, read_write> norms: array<f32>;
+@group(0) @binding(17) var<storage, read_write> b_dec: array<vec4<f32>>;
+@group(0) @binding(18) var<storage, read_write> m_b_dec: array<vec4<f32>>;
+@group(0) @binding(19) var<storage, read_write> v_b_dec: array<vec4<f32>>;
+@group(0) @binding(20) var<storage, read> b_dec_gradient: array<vec4<f32>>;
+@group(0) @binding(21) var<storage, read> clip: Clip;
+@group(0) @binding(22) var<storage, read_write> guard: Guard;
+@group(0) @binding(23) var<uniform> step: Step;
+@group(0) @binding(24) var<uniform> params: Params;
+
+#import grid
+#import guard
+#import step
+#import runs
+#import row_sum
+#import feature_gradient
+
+struct Adam {
+    parameter: vec4<f32>,
+    m: vec4<f32>,
+    v: vec4<f32>,
+}
+
+/// PyTorch's Adam, without weight decay.
+fn adam(parameter: vec4<f32>, m: vec4<f32>, v: vec4<f32>, unclipped: vec4<f32>) -> Adam {
+    let g = unclipped * clip.coefficient;
+    let new_m = fma(vec4(step.one_minus_beta1), g, step.beta1 * m);
+    let new_v = fma(step.one_minus_beta2 * g, g, step.beta2 * v);
+    let denominator = fma(sqrt(new_v), vec4(step.second_correction), vec4(step.epsilon));
+    return Adam(fma(vec4(-step.learning_rate), new_m / denominator, parameter), new_m, new_v);
+}
+
+@compute @workgroup_size(64)
+fn features(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = workgroup_index(group, groups) * ROWS_A_WORKGROUP + thread / ROW_THREADS;
+    let lane = thread % ROW_THREADS;
+    let is_row = row < params.count && !guard_is_raised();
+    let line = row * params.quads;
+    var lanes = vec4(0.0);
+    if is_row {
+        let feature = params.first + row;
+        let block = feature / BLOCK_FEATURES;
+        let run = first_run_from(feature, block_bounds[block], block_bounds[block + 1u]);
+        var begin = 0u;
+        var end = 0u;
+        if run < block_bounds[block + 1u] && run_features[run] == feature {
+            begin = run_starts[run];
+            end = run_starts[run + 1u];
+        }
+        let norm = norms[row];
+        for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+            let sums = feature_gradient(begin, end, column);
+            let parallel = select(0.0, parallel_component(sums.along, norm), params.unit_norm != 0u);
+#for c in 0..${COLUMNS}
+            if column + ROW_THREADS * ${c}u < params.quads {
+                let at = line + column + ROW_THREADS * ${c}u;
+                let encoder = adam(w_enc[at], m_w_enc[at], v_w_enc[at], sums.w_enc_${c});
+                w_enc[at] = encoder.parameter;
+                m_w_enc[at] = encoder.m;
+                v_w_enc[at] = encoder.v;
+                let w_dec_gradient = fma(vec4(-parallel), w_dec[at], sums.w_dec_${c});
+                let decoder = adam(w_dec[at], m_w_dec[at], v_w_dec[at], w_dec_gradient);
+                w_dec[at] = decoder.parameter;
+                m_w_dec[at] = decoder.m;
+                v_w_dec[at] = decoder.v;
+                lanes = fma(decoder.parameter, decoder.parameter, lanes);
+            }
+#end
+            if column == 0u {
+                let moments = b_enc_moments[row];
+                let bias = adam(vec4(b_enc[row]), vec4(moments.x), vec4(moments.y), vec4(sums.b_enc));
+                b_enc[row] = bias.parameter.x;
+                b_enc_moments[row] = vec2(bias.m.x, bias.v.x);
+            }
+        }
+    }
+    var norm = sqrt(row_sum(lanes, thread));
+    if params.unit_norm != 0u {
+        // dictionary_learning's set_decoder_norm_to_unit_norm: the divisor is the norm plus f32's epsilon.
+        let divisor = norm + 1.1920929e-7;
+        lanes = vec4(0.0);
+        if is_row {
+            for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
+                let value = w_dec[line + quad] / divisor;
+                w_dec[line + quad] = value;
+                lanes = fma(value, value, lanes);
+            }
+        }
+        norm = sqrt(row_sum(lanes, thread));
+    }
+    if is_row && lane == 0u {
+        norms[row] = norm;
+    }
+}
+
+@compute @workgroup_size(64)
+fn bias(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let quad = group.x * 64u + thread;
+    if quad >= params.quads || guard_is_raised() {
+        return;
+    }
+    let bias = adam(b_dec[quad], m_b_dec[quad], v_b_dec[quad], b_dec_gradient[quad]);
+    b_dec[quad] = bias.parameter;
+    m_b_dec[quad] = bias.m;
+    v_b_dec[quad] = bias.v;
+}

@@ -1,0 +1,181 @@
+//! Activation files as one long table of rows.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::safetensors::{CHUNK_BYTES, FloatTensor, TensorFile};
+use crate::error::{Error, Result};
+use crate::sae::Provenance;
+
+/// The tensor that holds the rows.
+const TENSOR: &str = "activations";
+
+/// A set of activation files, opened and checked: the rows of the first file, then those of the second, and so on.
+///
+/// Values are read by position when they are asked for; the files must not change meanwhile.
+#[derive(Debug)]
+pub struct Activations {
+    shards: Vec<Shard>,
+    width: usize,
+    rows: u64,
+    provenance: Provenance,
+}
+
+/// One file and the row numbers it holds.
+#[derive(Debug)]
+struct Shard {
+    file: TensorFile,
+    tensor: FloatTensor,
+    rows: Range<u64>,
+}
+
+impl Activations {
+    /// Opens safetensors files, or directories of them (`*.safetensors`, by name), each with a tensor `activations`
+    /// [rows, width] of f16, bf16 or f32.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without any path; [`Error::Io`] when a path cannot be read; [`Error::Data`] for a file that is
+    /// damaged, lacks the tensor, has it in another type, rank or width than the first, and when there are no rows.
+    pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        let Some(named) = paths.first() else {
+            return Err(Error::Config("no activations were named: give a file or a directory".into()));
+        };
+        let mut files = Vec::new();
+        for path in paths {
+            list(path, &mut files)?;
+        }
+        let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
+        let (mut rows, mut width) = (0_u64, None);
+        for path in &files {
+            let file = TensorFile::open(path)?;
+            let tensor = file.floats(TENSOR)?;
+            let &[count, columns @ (1..)] = tensor.shape() else {
+                let problem = format!(
+                    "tensor `{TENSOR}` has shape {:?}; it must be [rows, width] with a width of at least 1",
+                    tensor.shape()
+                );
+                return Err(Error::data(path, problem));
+            };
+            if columns != *width.get_or_insert(columns) {
+                let problem = format!(
+                    "tensor `{TENSOR}` has width {columns}, but that of {:?} has {}; give files of one width",
+                    files[0],
+                    shards[0].tensor.shape()[1]
+                );
+                return Err(Error::data(path, problem));
+            }
+            let end = rows.checked_add(count as u64).ok_or_else(|| {
+                Error::data(path, format!("tensor `{TENSOR}` makes more than 2^64 rows; give fewer files"))
+            })?;
+            shards.push(Shard { file, tensor, rows: rows..end });
+            rows = end;
+        }
+        let (Some(first), Some(width), 1..) = (shards.first(), width, rows) else {
+            let problem = format!("tensor `{TENSOR}` has no rows in any file; give at least one row");
+            return Err(Error::data(named, problem));
+        };
+        let provenance = provenance(&first.file);
+        Ok(Self { shards, width, rows, provenance })
+    }
+
+    /// Number of rows in all files, at least 1.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Values a row, at least 1.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// What the first file's metadata says about where the rows came from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// Reads `rows`, by number and in any order, into `out`, `[rows.len(), width]`. The files are read in ascending
+    /// order, consecutive rows at once.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a row does not exist or `out` has another size; [`Error::Data`] for a value that is not
+    /// finite, naming its row in its file, and for a file that was cut short; [`Error::Io`].
+    pub fn read(&self, rows: &[u64], out: &mut [f32]) -> Result<()> {
+        if rows.len().checked_mul(self.width) != Some(out.len()) {
+            return Err(Error::Config(format!(
+                "{} rows of {} values do not fit a buffer of {}",
+                rows.len(),
+                self.width,
+                out.len()
+            )));
+        }
+        if let Some(row) = rows.iter().find(|&&row| row >= self.rows) {
+            return Err(Error::Config(format!("row {row} does not exist: the data has {} rows", self.rows)));
+        }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&place| rows[place]);
+
+        let mut scratch = Vec::new();
+        let mut places = &order[..];
+        while let Some(&place) = places.first() {
+            let first = rows[place];
+            let shard = &self.shards[self.shards.partition_point(|shard| shard.rows.end <= first)];
+            let row_bytes = self.width * shard.tensor.value_bytes();
+            let most = (CHUNK_BYTES / row_bytes).max(1);
+            let wanted = places.iter().zip(first..shard.rows.end).take(most);
+            let run = wanted.take_while(|&(&place, row)| rows[place] == row).count();
+
+            let values = |rows: u64| (rows - shard.rows.start) * self.width as u64;
+            let bytes = shard.file.read_bytes(&shard.tensor, values(first), run * self.width, &mut scratch)?;
+            for ((&place, row), bytes) in places.iter().zip(first..).zip(bytes.chunks_exact(row_bytes)) {
+                let out = &mut out[place * self.width..][..self.width];
+                shard.tensor.decode(bytes, out);
+                shard.file.check_finite(&shard.tensor, values(row), out)?;
+            }
+            places = &places[run..];
+        }
+        Ok(())
+    }
+}
+
+/// Adds `path`, or the safetensors files in it, to `files`.
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !fs::metadata(path).map_err(Error::io(path))?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(Error::io(path))? {
+        let entry = entry.map_err(Error::io(path))?.path();
+        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && entry.extension().is_some_and(|extension| extension == "safetensors") {
+            found.push(entry);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::data(path, "has no *.safetensors file in it; give a directory of activations"));
+    }
+    found.sort();
+    files.append(&mut found);
+    Ok(())
+}
+
+fn provenance(file: &TensorFile) -> Provenance {
+    let text = |key| file.metadata(key).map(str::to_owned);
+    let context_size = file.metadata("context_size").and_then(|size| {
+        let number = size.trim().parse().ok();
+        if number.is_none() {
+            tracing::warn!(path = ?file.path(), context_size = size, "ignored: not a number");
+        }
+        number
+    });
+    Provenance {
+        model_name: text("model_name"),
+        hook_name: text("hook_name"),
+        context_size,
+        dataset_path: text("dataset_path"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

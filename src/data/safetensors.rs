@@ -1,0 +1,240 @@
+//! Float tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+
+use crate::error::{Error, Result};
+
+/// The format's own limit.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Bytes read at a time.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+
+/// Length prefix of the header.
+const PREFIX_BYTES: u64 = 8;
+
+/// An open file whose header agrees with its size.
+#[derive(Debug)]
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    file: File,
+    data_start: u64,
+    header: Metadata,
+}
+
+/// A tensor of f16, bf16 or f32 within a [`TensorFile`].
+#[derive(Debug)]
+pub(crate) struct FloatTensor {
+    name: String,
+    shape: Vec<usize>,
+    kind: Kind,
+    start: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl TensorFile {
+    /// Opens `path` and checks its header against its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is not a whole safetensors file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        // Asked before opening, because opening a pipe waits for its writer.
+        if !fs::metadata(path).map_err(Error::io(path))?.is_file() {
+            return Err(Error::data(path, "is not a regular file; give a safetensors file"));
+        }
+        let file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        let damaged = |problem: String| {
+            Error::data(path, format!("{problem}: not a safetensors file, or cut short; copy or write it again"))
+        };
+        if size < PREFIX_BYTES {
+            return Err(damaged(format!("has only {size} bytes")));
+        }
+        let mut prefix = [0; PREFIX_BYTES as usize];
+        read_exact_at(&file, &mut prefix, 0).map_err(Error::io(path))?;
+        let header_bytes = u64::from_le_bytes(prefix);
+        if header_bytes > (size - PREFIX_BYTES).min(MAX_HEADER_BYTES) {
+            return Err(damaged(format!("announces a header of {header_bytes} bytes in a file of {size}")));
+        }
+        let mut json = vec![0; header_bytes as usize];
+        read_exact_at(&file, &mut json, PREFIX_BYTES).map_err(Error::io(path))?;
+        let header: Metadata = serde_json::from_slice(&json)
+            .map_err(|error| damaged(format!("header: {}", printable(&error.to_string()))))?;
+        let data_start = PREFIX_BYTES + header_bytes;
+        if data_start.checked_add(header.data_len() as u64) != Some(size) {
+            let data = header.data_len();
+            return Err(damaged(format!("has {size} bytes where its header needs {data_start} + {data}")));
+        }
+        Ok(Self { path: path.to_owned(), file, data_start, header })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of its tensors, in file order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// A value of its free-form metadata.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Finds a tensor of floats.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is missing or of another type.
+    pub(crate) fn floats(&self, name: &str) -> Result<FloatTensor> {
+        let Some(info) = self.header.info(name) else {
+            let names: Vec<_> = self.names().iter().take(8).map(|name| printable(name)).collect();
+            let problem = format!("has no tensor `{name}` (it has: {}); rename or add it", names.join(", "));
+            return Err(Error::data(&self.path, problem));
+        };
+        let kind = match info.dtype {
+            Dtype::F16 => Kind::F16,
+            Dtype::BF16 => Kind::Bf16,
+            Dtype::F32 => Kind::F32,
+            other => {
+                let problem = format!("tensor `{name}` is {other:?}, not F16, BF16 or F32; write it as one of these");
+                return Err(Error::data(&self.path, problem));
+            }
+        };
+        let start = self.data_start + info.data_offsets.0 as u64;
+        Ok(FloatTensor { name: name.to_owned(), shape: info.shape.clone(), kind, start })
+    }
+
+    /// The stored bytes of `count` values from value `first` on, in `scratch`, aligned for [`FloatTensor::decode`].
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
+    pub(crate) fn read_bytes<'s>(
+        &self,
+        tensor: &FloatTensor,
+        first: u64,
+        count: usize,
+        scratch: &'s mut Vec<u32>,
+    ) -> Result<&'s [u8]> {
+        let bytes = count * tensor.value_bytes();
+        scratch.resize(bytes.div_ceil(4), 0);
+        let buffer = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
+        let offset = tensor.start + first * tensor.value_bytes() as u64;
+        read_exact_at(&self.file, buffer, offset).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                let problem = format!(
+                    "ends inside tensor `{}`: it was cut short after it was opened; restore it and start again",
+                    tensor.name
+                );
+                Error::data(&self.path, problem)
+            }
+            _ => Error::io(&self.path)(error),
+        })?;
+        Ok(buffer)
+    }
+
+    /// Fills `out` with the values from `first` on, all of them finite.
+    ///
+    /// # Errors
+    /// Those of [`Self::read_bytes`] and [`Self::check_finite`].
+    pub(crate) fn read(&self, tensor: &FloatTensor, first: u64, out: &mut [f32]) -> Result<()> {
+        let mut scratch = Vec::new();
+        let mut at = first;
+        for chunk in out.chunks_mut(CHUNK_BYTES / 4) {
+            tensor.decode(self.read_bytes(tensor, at, chunk.len(), &mut scratch)?, chunk);
+            self.check_finite(tensor, at, chunk)?;
+            at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Checks `values`, which start at value `first` of `tensor`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming tensor, row and column of the first NaN or infinity.
+    pub(crate) fn check_finite(&self, tensor: &FloatTensor, first: u64, values: &[f32]) -> Result<()> {
+        // Without an early exit the check is a handful of vector instructions.
+        if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+            return Ok(());
+        }
+        let Some(at) = values.iter().position(|value| !value.is_finite()) else {
+            return Ok(());
+        };
+        let index = first + at as u64;
+        let place = match tensor.shape[..] {
+            [_, columns] => format!("row {}, column {}", index / columns as u64, index % columns as u64),
+            _ => format!("element {index}"),
+        };
+        let problem = format!(
+            "tensor `{}`, {place} is {}: only finite numbers can be used; remove or recompute it",
+            tensor.name, values[at]
+        );
+        Err(Error::data(&self.path, problem))
+    }
+}
+
+impl FloatTensor {
+    /// Its dimensions.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Bytes of one stored value.
+    pub(crate) fn value_bytes(&self) -> usize {
+        match self.kind {
+            Kind::F16 | Kind::Bf16 => 2,
+            Kind::F32 => 4,
+        }
+    }
+
+    /// Converts whole values of [`TensorFile::read_bytes`] into as many f32, exactly.
+    pub(crate) fn decode(&self, bytes: &[u8], out: &mut [f32]) {
+        // The casts hold: the bytes start a multiple of the value's size into a buffer of u32, little-endian as every host of a GPU.
+        match self.kind {
+            Kind::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(out),
+            Kind::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes).convert_to_f32_slice(out),
+            Kind::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
+        }
+    }
+}
+
+/// Foreign text, safe and short enough for a message.
+fn printable(text: &str) -> String {
+    text.chars().take(160).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Results on their way back to the host: copied into staging buffers that are used again, and never waited for
+//! unless the caller says so.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::{Buffer, Gpu};
+use crate::error::{Error, Result};
+
+/// Staging buffers that no readback uses at the moment.
+#[derive(Default)]
+pub(super) struct StagingPool(Mutex<Vec<wgpu::Buffer>>);
+
+impl StagingPool {
+    fn take(&self, bytes: u64) -> Option<wgpu::Buffer> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = free.iter().position(|buffer| buffer.size() == bytes)?;
+        Some(free.swap_remove(at))
+    }
+
+    fn give_back(&self, buffer: wgpu::Buffer) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(buffer);
+        if free.len() > 16 {
+            free.remove(0);
+        }
+    }
+}
+
+/// Results that the device has been asked for.
+pub struct Pending {
+    staging: Option<wgpu::Buffer>,
+    lengths: Vec<u64>,
+    mapped: Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>,
+}
+
+/// Results on the host, in the order in which they were asked for.
+pub struct Results {
+    bytes: Vec<u8>,
+    lengths: Vec<u64>,
+}
+
+impl Results {
+    /// The `index`-th result as 32-bit words.
+    pub fn get<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&self, index: usize) -> Vec<T> {
+        let start = self.lengths[..index].iter().sum::<u64>() as usize;
+        bytemuck::pod_collect_to_vec(&self.bytes[start..start + self.lengths[index] as usize])
+    }
+
+    pub(super) fn words_as<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&self) -> Vec<T> {
+        bytemuck::pod_collect_to_vec(&self.bytes)
+    }
+}
+
+impl Pending {
+    /// Whether the results have arrived; never waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.
+    pub fn is_ready(&self, gpu: &Gpu) -> Result<bool> {
+        gpu.check()?;
+        if self.staging.is_some() && self.mapped.get().is_none() {
+            gpu.poll(wgpu::PollType::Poll)?;
+        }
+        Ok(self.staging.is_none() || self.mapped.get().is_some())
+    }
+
+    /// Waits for the results.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device failed meanwhile.
+    pub fn wait(mut self, gpu: &Gpu) -> Result<Results> {
+        let Some(staging) = self.staging.take() else {
+            return Ok(Results { bytes: Vec::new(), lengths: Vec::new() });
+        };
+        while self.mapped.get().is_none() {
+            gpu.poll(wgpu::PollType::wait_indefinitely())?;
+            gpu.check()?;
+        }
+        let lost = |reason: String| Error::DeviceLost(format!("a result could not be read: {reason}"));
+        if let Some(Err(refusal)) = self.mapped.get() {
+            return Err(lost(refusal.to_string()));
+        }
+        let bytes = staging.slice(..).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
+        staging.unmap();
+        gpu.staging.give_back(staging);
+        Ok(Results { bytes, lengths: std::mem::take(&mut self.lengths) })
+    }
+}
+
+impl Gpu {
+    /// Reads `buffer` once everything submitted so far has run.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if there is no room for a staging copy, [`Error::DeviceLost`] if the device failed.
+    pub fn read<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&self, buffer: &Buffer) -> Result<Vec<T>> {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let pending = self.stage(&mut encoder, &[buffer])?;
+        self.queue.submit([encoder.finish()]);
+        Ok(self.fetch(pending).wait(self)?.get(0))
+    }
+
+    pub(super) fn stage(&self, encoder: &mut wgpu::CommandEncoder, results: &[&Buffer]) -> Result<Pending> {
+        let sources: Vec<_> = results.iter().map(|buffer| (&buffer.raw, buffer.bytes())).collect();
+        self.stage_raw(encoder, &sources)
+    }
+
+    pub(super) fn stage_raw(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        sources: &[(&wgpu::Buffer, u64)],
+    ) -> Result<Pending> {
+        let lengths: Vec<u64> = sources.iter().map(|(_, bytes)| *bytes).collect();
+        let total = lengths.iter().sum();
+        let staging = match total {
+            0 => None,
+            _ => Some(match self.staging.take(total) {
+                Some(buffer) => buffer,
+                None => self.allocate("staging", total, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?,
+            }),
+        };
+        if let Some(staging) = &staging {
+            let mut offset = 0;
+            for (source, bytes) in sources {
+                encoder.copy_buffer_to_buffer(source, 0, staging, offset, *bytes);
+                offset += bytes;
+            }
+        }
+        Ok(Pending { staging, lengths, mapped: Arc::default() })
+    }
+
+    /// Asks for the staged results; to be called once the copies are submitted.
+    pub(super) fn fetch(&self, pending: Pending) -> Pending {
+        if let Some(staging) = &pending.staging {
+            let mapped = pending.mapped.clone();
+            staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
+                // Set once: a staging buffer is mapped once a readback.
+                let _ = mapped.set(outcome);
+            });
+        }
+        pending
+    }
+}

@@ -1,0 +1,115 @@
+//! Pre-activations of a chunk of features: the one dense product of a step.
+
+use crate::error::Result;
+use crate::gpu::shaders::{encode_subgroup, encode_tiled};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
+
+/// The ways to encode; all give the same bits on one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeVariant {
+    /// `shaders/encode/tiled.wgsl`: tiles in workgroup memory, for GPUs.
+    Tiled,
+    /// `shaders/encode/subgroup.wgsl`: a register tile a lane, for adapters in software.
+    Subgroup {
+        /// Invocations a subgroup: 4, 8 or 16.
+        lanes: u32,
+    },
+}
+
+impl EncodeVariant {
+    /// Those that this device can run.
+    pub fn available(gpu: &Gpu) -> Vec<Self> {
+        let subgroup = gpu.description().subgroup_size.filter(|lanes| [4, 8, 16].contains(lanes));
+        let subgroup = subgroup.filter(|_| gpu.description().is_software());
+        subgroup.map(|lanes| Self::Subgroup { lanes }).into_iter().chain([Self::Tiled]).collect()
+    }
+
+    /// The fastest one for this device.
+    pub fn best(gpu: &Gpu) -> Self {
+        Self::available(gpu)[0]
+    }
+}
+
+/// Rows and feature groups of a lane's register tile, by subgroup size (docs/performance.md).
+const fn register_tile(lanes: u32) -> (u32, u32) {
+    match lanes {
+        16 => (32, 4),
+        _ => (48, 4),
+    }
+}
+
+/// Rows and features of a workgroup's tile in `shaders/encode/tiled.wgsl`.
+const TILE: u32 = 128;
+
+/// What one dispatch of `encode` reads and writes; shapes as in the shaders.
+pub struct EncodeArguments<'a> {
+    /// `[rows, quads]` vec4.
+    pub centred: &'a Buffer,
+    /// The shard's `[features, quads]` vec4.
+    pub w_enc: &'a Buffer,
+    /// The shard's `[features]`.
+    pub b_enc: &'a Buffer,
+    /// `[rows, stride]`.
+    pub pre_activations: &'a Buffer,
+    /// Rows.
+    pub rows: u32,
+    /// Vectors of 4 a row.
+    pub quads: u32,
+    /// First feature of the chunk, counted in the shard.
+    pub first: u32,
+    /// Features in the chunk.
+    pub count: u32,
+    /// Row length of the pre-activations, a multiple of 4, at least `count`.
+    pub stride: u32,
+    /// Whether negative pre-activations become 0: for selections that never look below 0.
+    pub relu: bool,
+}
+
+enum Variant {
+    Tiled(Pipeline<encode_tiled::main::Kernel>),
+    Subgroup { main: Pipeline<encode_subgroup::main::Kernel>, lanes: u32 },
+}
+
+/// The kernels of `shaders/encode/`.
+pub struct Encode(Variant);
+
+impl Encode {
+    /// Compiles one variant.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses it.
+    pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
+        Ok(Self(match variant {
+            EncodeVariant::Tiled => Variant::Tiled(gpu.pipeline(&[])?),
+            EncodeVariant::Subgroup { lanes } => {
+                Variant::Subgroup { main: gpu.pipeline(&Self::subgroup_defines(lanes))?, lanes }
+            }
+        }))
+    }
+
+    /// The definitions of `shaders/encode/subgroup.wgsl` for a subgroup size.
+    pub fn subgroup_defines(lanes: u32) -> [(&'static str, u32); 4] {
+        let (rows, groups) = register_tile(lanes);
+        [("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", groups)]
+    }
+
+    /// One chunk of one shard.
+    pub fn record(&self, recording: &mut Recording, arguments: &EncodeArguments<'_>) {
+        let &EncodeArguments { centred, w_enc, b_enc, pre_activations, rows, quads, first, count, stride, relu } =
+            arguments;
+        let relu = u32::from(relu);
+        match &self.0 {
+            Variant::Tiled(main) => {
+                let params = encode_tiled::Params { rows, quads, first, count, stride, relu };
+                let bindings = encode_tiled::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
+                recording.dispatch(main, bindings, [count.div_ceil(TILE), rows.div_ceil(TILE), 1]);
+            }
+            Variant::Subgroup { main, lanes } => {
+                let (tile_rows, groups) = register_tile(*lanes);
+                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu };
+                let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
+                recording.dispatch(main, bindings, [count.div_ceil(lanes * groups), rows.div_ceil(tile_rows), 1]);
+            }
+        }
+    }
+}

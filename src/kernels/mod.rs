@@ -1,0 +1,156 @@
+//! The operations on the device. Each file has the stem of its shader and of its reference on the CPU: it compiles the
+//! shader's entry points, chooses variants and computes dispatch sizes. What a kernel reads and writes is the shader's own
+//! list of bindings ([`crate::gpu::shaders`]).
+
+mod activity;
+mod bias_gradient;
+mod center;
+mod clip;
+mod code_gradients;
+mod decode;
+mod encode;
+mod gradients;
+mod norms;
+mod residual;
+mod select;
+mod transpose;
+mod update;
+
+pub use activity::Activity;
+pub use bias_gradient::BiasGradient;
+pub use center::Center;
+pub use clip::Clip;
+pub use code_gradients::CodeGradients;
+pub use decode::Decode;
+pub use encode::{Encode, EncodeArguments, EncodeVariant};
+pub use gradients::Gradients;
+pub use norms::Norms;
+pub use residual::Residual;
+pub use select::Select;
+pub use transpose::{Runs, Transpose};
+pub use update::Update;
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu};
+
+/// Features a block of rule F (docs/architecture.md); shards are cut at its multiples.
+pub const BLOCK_FEATURES: u32 = 1024;
+
+/// Rows a block of rule B (docs/architecture.md).
+pub const BLOCK_ROWS: u32 = 256;
+
+/// Rows that one workgroup of a kernel with rule R takes.
+const ROWS_A_WORKGROUP: u32 = 2;
+
+/// A row of `d` values is stored in so many vectors of 4: `d` is padded to a multiple of 16 with zeros, which no fold feels.
+pub fn quads(d: usize) -> u32 {
+    d.div_ceil(16) as u32 * 4
+}
+
+/// The active features of a batch: `k` entries a row, by ascending feature.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// Entries a row.
+    pub k: u32,
+    /// Feature of each entry, `[rows, k]` u32.
+    pub features: Buffer,
+    /// What `decode` multiplies the decoder rows by: the rectified pre-activations, `[rows, k]`.
+    pub values: Buffer,
+    /// What they were selected by and are reported as: `values`, times the decoder norms where those are selected by.
+    pub keys: Buffer,
+}
+
+impl Codes {
+    /// Room for the codes of `rows` rows.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn new(gpu: &Gpu, rows: u32, k: u32) -> Result<Self> {
+        let entries = u64::from(rows) * u64::from(k);
+        Ok(Self {
+            k,
+            features: gpu.buffer("features of the codes", entries)?,
+            values: gpu.buffer("values of the codes", entries)?,
+            keys: gpu.buffer("keys of the codes", entries)?,
+        })
+    }
+}
+
+/// What a forward pass runs.
+pub struct ForwardKernels {
+    /// `x - b_dec`.
+    pub center: Center,
+    /// Pre-activations of a chunk of features.
+    pub encode: Encode,
+    /// The k largest of each row.
+    pub select: Select,
+    /// Reconstructions.
+    pub decode: Decode,
+    /// Loss and its gradient at the reconstruction.
+    pub residual: Residual,
+    /// Decoder norms.
+    pub norms: Norms,
+}
+
+impl ForwardKernels {
+    /// Compiles them for SAEs with `k` active features.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] naming the one that the device refuses.
+    pub fn new(gpu: &Gpu, k: u32) -> Result<Self> {
+        Ok(Self {
+            center: Center::new(gpu)?,
+            encode: Encode::new(gpu, EncodeVariant::best(gpu))?,
+            select: Select::new(gpu, k)?,
+            decode: Decode::new(gpu)?,
+            residual: Residual::new(gpu)?,
+            norms: Norms::new(gpu)?,
+        })
+    }
+}
+
+/// What a training step runs after the forward pass.
+pub struct BackwardKernels {
+    /// Codes by feature.
+    pub transpose: Transpose,
+    /// Gradients at the codes.
+    pub code_gradients: CodeGradients,
+    /// Gradients of the active features, reduced to what clipping needs.
+    pub gradients: Gradients,
+    /// The gradient of `b_dec`.
+    pub bias_gradient: BiasGradient,
+    /// The global norm.
+    pub clip: Clip,
+    /// Adam.
+    pub update: Update,
+    /// Which features fire.
+    pub activity: Activity,
+}
+
+impl BackwardKernels {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] naming the one that the device refuses.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            transpose: Transpose::new(gpu)?,
+            code_gradients: CodeGradients::new(gpu)?,
+            gradients: Gradients::new(gpu)?,
+            bias_gradient: BiasGradient::new(gpu)?,
+            clip: Clip::new(gpu)?,
+            update: Update::new(gpu)?,
+            activity: Activity::new(gpu)?,
+        })
+    }
+}
+
+/// Workgroups of `K` for `invocations` one-dimensional invocations.
+fn groups_for<K: crate::gpu::EntryPoint>(invocations: u64) -> [u32; 3] {
+    crate::gpu::grid(invocations.div_ceil(u64::from(K::WORKGROUP[0])))
+}
+
+/// Workgroups for `rows` rows of a kernel with rule R.
+fn groups_for_rows(rows: u32) -> [u32; 3] {
+    crate::gpu::grid(u64::from(rows.div_ceil(ROWS_A_WORKGROUP)))
+}

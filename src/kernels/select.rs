@@ -1,0 +1,31 @@
+//! The k largest keys of each row, exactly, chunk by chunk.
+
+use crate::error::Result;
+use crate::gpu::shaders::select::main::{Bindings, Kernel};
+use crate::gpu::{Gpu, Pipeline, Recording, grid};
+
+/// The kernel of `shaders/select.wgsl`, for one k.
+pub struct Select {
+    main: Pipeline<Kernel>,
+}
+
+impl Select {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses it.
+    pub fn new(gpu: &Gpu, k: u32) -> Result<Self> {
+        Ok(Self { main: gpu.pipeline(&[("WORKGROUP", Self::workgroup(k))])? })
+    }
+
+    /// Threads a row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.
+    fn workgroup(k: u32) -> u32 {
+        (2 * k.min(128)).next_power_of_two().clamp(64, 256)
+    }
+
+    /// Merges one chunk; a row's chunks in ascending order of features.
+    pub fn record(&self, recording: &mut Recording, bindings: Bindings<'_>) {
+        let rows = bindings.params.rows;
+        recording.dispatch(&self.main, bindings, grid(rows.into()));
+    }
+}

@@ -1,0 +1,79 @@
+//! A directory that appears whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A directory beside its destination, removed with what is in it unless it was committed.
+pub(super) struct Staging {
+    path: PathBuf,
+    parent: PathBuf,
+    committed: bool,
+}
+
+impl Staging {
+    /// An empty directory beside `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
+    pub(super) fn new(dir: &Path) -> Result<Self> {
+        let (Some(name), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
+            return Err(Error::Config(format!("{dir:?} exists, and nothing is overwritten: name a new directory")));
+        };
+        let parent = match dir.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut attempt = 0;
+        loop {
+            let mut hidden = OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".{}-{attempt}.tmp", std::process::id()));
+            let path = parent.join(hidden);
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    return Ok(Self { path, parent, committed: false });
+                }
+                // Left by a process of the same number that was killed.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
+                Err(error) => return Err(Error::io(&path)(error)),
+            }
+        }
+    }
+
+    /// Where to write.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the directory its name `dir`, once it is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn commit(mut self, dir: &Path) -> Result<()> {
+        sync_dir(&self.path)?;
+        fs::rename(&self.path, dir).map_err(Error::io(dir))?;
+        self.committed = true;
+        sync_dir(&self.parent)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The error that led here matters more than one from tidying up.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Makes the names in a directory durable, where the system can.
+fn sync_dir(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io(path))?;
+    }
+    Ok(())
+}

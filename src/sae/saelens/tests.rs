@@ -1,0 +1,171 @@
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::fixtures::{Tensor, write};
+
+/// More inputs than a stripe, and not a multiple of it; every weight differs and is exact in all three types.
+fn example() -> Sae {
+    let (d_in, features) = (19, 5);
+    let ramp = |start: usize, len: usize| (start..start + len).map(|i| i as f32 / 64.0).collect();
+    Sae {
+        config: SaeConfig { d_in, features, k: 2, rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: false },
+        w_enc: ramp(0, 95),
+        b_enc: ramp(100, 5),
+        w_dec: ramp(110, 95),
+        b_dec: ramp(210, 19),
+        provenance: Provenance { model_name: Some("m".into()), context_size: Some(126), ..Provenance::default() },
+    }
+}
+
+fn saved(sae: &Sae) -> (TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("sae");
+    save(sae, &dir).unwrap();
+    (root, dir)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn round_trip() {
+    let sae = example();
+    let (root, dir) = saved(&sae);
+    assert_eq!(names(root.path()), ["sae"]);
+    assert_eq!(names(&dir), [CONFIG, WEIGHTS]);
+    assert_eq!(load(&dir).unwrap(), sae);
+    assert_eq!(load(root.path()).unwrap(), sae, "through the run directory");
+
+    let config: Value = serde_json::from_slice(&fs::read(dir.join(CONFIG)).unwrap()).unwrap();
+    let expected = json!({
+        "architecture": "topk", "d_in": 19, "d_sae": 5, "k": 2, "dtype": "float32", "device": "cpu",
+        "apply_b_dec_to_input": false, "rescale_acts_by_decoder_norm": true,
+        "normalize_activations": "none", "reshape_activations": "none",
+        "metadata": { "sae_lens_version": VERSION, "model_name": "m", "context_size": 126 },
+    });
+    assert_eq!(config, expected);
+
+    let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let w_enc = tensors.tensor("W_enc").unwrap();
+    assert_eq!(w_enc.shape(), [19, 5]);
+    assert_eq!(w_enc.data()[4..8], sae.w_enc[19].to_le_bytes(), "row 0, column 1 is feature 1, input 0");
+    assert!(safetensors::SafeTensors::read_metadata(&bytes).unwrap().1.metadata().is_none());
+}
+
+#[test]
+fn nothing_is_overwritten_and_nothing_left_behind() {
+    let mut sae = example();
+    let (root, dir) = saved(&sae);
+    let file = root.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    for taken in [&dir, &file, &root.path().join("sae/..")] {
+        assert!(matches!(save(&sae, taken), Err(Error::Config(_))), "{taken:?}");
+    }
+    assert_eq!(load(&dir).unwrap(), sae);
+    assert!(matches!(save(&sae, &root.path().join("absent/sae")), Err(Error::Io { .. })));
+    sae.b_enc[3] = f32::NAN;
+    assert!(matches!(save(&sae, &root.path().join("new")), Err(Error::Config(_))));
+    sae.b_enc.pop();
+    assert!(matches!(save(&sae, &root.path().join("new")), Err(Error::Config(_))));
+    drop(Staging::new(&root.path().join("new")).unwrap());
+    assert_eq!(names(root.path()), ["file", "sae"]);
+}
+
+#[test]
+fn half_precision_weights() {
+    let sae = example();
+    let (_root, dir) = saved(&sae);
+    for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
+        let shapes = layout(&sae.config);
+        let transposed: Vec<f32> = (0..95).map(|i| sae.w_enc[i % 5 * 19 + i / 5]).collect();
+        let fields = [&sae.w_dec, &transposed, &sae.b_dec, &sae.b_enc];
+        let tensors: Vec<_> =
+            shapes.iter().zip(fields).map(|((name, shape), x)| Tensor::float(name, dtype, shape, x)).collect();
+        write(&dir.join(WEIGHTS), &tensors, &[("format", "pt")]);
+        assert_eq!(load(&dir).unwrap(), sae, "{dtype:?}");
+    }
+}
+
+#[test]
+fn configurations() {
+    let (_root, dir) = saved(&example());
+    let path = dir.join(CONFIG);
+    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let cases = [
+        ("architecture", json!("jumprelu"), "\"topk\""),
+        ("architecture", Value::Null, "no architecture"),
+        ("k", Value::Null, "no k"),
+        ("k", json!(6), "k is 6"),
+        ("k", json!(-1), "-1"),
+        ("d_in", json!(0), "at least one input"),
+        ("d_in", json!(18), "[5, 18]"),
+        ("d_sae", json!(u64::MAX), "2^32"),
+        ("d_sae", Value::Null, "d_sae"),
+        ("normalize_activations", json!("layer_norm"), "layer_norm"),
+        ("reshape_activations", json!("hook_z"), "hook_z"),
+    ];
+    for (field, value, expected) in cases {
+        let mut config = whole.clone();
+        match value {
+            Value::Null => drop(config.as_object_mut().unwrap().remove(field)),
+            value => config[field] = value,
+        }
+        fs::write(&path, config.to_string()).unwrap();
+        let error = load(&dir).unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, Error::Data { .. }) && message.contains(expected), "{field}: {message}");
+    }
+    fs::write(&path, "{").unwrap();
+    assert!(matches!(load(&dir), Err(Error::Data { .. })));
+
+    fs::write(&path, r#"{"architecture": "topk", "d_in": 19, "d_sae": 5, "k": 2, "other": 1}"#).unwrap();
+    let sae = load(&dir).unwrap();
+    assert_eq!(sae.provenance, Provenance::default());
+    assert!(sae.config.apply_b_dec_to_input && !sae.config.rescale_acts_by_decoder_norm, "SAELens's defaults");
+
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(load(&dir), Err(Error::Data { .. })));
+    assert!(matches!(load(&dir.join("absent")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn weights_must_fit_the_configuration() {
+    let sae = example();
+    let (_root, dir) = saved(&sae);
+    let path = dir.join(WEIGHTS);
+    let shapes = layout(&sae.config);
+    let mut holed = vec![0.0; 95];
+    holed[2 * 5 + 3] = f32::INFINITY;
+    let tensor = |at: usize| {
+        let (name, shape) = &shapes[at];
+        Tensor::f32(name, shape, &vec![0.0; shape.iter().product()])
+    };
+    let others = || vec![tensor(0), tensor(2), tensor(3)];
+    let cases = [
+        (Some(Tensor::f32("W_enc", &[5, 19], &[0.0; 95])), "[5, 19]"),
+        (Some(Tensor::f32("W_enc", &[95], &[0.0; 95])), "[95]"),
+        (Some(Tensor::f32("W_enc", &[19, 5], &holed)), "`W_enc`, row 2, column 3"),
+        (Some(Tensor::new("W_enc", Dtype::F64, &[19, 5], vec![0; 760])), "F64"),
+        (Some(Tensor::f32("threshold", &[5], &[0.0; 5])), "no tensor `W_enc`"),
+        (None, "no tensor `W_enc`"),
+    ];
+    for (replacement, expected) in cases {
+        let tensors: Vec<_> = others().into_iter().chain(replacement).collect();
+        write(&path, &tensors, &[]);
+        let message = load(&dir).unwrap_err().to_string();
+        assert!(message.contains(WEIGHTS) && message.contains(expected), "{message}");
+    }
+    let mut tensors = others();
+    tensors.extend([tensor(1), Tensor::f32("threshold", &[5], &[0.0; 5])]);
+    write(&path, &tensors, &[]);
+    assert!(load(&dir).unwrap_err().to_string().contains("\"threshold\""));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(load(&dir), Err(Error::Io { .. })));
+}
