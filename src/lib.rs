@@ -12,5 +12,6 @@ pub mod kernels;
 pub mod reference;
 pub mod rng;
 pub mod sae;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -255,6 +255,15 @@ impl Gpu {
         }
     }
 
+    /// Runs what was uploaded so far, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn wait_for_uploads(&self) -> Result<()> {
+        self.queue.submit([]);
+        self.wait()
+    }
+
     /// Waits until everything submitted so far has run.
     ///
     /// # Errors

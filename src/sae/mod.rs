@@ -1,9 +1,12 @@
 //! The model: its configuration, its weights on the host, and the file layouts it is read from and written to.
 
+mod parameters;
 mod saelens;
 
 use crate::error::{Error, Result};
 
+pub(crate) use parameters::pad_rows;
+pub use parameters::{Parameters, Shard, shard_ranges};
 pub use saelens::{load, save};
 
 /// What defines a TopK sparse autoencoder besides its weights ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3).

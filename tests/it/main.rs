@@ -1,2 +1,5 @@
+mod kernels;
 mod reference;
+mod subgroups;
+mod translation;
 mod vectors;

@@ -1,0 +1,67 @@
+//! `monosem encode`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use monosem::data::Batches;
+use monosem::train::Encoder;
+use monosem::{Error, Result, sae};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::eval::open_data;
+use super::output::tell;
+use super::{DataArguments, DeviceArguments, SaeArguments};
+
+/// Writes the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    sae: SaeArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Rows at a time
+    #[arg(long, default_value_t = 4096)]
+    batch: usize,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// Encodes every row.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.out.exists() {
+        return Err(Error::Config(format!(
+            "--out {} exists: name a new file",
+            arguments.out.to_string_lossy().escape_debug()
+        )));
+    }
+    let sae = sae::load(&arguments.sae.sae)?;
+    let data = open_data(&arguments.data, &sae)?;
+    let gpu = arguments.device.open()?;
+    let batch = arguments.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));
+    let mut encoder = Encoder::new(&gpu, &sae, batch)?;
+    let (mut indices, mut values) = (Vec::<u32>::new(), Vec::<f32>::new());
+    for batch in Batches::in_order(data, batch)? {
+        let codes = encoder.encode(&batch?.rows)?;
+        indices.extend(codes.features);
+        values.extend(codes.values);
+    }
+    let shape = vec![indices.len() / sae.config.k, sae.config.k];
+    let view = |dtype, bytes| {
+        TensorView::new(dtype, shape.clone(), bytes)
+            .map_err(|error| Error::data(&arguments.out, format!("the codes make no tensor: {error}")))
+    };
+    let tensors = [
+        ("indices", view(Dtype::U32, bytemuck::cast_slice(&indices))?),
+        ("values", view(Dtype::F32, bytemuck::cast_slice(&values))?),
+    ];
+    safetensors::serialize_to_file(tensors, None, &arguments.out).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => Error::io(&arguments.out)(source),
+        other => Error::data(&arguments.out, other.to_string()),
+    })?;
+    tell(&format!("wrote {} rows to {}", shape[0], arguments.out.to_string_lossy().escape_debug()));
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Running a finished SAE: codes of rows, and how well they reconstruct.
+
+use super::Forward;
+use super::step::describe_guard;
+use crate::data::{Batch, Moments};
+use crate::error::{Error, Result};
+use crate::gpu::shaders::{Guard, activity};
+use crate::gpu::{Buffer, Gpu, Program, Recording};
+use crate::kernels::{BackwardKernels, ForwardKernels, Runs};
+use crate::sae::{Parameters, Sae};
+
+/// An SAE on the device, ready to encode up to `batch` rows at a time.
+pub struct Encoder<'a> {
+    gpu: &'a Gpu,
+    kernels: ForwardKernels,
+    parameters: Parameters,
+    forward: Forward,
+}
+
+/// The codes of some rows on the host: `k` entries a row, by ascending feature; a value of 0 is an entry that is not active.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostCodes {
+    /// `[rows, k]`.
+    pub features: Vec<u32>,
+    /// What the feature is reported to be: `[rows, k]`.
+    pub values: Vec<f32>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Compiles the kernels and puts the SAE on the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
+    pub fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
+        let kernels = ForwardKernels::new(gpu, sae.config.k as u32)?;
+        let parameters = Parameters::upload(gpu, &kernels.norms, sae)?;
+        let forward = Forward::new(gpu, &parameters, batch)?;
+        Ok(Self { gpu, kernels, parameters, forward })
+    }
+
+    /// The codes of `[rows, d_in]` rows, at most a batch of them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the rows are no whole rows or too many, [`Error::Diverged`] if one is not finite.
+    pub fn encode(&mut self, rows: &[f32]) -> Result<HostCodes> {
+        let (d, k) = (self.parameters.config().d_in, self.parameters.config().k);
+        let count = rows.len() / d;
+        if rows.len() % d != 0 || count > self.forward.rows() as usize {
+            return Err(Error::Config(format!(
+                "{} values are not at most {} rows of {d}",
+                rows.len(),
+                self.forward.rows()
+            )));
+        }
+        let mut recording = Recording::default();
+        self.forward.record_codes(&mut recording, &self.kernels, &self.parameters, count as u32);
+        self.forward.upload(self.gpu, rows, d);
+        let codes = &self.forward.codes;
+        let program = self.gpu.program(recording)?;
+        let results =
+            self.gpu.submit_and_read(&program, &[&codes.features, &codes.keys, &self.forward.guard])?.wait(self.gpu)?;
+        check_guard(results.get(2)[0])?;
+        let mut codes = HostCodes { features: results.get(0), values: results.get(1) };
+        codes.features.truncate(count * k);
+        codes.values.truncate(count * k);
+        Ok(codes)
+    }
+}
+
+fn check_guard(guard: Guard) -> Result<()> {
+    describe_guard(guard).map_or(Ok(()), |problem| Err(Error::Diverged(problem)))
+}
+
+/// How well an SAE does on some rows. Sums over rows are taken in f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Rows seen.
+    pub tokens: u64,
+    /// Fraction of variance unexplained: Σ|x - x^|² / Σ|x - mean(x)|², the mean taken over all rows.
+    pub fvu: f64,
+    /// Squared error, summed over d, averaged over rows.
+    pub mse: f64,
+    /// Squared error, averaged over d and rows.
+    pub mse_per_dim: f64,
+    /// Active features a row.
+    pub l0: f64,
+    /// Mean over rows of the cosine between x and x^.
+    pub cosine: f64,
+    /// Fraction of the features that fired on none of these rows.
+    pub unfired_fraction: f64,
+}
+
+/// Evaluates an SAE on batches of at most `batch` rows.
+///
+/// # Errors
+/// Those of the batches; [`Error::Config`] if there is no row; [`Error::Diverged`] if a loss is not finite.
+pub fn evaluate(
+    gpu: &Gpu,
+    sae: &Sae,
+    batch: usize,
+    batches: impl IntoIterator<Item = Result<Batch>>,
+) -> Result<Evaluation> {
+    let mut pass = EvaluationPass::new(gpu, sae, batch)?;
+    let d = sae.config.d_in;
+    let mut moments = Moments::new(d);
+    let (mut squared_error, mut active, mut cosine) = (0.0, 0.0, 0.0);
+    for batch in batches {
+        let batch = batch?;
+        moments.add(&batch.rows);
+        for (row, [error, dot, squared_norm, count]) in batch.rows.chunks_exact(d).zip(pass.run(&batch)?) {
+            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            squared_error += f64::from(error);
+            active += f64::from(count);
+            // A row or reconstruction of zeros points nowhere: its cosine counts as 0.
+            cosine += f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE);
+        }
+    }
+    let tokens = moments.count();
+    if tokens == 0 {
+        return Err(Error::Config("there is no row to evaluate on".into()));
+    }
+    let rows = tokens as f64;
+    Ok(Evaluation {
+        tokens,
+        fvu: squared_error / moments.total_variance(),
+        mse: squared_error / rows,
+        mse_per_dim: squared_error / rows / d as f64,
+        l0: active / rows,
+        cosine: cosine / rows,
+        unfired_fraction: pass.unfired()? as f64 / sae.config.features as f64,
+    })
+}
+
+/// A forward pass that also counts which features fire.
+struct EvaluationPass<'a> {
+    encoder: Encoder<'a>,
+    backward: BackwardKernels,
+    runs: Runs,
+    step: Buffer,
+    /// `last_fired` and `fired` of each shard.
+    activity: Vec<[Buffer; 2]>,
+    program: Option<(u32, Program)>,
+}
+
+impl<'a> EvaluationPass<'a> {
+    fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
+        let encoder = Encoder::new(gpu, sae, batch)?;
+        let forward = &encoder.forward;
+        let shards = encoder.parameters.shards.iter();
+        Ok(Self {
+            backward: BackwardKernels::new(gpu)?,
+            runs: Runs::new(gpu, forward.rows(), forward.codes.k, sae.config.features as u32)?,
+            step: gpu.buffer("step", 8)?,
+            activity: shards
+                .map(|shard| {
+                    let counters = || gpu.buffer("times fired", shard.count.into());
+                    Ok([counters()?, counters()?])
+                })
+                .collect::<Result<_>>()?,
+            program: None,
+            encoder,
+        })
+    }
+
+    /// (squared error, x · x^, |x^|², active features) of each row.
+    fn run(&mut self, batch: &Batch) -> Result<Vec<[f32; 4]>> {
+        let rows = batch.count as u32;
+        if self.program.as_ref().is_none_or(|(recorded, _)| *recorded != rows) {
+            self.program = Some((rows, self.encoder.gpu.program(self.record(rows))?));
+        }
+        let Encoder { gpu, parameters, forward, .. } = &mut self.encoder;
+        forward.upload(gpu, &batch.rows, parameters.config().d_in);
+        let Some((_, program)) = &self.program else { return Ok(Vec::new()) };
+        let results = gpu.submit_and_read(program, &[&forward.row_statistics, &forward.guard])?.wait(gpu)?;
+        check_guard(results.get(1)[0])?;
+        let mut statistics: Vec<[f32; 4]> = results.get(0);
+        statistics.truncate(batch.count);
+        Ok(statistics)
+    }
+
+    fn record(&self, rows: u32) -> Recording {
+        let mut recording = Recording::default();
+        let Encoder { kernels, parameters, forward, .. } = &self.encoder;
+        forward.record_codes(&mut recording, kernels, parameters, rows);
+        forward.record_loss(&mut recording, kernels, parameters, rows);
+        self.backward.transpose.record(&mut recording, &forward.codes, rows, &self.runs);
+        for (shard, [last_fired, fired]) in parameters.shards.iter().zip(&self.activity) {
+            let bindings = activity::record::Bindings {
+                run_features: &self.runs.features,
+                run_starts: &self.runs.starts,
+                block_bounds: &self.runs.block_bounds,
+                last_fired,
+                fired,
+                guard: &forward.guard,
+                step: &self.step,
+                params: activity::Params { first: shard.first, count: shard.count, window: u32::MAX },
+            };
+            self.backward.activity.record(&mut recording, bindings, self.runs.capacity().min(shard.count));
+        }
+        recording
+    }
+
+    fn unfired(&self) -> Result<usize> {
+        let mut unfired = 0;
+        for (shard, [_, fired]) in self.encoder.parameters.shards.iter().zip(&self.activity) {
+            let counts: Vec<u32> = self.encoder.gpu.read(fired)?;
+            unfired += counts[..shard.count as usize].iter().filter(|&&count| count == 0).count();
+        }
+        Ok(unfired)
+    }
+}

@@ -1,0 +1,18 @@
+//! The scheduler: a step as a list of kernels, the recipe it follows, and the loops that run it. It knows neither files
+//! nor terminals: what happens is told in [`Progress`].
+
+mod evaluate;
+mod forward;
+mod geometric_median;
+mod initialize;
+mod recipe;
+mod step;
+mod trainer;
+
+pub use evaluate::{Encoder, Evaluation, HostCodes, evaluate};
+pub use forward::Forward;
+pub use geometric_median::geometric_median;
+pub use initialize::initialize;
+pub use recipe::Recipe;
+pub use step::{StepResults, TrainingStep};
+pub use trainer::{Progress, Trainer, train};

@@ -1,0 +1,120 @@
+//! What a training run does besides its data: sizes, schedule, optimiser.
+
+use crate::error::{Error, Result};
+
+/// A training recipe. [`Recipe::top_k`] is dictionary_learning's for its `TopKTrainer`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Rows a step.
+    pub batch: usize,
+    /// Steps in all.
+    pub steps: u64,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Steps over which it rises from 0.
+    pub warmup_steps: u64,
+    /// Steps at the end over which it falls to 0.
+    pub decay_steps: u64,
+    /// Adam's decay of the first moment.
+    pub beta1: f64,
+    /// Adam's decay of the second moment.
+    pub beta2: f64,
+    /// Adam's epsilon.
+    pub epsilon: f64,
+    /// The largest norm of the whole gradient, if it is clipped.
+    pub clip: Option<f64>,
+    /// Keeps decoder rows at norm 1 and their gradients perpendicular to them.
+    pub unit_norm_decoder: bool,
+    /// A feature is dead once it has not fired for so many tokens.
+    pub dead_window: u64,
+}
+
+impl Recipe {
+    /// dictionary_learning's `TopKTrainer` (lr 2e-4 / sqrt(features / 2^14), clip 1, unit-norm decoder, dead after 10M
+    /// tokens), with a warm-up over min(1,000, steps / 15) and a linear decay over the last fifth of the steps.
+    pub fn top_k(features: usize, batch: usize, steps: u64) -> Self {
+        Self {
+            batch,
+            steps,
+            learning_rate: 2e-4 / (features as f64 / 16_384.0).sqrt(),
+            warmup_steps: (steps / 15).min(1_000),
+            decay_steps: steps / 5,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip: Some(1.0),
+            unit_norm_decoder: true,
+            dead_window: 10_000_000,
+        }
+    }
+
+    /// Checks that the numbers make a run.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the one that does not.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let problem = if self.batch == 0 {
+            "batch is 0: a step needs at least one row".to_owned()
+        } else if self.steps == 0 || self.steps >= u64::from(u32::MAX) {
+            format!("steps is {}: it must be at least 1 and below 2^32 - 1", self.steps)
+        } else if !positive(self.learning_rate) {
+            format!("the learning rate is {}: it must be above 0", self.learning_rate)
+        } else if self.warmup_steps + self.decay_steps > self.steps {
+            format!(
+                "{} steps of warm-up and {} of decay are more than {} steps",
+                self.warmup_steps, self.decay_steps, self.steps
+            )
+        } else if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) || !positive(self.epsilon) {
+            format!("Adam takes betas in [0, 1) and an epsilon above 0, not {}, {}, {}", self.beta1, self.beta2, self.epsilon)
+        } else if self.clip.is_some_and(|limit| !positive(limit)) {
+            format!("the gradient cannot be clipped at {:?}: the norm must be above 0", self.clip)
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config(problem))
+    }
+
+    /// The learning rate of a step, the first being 0: a linear rise from 0, a plateau, a linear fall towards 0.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        let rise = match self.warmup_steps {
+            0 => 1.0,
+            warmup => (step as f64 / warmup as f64).min(1.0),
+        };
+        let left = self.steps.saturating_sub(step);
+        let fall = match self.decay_steps {
+            0 => 1.0,
+            decay => (left as f64 / decay as f64).min(1.0),
+        };
+        self.learning_rate * rise.min(fall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recipe;
+
+    #[test]
+    fn the_learning_rate_rises_stays_and_falls() {
+        let recipe = Recipe { learning_rate: 2.0, ..Recipe::top_k(16_384, 8, 150) };
+        let rates = [0, 5, 10, 119, 120, 135, 149].map(|step| recipe.learning_rate_at(step));
+        assert_eq!(rates, [0.0, 1.0, 2.0, 2.0, 2.0, 1.0, 2.0 / 30.0]);
+        assert_eq!(Recipe { warmup_steps: 0, ..recipe }.learning_rate_at(0), 2.0);
+    }
+
+    #[test]
+    fn unusable_recipes_are_refused() {
+        let good = Recipe::top_k(64, 8, 100);
+        good.validate().unwrap();
+        for bad in [
+            Recipe { batch: 0, ..good.clone() },
+            Recipe { steps: 0, ..good.clone() },
+            Recipe { learning_rate: f64::NAN, ..good.clone() },
+            Recipe { decay_steps: 100, ..good.clone() },
+            Recipe { beta2: 1.0, ..good.clone() },
+            Recipe { clip: Some(0.0), ..good.clone() },
+        ] {
+            bad.validate().unwrap_err();
+        }
+    }
+}

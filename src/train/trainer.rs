@@ -1,0 +1,134 @@
+//! The training loop: batches in, steps submitted ahead of their results, progress out.
+
+use std::collections::VecDeque;
+
+use super::{Recipe, TrainingStep};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Pending};
+use crate::kernels::{BackwardKernels, ForwardKernels};
+use crate::sae::{Parameters, Sae};
+
+/// What a finished step reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Number of the step, the first being 1.
+    pub step: u64,
+    /// Rows seen so far, this step's included.
+    pub tokens: u64,
+    /// Squared error, summed over d, averaged over the batch.
+    pub loss: f64,
+    /// Fraction of variance unexplained: the batch's squared error over its variance about its own mean.
+    pub fvu: f64,
+    /// Active features a row.
+    pub l0: f64,
+    /// Norm of the whole gradient, before clipping.
+    pub gradient_norm: f64,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// Features that have not fired for the recipe's window of tokens.
+    pub dead: u32,
+}
+
+struct InFlight {
+    pending: Pending,
+    variance: f64,
+    learning_rate: f64,
+}
+
+/// Trains one SAE on one device, step by step.
+pub struct Trainer<'a> {
+    gpu: &'a Gpu,
+    recipe: Recipe,
+    step: TrainingStep,
+    in_flight: VecDeque<InFlight>,
+    submitted: u64,
+    finished: u64,
+}
+
+/// Steps that the device may be behind: enough to keep it busy, few enough that its queue stays short.
+const STEPS_AHEAD: usize = 2;
+
+impl<'a> Trainer<'a> {
+    /// Compiles the kernels and puts the SAE on the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
+    pub fn new(gpu: &'a Gpu, initial: &Sae, recipe: Recipe) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, initial.config.k as u32)?;
+        let backward = BackwardKernels::new(gpu)?;
+        let parameters = Parameters::upload(gpu, &forward.norms, initial)?;
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
+        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0 })
+    }
+
+    /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under way.
+    ///
+    /// # Errors
+    /// As [`Trainer::next_finished`].
+    pub fn step(&mut self, batch: &Batch) -> Result<Option<Progress>> {
+        let learning_rate = self.recipe.learning_rate_at(self.submitted);
+        let pending = self.step.submit(self.gpu, &batch.rows, learning_rate)?;
+        self.in_flight.push_back(InFlight { pending, variance: batch.variance, learning_rate });
+        self.submitted += 1;
+        if self.in_flight.len() > STEPS_AHEAD { self.next_finished() } else { Ok(None) }
+    }
+
+    /// Waits for the oldest unfinished step; none if all are finished.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it.
+    pub fn next_finished(&mut self) -> Result<Option<Progress>> {
+        let Some(InFlight { pending, variance, learning_rate }) = self.in_flight.pop_front() else {
+            return Ok(None);
+        };
+        self.finished += 1;
+        let results = self.step.results(self.gpu, pending).map_err(|error| match error {
+            Error::Diverged(problem) => Error::Diverged(format!("step {}: {problem}", self.finished)),
+            other => other,
+        })?;
+        let batch = self.recipe.batch as f64;
+        let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
+        Ok(Some(Progress {
+            step: self.finished,
+            tokens: self.finished * self.recipe.batch as u64,
+            loss: squared_error / batch,
+            fvu: squared_error / variance,
+            l0: results.active / batch,
+            gradient_norm: results.gradient_norm.into(),
+            learning_rate,
+            dead: results.dead,
+        }))
+    }
+
+    /// The SAE as it is after every step submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails.
+    pub fn sae(&self) -> Result<Sae> {
+        self.step.parameters().download(self.gpu)
+    }
+}
+
+/// Trains an SAE on every batch, and tells of each finished step.
+///
+/// # Errors
+/// Those of the batches, [`Trainer::new`], [`Trainer::step`] and `on_progress`.
+pub fn train(
+    gpu: &Gpu,
+    initial: &Sae,
+    recipe: Recipe,
+    batches: impl IntoIterator<Item = Result<Batch>>,
+    mut on_progress: impl FnMut(&Progress) -> Result<()>,
+) -> Result<Sae> {
+    let mut trainer = Trainer::new(gpu, initial, recipe)?;
+    for batch in batches {
+        if let Some(progress) = trainer.step(&batch?)? {
+            on_progress(&progress)?;
+        }
+    }
+    while let Some(progress) = trainer.next_finished()? {
+        on_progress(&progress)?;
+    }
+    Ok(Sae { provenance: initial.provenance.clone(), ..trainer.sae()? })
+}

@@ -1,0 +1,116 @@
+use monosem::kernels::{Encode, EncodeArguments, EncodeVariant};
+use monosem::reference;
+
+use super::{FOLD, Tensor, bits, deterministic, f64s, gpu, pad, random, run};
+
+/// Rows, d, features: around the tiles of both kernels (128 x 128; 32 or 48 x 16, 32 or 64), and none a multiple of anything.
+const SHAPES: &[(usize, usize, usize)] = &[
+    (0, 16, 8),
+    (5, 16, 0),
+    (1, 1, 1),
+    (31, 5, 15),
+    (33, 16, 17),
+    (47, 17, 31),
+    (48, 32, 32),
+    (49, 33, 33),
+    (127, 15, 127),
+    (128, 64, 128),
+    (129, 100, 129),
+    (3, 130, 261),
+    (9, 768, 65),
+];
+
+struct Case {
+    rows: usize,
+    d: usize,
+    n: usize,
+    x: Vec<f32>,
+    w_enc: Vec<f32>,
+    b_enc: Vec<f32>,
+}
+
+impl Case {
+    fn new((rows, d, n): (usize, usize, usize)) -> Self {
+        Self { rows, d, n, x: random(1, rows * d), w_enc: random(2, n * d), b_enc: random(3, n) }
+    }
+
+    /// Pre-activations, `[rows, n]`, encoded in chunks of `chunk` features.
+    fn encode(&self, encode: &Encode, relu: bool, chunk: usize) -> Vec<f32> {
+        let centred = Tensor::new(&pad(&self.x, self.d));
+        let (w_enc, b_enc) = (Tensor::new(&pad(&self.w_enc, self.d)), Tensor::new(&self.b_enc));
+        let mut all = vec![f32::NAN; self.rows * self.n];
+        for first in (0..self.n).step_by(chunk) {
+            let count = chunk.min(self.n - first);
+            let stride = count.next_multiple_of(4) + 4;
+            let pre_activations = Tensor::poisoned(self.rows * stride);
+            let arguments = EncodeArguments {
+                centred: &centred,
+                w_enc: &w_enc,
+                b_enc: &b_enc,
+                pre_activations: &pre_activations,
+                rows: self.rows as u32,
+                quads: monosem::kernels::quads(self.d),
+                first: first as u32,
+                count: count as u32,
+                stride: stride as u32,
+                relu,
+            };
+            run(|recording| encode.record(recording, &arguments));
+            for (row, values) in pre_activations.read::<f32>().chunks_exact(stride).enumerate() {
+                all[row * self.n + first..][..count].copy_from_slice(&values[..count]);
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
+    let variants = EncodeVariant::available(gpu());
+    assert!(variants.contains(&EncodeVariant::Tiled));
+    let kernels: Vec<_> = variants.iter().map(|variant| Encode::new(gpu(), *variant).unwrap()).collect();
+    for &shape in SHAPES {
+        let case = Case::new(shape);
+        let (x, w_enc, b_enc) = (f64s(&case.x), f64s(&case.w_enc), f64s(&case.b_enc));
+        for relu in [false, true] {
+            let expected = reference::encode(&x, &w_enc, &b_enc, case.d, relu);
+            let results: Vec<_> =
+                kernels.iter().map(|encode| case.encode(encode, relu, case.n.max(1))).collect();
+            for (variant, result) in variants.iter().zip(&results) {
+                super::assert_close(&format!("encode {variant:?} {shape:?}"), result, &expected, FOLD);
+                assert_eq!(bits(result), bits(&results[0]), "{variant:?} and {:?}, {shape:?}", variants[0]);
+            }
+            if relu {
+                assert!(results[0].iter().all(|value| value.to_bits() >> 31 == 0), "a rectified value has a sign");
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_give_the_bits_of_one_chunk() {
+    let case = Case::new((50, 33, 300));
+    for variant in EncodeVariant::available(gpu()) {
+        let encode = Encode::new(gpu(), variant).unwrap();
+        let whole = deterministic(|| bits(&case.encode(&encode, false, 300)));
+        for chunk in [1, 7, 63, 128, 129] {
+            if chunk > 1 || variant == EncodeVariant::Tiled {
+                assert_eq!(bits(&case.encode(&encode, false, chunk)), whole, "{variant:?}, chunks of {chunk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn not_finite_numbers_stay_visible() {
+    let mut case = Case::new((2, 16, 3));
+    case.x[0] = f32::NAN;
+    case.x[16] = f32::INFINITY;
+    for variant in EncodeVariant::available(gpu()) {
+        let u = case.encode(&Encode::new(gpu(), variant).unwrap(), true, 3);
+        assert!(u[..3].iter().all(|u| u.is_nan()), "{variant:?}: {u:?}");
+        for (u, w) in u[3..].iter().zip(case.w_enc.chunks_exact(16)) {
+            assert_eq!(*u, if w[0] > 0.0 { f32::INFINITY } else { 0.0 }, "{variant:?}");
+        }
+    }
+}
