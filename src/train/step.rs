@@ -137,6 +137,11 @@ impl TrainingStep {
         &self.parameters
     }
 
+    /// The forward pass's buffers, as the last step left them.
+    pub fn forward(&self) -> &Forward {
+        &self.forward
+    }
+
     /// The program of a step, for timing it kernel by kernel. Run on its own it takes the last step once more.
     pub fn program(&self) -> &Program {
         &self.program

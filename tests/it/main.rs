@@ -1,3 +1,4 @@
+mod golden;
 mod kernels;
 mod reference;
 mod subgroups;

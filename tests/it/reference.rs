@@ -6,7 +6,7 @@ use monosem::reference::{
 };
 use serde_json::Value;
 
-use crate::vectors::{self, Vectors};
+use crate::vectors::{self, Vectors, Worst, batches, dense, flag, number};
 
 /// Largest difference from a golden tensor, of that tensor's largest magnitude.
 const TOLERANCE: f64 = 1e-9;
@@ -27,15 +27,9 @@ fn golden_saelens_topk_training() {
             unit_norm_decoder: None,
             ..recipe(&vectors.case)
         };
-        let parameters = |prefix: &str| Parameters {
-            w_enc: vectors.feature_major(&format!("{prefix}.W_enc")),
-            b_enc: vectors.f64s(&format!("{prefix}.b_enc")),
-            w_dec: vectors.f64s(&format!("{prefix}.W_dec")),
-            b_dec: vectors.f64s(&format!("{prefix}.b_dec")),
-        };
         let lr = number(&vectors.case["adam"], "lr");
-        let mut state = State::new(parameters("init"));
-        let mut worst = Worst::default();
+        let mut state = State::new(vectors.saelens_parameters("init"));
+        let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let d = state.parameters.b_dec.len();
             let golden = |name: &str| vectors.f64s(&format!("step{s}.{name}"));
@@ -44,8 +38,8 @@ fn golden_saelens_topk_training() {
             let feature_acts = dense(&output.codes, state.parameters.b_enc.len());
             worst.compare("feature_acts", &feature_acts, &golden("feature_acts"));
             worst.compare("reconstruction", &output.reconstruction, &golden("reconstruction"));
-            worst.compare_each("grad", &output.gradients, &parameters(&format!("step{s}.grad")));
-            worst.compare_each("after", &state.parameters, &parameters(&format!("step{s}.after")));
+            worst.compare_each("grad", &output.gradients, &vectors.saelens_parameters(&format!("step{s}.grad")));
+            worst.compare_each("after", &state.parameters, &vectors.saelens_parameters(&format!("step{s}.after")));
         }
         worst.report(&vectors.name);
         tested += 1;
@@ -64,14 +58,8 @@ fn golden_dictionary_learning_topk_training() {
             unit_norm_decoder: Some(f64::EPSILON),
             ..recipe(&vectors.case)
         };
-        let parameters = |prefix: &str, b_dec: &str| Parameters {
-            w_enc: vectors.f64s(&format!("{prefix}.W_enc")),
-            b_enc: vectors.f64s(&format!("{prefix}.b_enc")),
-            w_dec: vectors.f64s(&format!("{prefix}.W_dec")),
-            b_dec: vectors.f64s(b_dec),
-        };
-        let mut state = State::new(parameters("init", "b_dec_initial"));
-        let mut worst = Worst::default();
+        let mut state = State::new(vectors.dictionary_learning_parameters("init", "b_dec_initial"));
+        let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let d = state.parameters.b_dec.len();
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
@@ -79,7 +67,7 @@ fn golden_dictionary_learning_topk_training() {
             worst.compare("loss", &[output.loss], &[golden("loss")]);
             worst.compare("norm", &[output.norm], &[golden("grad_norm_before_clip")]);
             let after = format!("step{s}.after");
-            let expected = parameters(&after, &format!("{after}.b_dec"));
+            let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
             worst.compare_each("after", &state.parameters, &expected);
         }
         worst.report(&vectors.name);
@@ -110,7 +98,7 @@ fn golden_saelens_topk_directory() {
         }
         let codes = select(&keys, &u, n, number(&config, "k") as usize);
 
-        let mut worst = Worst::default();
+        let mut worst = Worst::new(TOLERANCE);
         let feature_acts = dense(&codes, n);
         worst.compare("feature_acts", &feature_acts, &expected.f64s("feature_acts"));
         let reconstruction = decode(&codes, &w_dec, &b_dec, d);
@@ -162,7 +150,7 @@ fn gradients_are_finite_differences_of_the_loss() {
                 differences.each_mut()[group][i] = (loss(H) - loss(-H)) / (2.0 * H);
             }
         }
-        let mut worst = Worst { tolerance: 1e-7, ..Worst::default() };
+        let mut worst = Worst::new(1e-7);
         worst.compare_each("grad", &base.gradients, &differences);
         worst.report(&format!("finite differences (rescale {rescale}, input centred {input_centred})"));
     }
@@ -249,75 +237,10 @@ fn recipe(case: &Value) -> Recipe {
     }
 }
 
-fn number(config: &Value, name: &str) -> f64 {
-    config[name].as_f64().unwrap_or_else(|| panic!("no number {name} in {config}"))
-}
-
-fn flag(config: &Value, name: &str) -> bool {
-    config[name].as_bool().unwrap_or_else(|| panic!("no flag {name} in {config}"))
-}
-
-/// The batch of each step, `[rows, d]`.
-fn batches(vectors: &Vectors) -> Vec<Vec<f64>> {
-    let [_, rows, d] = vectors.dims("x")[..] else {
-        panic!("{}: x is not [steps, rows, d]", vectors.name);
-    };
-    let x = vectors.f64s("x");
-    x.chunks_exact(rows * d).map(<[f64]>::to_vec).collect()
-}
-
-/// The reported activations, `[rows, n]`.
-fn dense(codes: &Codes, n: usize) -> Vec<f64> {
-    let mut dense = vec![0.0; codes.features.len() / codes.k * n];
-    for (entry, (&j, &key)) in codes.features.iter().zip(&codes.keys).enumerate() {
-        dense[entry / codes.k * n + j as usize] = key;
-    }
-    dense
-}
-
 /// The features of each entry, and whether it carries anything.
 fn support(codes: &Codes) -> Vec<(u32, bool)> {
     let entries = codes.features.iter().zip(&codes.values);
     entries.map(|(&j, &a)| (j, a > 0.0)).collect()
-}
-
-/// Compares tensors, and keeps count of how far they were apart.
-struct Worst {
-    tolerance: f64,
-    deviation: f64,
-    tensors: usize,
-}
-
-impl Default for Worst {
-    fn default() -> Self {
-        Self { tolerance: TOLERANCE, deviation: 0.0, tensors: 0 }
-    }
-}
-
-impl Worst {
-    fn compare(&mut self, name: &str, actual: &[f64], expected: &[f64]) {
-        assert_eq!(actual.len(), expected.len(), "{name}");
-        let magnitude = expected.iter().fold(0.0, |max: f64, e| max.max(e.abs()));
-        for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-            let difference = (actual - expected).abs();
-            assert!(difference <= self.tolerance * magnitude, "{name}[{i}]: {actual}, not {expected}");
-            if magnitude > 0.0 {
-                self.deviation = self.deviation.max(difference / magnitude);
-            }
-        }
-        self.tensors += 1;
-    }
-
-    fn compare_each(&mut self, name: &str, actual: &Parameters, expected: &Parameters) {
-        let groups = ["W_enc", "b_enc", "W_dec", "b_dec"];
-        for (group, (actual, expected)) in groups.iter().zip(actual.each().into_iter().zip(expected.each())) {
-            self.compare(&format!("{name}.{group}"), actual, expected);
-        }
-    }
-
-    fn report(&self, name: &str) {
-        println!("{name}: {} tensors, largest deviation {:.1e}", self.tensors, self.deviation);
-    }
 }
 
 /// SplitMix64.

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use monosem::reference::{Codes, Parameters};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -108,6 +109,26 @@ impl Vectors {
         (0..n * d).map(|i| matrix[i % d * n + i / d]).collect()
     }
 
+    /// Parameters as SAELens lays them out.
+    pub fn saelens_parameters(&self, prefix: &str) -> Parameters {
+        Parameters {
+            w_enc: self.feature_major(&format!("{prefix}.W_enc")),
+            b_enc: self.f64s(&format!("{prefix}.b_enc")),
+            w_dec: self.f64s(&format!("{prefix}.W_dec")),
+            b_dec: self.f64s(&format!("{prefix}.b_dec")),
+        }
+    }
+
+    /// Parameters as dictionary_learning's cases lay them out: both matrices feature-major.
+    pub fn dictionary_learning_parameters(&self, prefix: &str, b_dec: &str) -> Parameters {
+        Parameters {
+            w_enc: self.f64s(&format!("{prefix}.W_enc")),
+            b_enc: self.f64s(&format!("{prefix}.b_enc")),
+            w_dec: self.f64s(&format!("{prefix}.W_dec")),
+            b_dec: self.f64s(b_dec),
+        }
+    }
+
     fn tensors(&self) -> SafeTensors<'_> {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
@@ -115,4 +136,70 @@ impl Vectors {
 
 fn numbers<const N: usize>(data: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
     data.chunks_exact(N).map(|bytes| decode(bytes.try_into().unwrap())).collect()
+}
+
+/// A number of a case's configuration.
+pub fn number(config: &Value, name: &str) -> f64 {
+    config[name].as_f64().unwrap_or_else(|| panic!("no number {name} in {config}"))
+}
+
+/// A flag of a case's configuration.
+pub fn flag(config: &Value, name: &str) -> bool {
+    config[name].as_bool().unwrap_or_else(|| panic!("no flag {name} in {config}"))
+}
+
+/// The batch of each step, `[rows, d]`.
+pub fn batches(vectors: &Vectors) -> Vec<Vec<f64>> {
+    let [_, rows, d] = vectors.dims("x")[..] else {
+        panic!("{}: x is not [steps, rows, d]", vectors.name);
+    };
+    let x = vectors.f64s("x");
+    x.chunks_exact(rows * d).map(<[f64]>::to_vec).collect()
+}
+
+/// The reported activations, `[rows, n]`.
+pub fn dense(codes: &Codes, n: usize) -> Vec<f64> {
+    let mut dense = vec![0.0; codes.features.len() / codes.k * n];
+    for (entry, (&j, &key)) in codes.features.iter().zip(&codes.keys).enumerate() {
+        dense[entry / codes.k * n + j as usize] = key;
+    }
+    dense
+}
+
+/// Compares tensors, and keeps count of how far they were apart.
+pub struct Worst {
+    tolerance: f64,
+    deviation: f64,
+    tensors: usize,
+}
+
+impl Worst {
+    /// `tolerance` is the largest difference from a tensor, of its largest magnitude.
+    pub fn new(tolerance: f64) -> Self {
+        Self { tolerance, deviation: 0.0, tensors: 0 }
+    }
+
+    pub fn compare(&mut self, name: &str, actual: &[f64], expected: &[f64]) {
+        assert_eq!(actual.len(), expected.len(), "{name}");
+        let magnitude = expected.iter().fold(0.0, |max: f64, e| max.max(e.abs()));
+        for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+            let difference = (actual - expected).abs();
+            assert!(difference <= self.tolerance * magnitude, "{name}[{i}]: {actual}, not {expected}");
+            if magnitude > 0.0 {
+                self.deviation = self.deviation.max(difference / magnitude);
+            }
+        }
+        self.tensors += 1;
+    }
+
+    pub fn compare_each(&mut self, name: &str, actual: &Parameters, expected: &Parameters) {
+        let groups = ["W_enc", "b_enc", "W_dec", "b_dec"];
+        for (group, (actual, expected)) in groups.iter().zip(actual.each().into_iter().zip(expected.each())) {
+            self.compare(&format!("{name}.{group}"), actual, expected);
+        }
+    }
+
+    pub fn report(&self, name: &str) {
+        println!("{name}: {} tensors, largest deviation {:.1e}", self.tensors, self.deviation);
+    }
 }
