@@ -33,7 +33,8 @@ fn main(@builtin(local_invocation_index) thread: u32) {
         clip.norm = norm;
         clip.coefficient = select(1.0, min(1.0, params.limit / (norm + 1e-6)), params.limit > 0.0);
         if is_not_finite(norm) {
-            raise_guard(GRADIENT_NOT_FINITE, 0u);
+            // It is no row's.
+            raise_guard(GRADIENT_NOT_FINITE, 0xffffffffu);
         }
     }
 }

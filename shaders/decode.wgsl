@@ -42,8 +42,9 @@ fn main(
     for (var entry = row * params.k; entry < (row + 1u) * params.k; entry++) {
         let feature = features[entry] - params.first;
         let value = values[entry];
-        // Features before the shard wrap around to large numbers.
-        if feature < params.count && value != 0.0 {
+        // Features before the shard wrap around to large numbers. The value's bits, because back ends write != so that a
+        // NaN fails it, and a NaN must be seen.
+        if feature < params.count && (bitcast<u32>(value) << 1u) != 0u {
             sum = fma(vec4(value), w_dec[feature * params.quads + quad], sum);
         }
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use monosem::Result;
-use monosem::gpu::{AdapterChoice, Gpu, GpuOptions};
+use monosem::gpu::{AdapterChoice, Gpu};
 
 /// Trains sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ struct DeviceArguments {
 
 impl DeviceArguments {
     fn open(&self) -> Result<Gpu> {
-        let gpu = Gpu::open(&GpuOptions { adapter: self.device.clone().unwrap_or_default(), ..Default::default() })?;
+        let gpu = Gpu::open(&self.device.clone().unwrap_or_default())?;
         output::tell(&format!("device: {}", gpu.description()));
         Ok(gpu)
     }

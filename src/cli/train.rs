@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, value_name = "T")]
     tokens: Option<u64>,
     /// Highest learning rate [default: 2e-4 / sqrt(features / 16384)]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Steps over which the learning rate rises from 0 [default: a fifteenth of the steps, at most 1000]
     #[arg(long, value_name = "STEPS")]
@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "STEPS")]
     decay: Option<u64>,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
+    #[arg(long, default_value_t = 1.0, value_name = "NORM", allow_negative_numbers = true)]
     clip: f64,
     /// Selects features by activation times decoder norm, and leaves the norms free (SAELens's TopK)
     #[arg(long)]

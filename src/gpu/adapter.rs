@@ -33,15 +33,6 @@ impl FromStr for AdapterChoice {
     }
 }
 
-/// How to open a device.
-#[derive(Clone, Debug, Default)]
-pub struct GpuOptions {
-    /// Which adapter.
-    pub adapter: AdapterChoice,
-    /// Pretends that no binding may exceed this many bytes, so that tests reach a shard's edge with little data.
-    pub max_binding_bytes: Option<u64>,
-}
-
 /// What an adapter is and offers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterDescription {
@@ -192,14 +183,11 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] if no adapter fits the choice or it cannot be opened.
-    pub fn open(options: &GpuOptions) -> Result<Self> {
+    pub fn open(choice: &AdapterChoice) -> Result<Self> {
         let adapters = enumerate();
         let descriptions: Vec<_> = adapters.iter().map(AdapterDescription::new).collect();
-        let at = choose(&descriptions, &options.adapter)?;
-        let (adapter, mut description) = (&adapters[at], descriptions[at].clone());
-        if let Some(limit) = options.max_binding_bytes {
-            description.max_binding_bytes = description.max_binding_bytes.min(limit);
-        }
+        let at = choose(&descriptions, choice)?;
+        let (adapter, description) = (&adapters[at], descriptions[at].clone());
         let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("monosem"),
@@ -222,12 +210,25 @@ impl Gpu {
         Ok(Self { device, queue, staging: StagingPool::default(), description, failure })
     }
 
+    /// The same device, pretending that no binding may exceed so many bytes: tests reach a shard's edge with little data.
+    pub fn with_max_binding_bytes(&self, bytes: u64) -> Self {
+        let mut description = self.description.clone();
+        description.max_binding_bytes = description.max_binding_bytes.min(bytes);
+        Self {
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            staging: StagingPool::default(),
+            description,
+            failure: self.failure.clone(),
+        }
+    }
+
     /// What this device is and offers.
     pub fn description(&self) -> &AdapterDescription {
         &self.description
     }
 
-    /// Largest binding in bytes, as the adapter or [`GpuOptions::max_binding_bytes`] bounds it.
+    /// Largest binding in bytes, as the adapter or [`Gpu::with_max_binding_bytes`] bounds it.
     pub fn max_binding_bytes(&self) -> u64 {
         self.description.max_binding_bytes & !15
     }

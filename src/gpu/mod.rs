@@ -10,7 +10,7 @@ mod program;
 mod readback;
 pub mod template;
 
-pub use adapter::{AdapterChoice, AdapterDescription, Gpu, GpuOptions, adapters};
+pub use adapter::{AdapterChoice, AdapterDescription, Gpu, adapters};
 pub use buffer::Buffer;
 pub use pipeline::{Pipeline, Source};
 pub use program::{Bind, Binding, EntryPoint, Program, Recording};

@@ -164,9 +164,9 @@ impl Forward {
     }
 }
 
-/// Features a chunk: as many as `bytes` hold for every row, in whole tiles of 64, but no more than the largest shard.
+/// Features a chunk, a multiple of 16: as many as `bytes` hold for every row, but no more than the largest shard.
 fn chunk_features(parameters: &Parameters, rows: u32, bytes: u64) -> u32 {
     let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
-    let fitting = (bytes / (4 * u64::from(rows.max(1)))).max(64);
-    (fitting.min(largest.next_multiple_of(64).into()) as u32) & !63
+    let fitting = (bytes / (4 * u64::from(rows.max(1)))).max(16);
+    (fitting.min(largest.next_multiple_of(16).into()) as u32) & !15
 }

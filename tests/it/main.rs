@@ -1,3 +1,5 @@
+mod training;
+mod cli;
 mod golden;
 mod kernels;
 mod reference;

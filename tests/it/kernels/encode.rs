@@ -74,8 +74,7 @@ fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
         let (x, w_enc, b_enc) = (f64s(&case.x), f64s(&case.w_enc), f64s(&case.b_enc));
         for relu in [false, true] {
             let expected = reference::encode(&x, &w_enc, &b_enc, case.d, relu);
-            let results: Vec<_> =
-                kernels.iter().map(|encode| case.encode(encode, relu, case.n.max(1))).collect();
+            let results: Vec<_> = kernels.iter().map(|encode| case.encode(encode, relu, case.n.max(1))).collect();
             for (variant, result) in variants.iter().zip(&results) {
                 super::assert_close(&format!("encode {variant:?} {shape:?}"), result, &expected, FOLD);
                 assert_eq!(bits(result), bits(&results[0]), "{variant:?} and {:?}, {shape:?}", variants[0]);

@@ -18,7 +18,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod};
-use monosem::gpu::{AdapterChoice, Buffer, Gpu, GpuOptions, Recording};
+use monosem::gpu::{AdapterChoice, Buffer, Gpu, Recording};
 use monosem::kernels::{BLOCK_FEATURES, quads};
 use monosem::reference;
 use monosem::rng::{Purpose, Rng, symmetric};
@@ -47,7 +47,7 @@ pub fn gpu() -> &'static Gpu {
             Ok(text) => text.parse().unwrap(),
             Err(_) => AdapterChoice::Best,
         };
-        let gpu = Gpu::open(&GpuOptions { adapter, max_binding_bytes: None }).unwrap();
+        let gpu = Gpu::open(&adapter).unwrap();
         println!("tested on {}, subgroups of {:?}", gpu.description(), gpu.description().subgroup_size);
         gpu
     })
@@ -220,9 +220,10 @@ pub fn block_bounds(runs: &reference::Runs, n: usize) -> Vec<u32> {
 }
 
 #[test]
+#[should_panic(expected = "past the end")]
 fn margins_are_watched() {
     let tensor = Tensor::new(&[1_u32, 2, 3, 4]);
     assert_eq!(tensor.read::<u32>(), [1, 2, 3, 4]);
     gpu().upload(&tensor, 16, &[0_u32]);
-    assert!(std::panic::catch_unwind(|| tensor.read::<u32>()).is_err());
+    tensor.read::<u32>();
 }

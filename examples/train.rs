@@ -1,0 +1,44 @@
+//! The library used directly: trains a small SAE on a directory of activations and saves it.
+//!
+//!     cargo run --release --example train -- ACTIVATIONS DIRECTORY
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use monosem::data::{Activations, Batches};
+use monosem::gpu::{AdapterChoice, Gpu};
+use monosem::sae::{self, SaeConfig};
+use monosem::train::{Recipe, evaluate, initialize, train};
+use monosem::{Error, Result};
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(activations), Some(directory)) = (arguments.next(), arguments.next()) else {
+        return Err(Error::Config("usage: train ACTIVATIONS DIRECTORY".into()));
+    };
+    let data = Arc::new(Activations::open(&[activations])?);
+    let config = SaeConfig {
+        d_in: data.width(),
+        features: 4 * data.width(),
+        k: 16,
+        rescale_acts_by_decoder_norm: false,
+        apply_b_dec_to_input: true,
+    };
+    let recipe = Recipe::top_k(config.features, 512, 100);
+    let (batch, steps, seed) = (recipe.batch, recipe.steps, 0);
+    let gpu = Gpu::open(&AdapterChoice::Best)?;
+
+    let first = Batches::shuffled(data.clone(), batch, seed, 0, 1)?.next().transpose()?;
+    let first = first.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
+    let initial = initialize(&config, seed, &first.rows)?;
+    let batches = Batches::shuffled(data.clone(), batch, seed, 0, steps)?;
+    let sae = train(&gpu, &initial, recipe, batches, |progress| {
+        if progress.step % 10 == 0 {
+            println!("step {:3}  loss {:8.3}  FVU {:.3}", progress.step, progress.loss, progress.fvu);
+        }
+        Ok(())
+    })?;
+
+    println!("FVU on all rows: {:.3}", evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?.fvu);
+    sae::save(&sae, &directory)
+}

@@ -1,0 +1,130 @@
+//! The program, end to end.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use monosem::rng::{Purpose, Rng, symmetric};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::Value;
+
+const D: usize = 10;
+
+fn monosem(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_monosem")).args(arguments).output().unwrap()
+}
+
+/// Runs the program; it must succeed.
+fn succeed(arguments: &[&str]) -> String {
+    let output = monosem(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs the program; it must fail with `code` and say `words`.
+fn fail(arguments: &[&str], code: i32, words: &str) {
+    let output = monosem(arguments);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert!(message.contains(words), "{arguments:?}: {message}");
+    assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+}
+
+fn write(path: &Path, rows: usize, value: impl Fn(usize) -> f32) -> String {
+    let values: Vec<f32> = (0..rows * D).map(value).collect();
+    let view = TensorView::new(Dtype::F32, vec![rows, D], bytemuck::cast_slice(&values)).unwrap();
+    let metadata = [("model_name".to_owned(), "a model".to_owned())].into();
+    safetensors::serialize_to_file([("activations", view)], Some(metadata), path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn noise(at: usize) -> f32 {
+    symmetric(Rng::new(5, Purpose::Weights).block(at as u64, 0)[0])
+}
+
+struct Files {
+    directory: tempfile::TempDir,
+    data: String,
+}
+
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = write(&directory.path().join("data.safetensors"), 500, noise);
+        Self { directory, data }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_run_trains_evaluates_and_encodes() {
+    let files = Files::new();
+    let (out, codes) = (files.path("run"), files.path("codes.safetensors"));
+    let train = ["train", "--data", &files.data, "--out", &out, "--expansion", "6", "--k", "5", "--batch", "100"];
+    succeed(&[&train[..], &["--tokens", "3950", "--log-every", "7"]].concat());
+
+    let metrics = std::fs::read_to_string(files.path("run/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 7, 14, 21, 28, 35, 40]);
+    assert!(lines.iter().all(|line| line["fvu"].as_f64().is_some_and(|fvu| fvu > 0.0 && fvu < 2.0)));
+
+    let sae = monosem::sae::load(&PathBuf::from(&out)).unwrap();
+    assert_eq!((sae.config.d_in, sae.config.features, sae.config.k), (D, 60, 5));
+    assert_eq!(sae.provenance.model_name.as_deref(), Some("a model"));
+
+    let json: Value = serde_json::from_str(&succeed(&["eval", "--sae", &out, "--data", &files.data, "--json"])).unwrap();
+    assert_eq!(json["tokens"], 500);
+    assert_eq!(json["explained_variance"].as_f64().unwrap(), 1.0 - json["fvu"].as_f64().unwrap());
+    assert!(json["l0"].as_f64().unwrap() <= 5.0);
+
+    succeed(&["encode", "--sae", &files.path("run/sae"), "--data", &files.data, "--out", &codes, "--batch", "64"]);
+    let bytes = std::fs::read(&codes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let (indices, values) = (tensors.tensor("indices").unwrap(), tensors.tensor("values").unwrap());
+    assert_eq!((indices.dtype(), indices.shape()), (Dtype::U32, &[500, 5][..]));
+    assert_eq!((values.dtype(), values.shape()), (Dtype::F32, &[500, 5][..]));
+    let indices: Vec<u32> = bytemuck::pod_collect_to_vec(indices.data());
+    assert!(indices.chunks(5).all(|row| row.is_sorted() && row[4] < 60));
+
+    fail(&[&train[..], &["--steps", "5"]].concat(), 2, "is not empty");
+    fail(&["encode", "--sae", &out, "--data", &files.data, "--out", &codes], 2, "exists");
+}
+
+#[test]
+fn devices_are_listed() {
+    assert!(succeed(&["devices"]).starts_with("0: "));
+}
+
+#[test]
+fn bad_input_is_named_with_its_own_exit_code() {
+    let files = Files::new();
+    let (out, missing) = (files.path("run"), files.path("missing\n.safetensors"));
+    let bad = write(&files.directory.path().join("bad.safetensors"), 50, |at| if at == 321 { f32::NAN } else { noise(at) });
+    let empty = files.path("empty.safetensors");
+    std::fs::write(&empty, []).unwrap();
+    let file = files.path("file");
+    std::fs::write(&file, "something").unwrap();
+    let train = |data: &str, out: &str, rest: &[&str], code, words: &str| {
+        let arguments = ["train", "--data", data, "--out", out, "--batch", "10"];
+        fail(&[&arguments[..], rest].concat(), code, words);
+    };
+    let sizes = ["--features", "20", "--k", "4", "--steps", "20"];
+    train(&files.data, &out, &["--features", "20", "--k", "21", "--steps", "5"], 2, "k is 21");
+    train(&files.data, &out, &["--features", "20", "--k", "0", "--steps", "5"], 2, "k is 0");
+    train(&files.data, &out, &["--features", "0", "--steps", "5"], 2, "at least one input and one feature");
+    train(&files.data, &out, &["--features", "20", "--k", "4", "--steps", "0"], 2, "steps is 0");
+    train(&files.data, &out, &["--features", "20", "--expansion", "2", "--steps", "5"], 2, "cannot be used with");
+    train(&files.data, &out, &[&sizes[..], &["--lr", "-1"]].concat(), 2, "the learning rate is -1");
+    train(&files.data, &out, &[&sizes[..], &["--batch", "501"]].concat(), 2, "");
+    train(&files.data, &out, &[&sizes[..], &["--device", "no such device"]].concat(), 4, "no device is called");
+    train(&files.data, &file, &sizes, 5, "file");
+    train(&missing, &out, &sizes, 5, "missing\\n.safetensors");
+    train(&empty, &out, &sizes, 3, "empty.safetensors");
+    train(&bad, &out, &sizes, 3, "row 32");
+    assert!(!Path::new(&out).join("sae").exists());
+    fail(&["eval", "--sae", &files.path("nothing"), "--data", &files.data], 5, "nothing");
+    fail(&["eval"], 2, "--sae");
+}

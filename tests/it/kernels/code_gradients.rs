@@ -1,0 +1,74 @@
+use monosem::gpu::shaders::code_gradients::{Params, main::Bindings};
+use monosem::kernels::{CodeGradients, quads};
+use monosem::reference;
+
+use super::{FOLD, HostCodes, Tensor, assert_close, bits, f64s, gpu, pad, random, run};
+
+/// Gradients at the codes, shard by shard; `cuts` are the shards' ends.
+fn code_gradients(
+    kernel: &CodeGradients,
+    codes: &HostCodes,
+    g: &[f32],
+    w_dec: &[f32],
+    d: usize,
+    cuts: &[usize],
+) -> Vec<f32> {
+    let (features, values) = (Tensor::new(&codes.features), Tensor::new(&codes.values));
+    let (gradient, code_gradients) = (Tensor::new(&pad(g, d)), Tensor::new(&vec![0_f32; codes.values.len()]));
+    let mut first = 0;
+    for &end in cuts {
+        let w_dec = Tensor::new(&pad(&w_dec[first * d..end * d], d));
+        let params = Params {
+            entries: codes.values.len() as u32,
+            quads: quads(d),
+            k: codes.k as u32,
+            first: first as u32,
+            count: (end - first) as u32,
+        };
+        run(|recording| {
+            let bindings = Bindings {
+                features: &features,
+                values: &values,
+                gradient: &gradient,
+                w_dec: &w_dec,
+                code_gradients: &code_gradients,
+                params,
+            };
+            kernel.record(recording, bindings);
+        });
+        first = end;
+    }
+    code_gradients.read()
+}
+
+#[test]
+fn every_size_and_shard_matches_the_reference() {
+    let kernel = CodeGradients::new(gpu()).unwrap();
+    // The last has more entries than 65,535 groups of 64 take.
+    for (rows, d, n, k) in [
+        (0, 4, 8, 2),
+        (1, 1, 1, 1),
+        (9, 17, 2500, 7),
+        (64, 100, 2500, 1),
+        (65, 768, 1100, 3),
+        (65_535 * 4 + 1, 3, 64, 16),
+    ] {
+        let codes = HostCodes::random(1, rows, n, k, false);
+        let (g, w_dec) = (random(2, rows * d), random(3, n * d));
+        let whole = code_gradients(&kernel, &codes, &g, &w_dec, d, &[n]);
+        let expected = reference::code_gradients(&codes.reference(), &f64s(&g), &f64s(&w_dec), d);
+        assert_close(&format!("code_gradients {rows} x {d} of {n}"), &whole, &expected, FOLD);
+        if n > 2048 {
+            let shards = code_gradients(&kernel, &codes, &g, &w_dec, d, &[1024, 2048, n]);
+            assert_eq!(bits(&shards), bits(&whole));
+        }
+    }
+}
+
+#[test]
+fn entries_without_a_value_are_left_as_they_are() {
+    let kernel = CodeGradients::new(gpu()).unwrap();
+    let codes = HostCodes { k: 4, features: vec![0, 1, 2, 3], values: vec![0.0, -0.0, 1.0, 0.0] };
+    let result = code_gradients(&kernel, &codes, &[2.0], &[5.0, 6.0, 7.0, 8.0], 1, &[4]);
+    assert_eq!(bits(&result), bits(&[0.0, 0.0, 14.0, 0.0]));
+}

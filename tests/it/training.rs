@@ -1,0 +1,180 @@
+//! Whole training runs: what they promise of bits, and what they do when something is not finite.
+
+use monosem::Error;
+use monosem::data::{Batch, Moments};
+use monosem::gpu::Gpu;
+use monosem::reference;
+use monosem::rng::{Purpose, Rng, symmetric};
+use monosem::sae::{Sae, SaeConfig};
+use monosem::train::{Encoder, Progress, Recipe, Trainer, evaluate, initialize, train};
+use sha2::{Digest, Sha256};
+
+use crate::kernels::gpu;
+
+/// d is no multiple of 4, n neither of 1,024, and the batch is more than one block of rows.
+const D: usize = 13;
+const FEATURES: usize = 5000;
+const BATCH: usize = 300;
+
+fn config(features: usize) -> SaeConfig {
+    SaeConfig { d_in: D, features, k: 7, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true }
+}
+
+fn recipe(features: usize, steps: u64) -> Recipe {
+    Recipe { learning_rate: 3e-3, ..Recipe::top_k(features, BATCH, steps) }
+}
+
+/// Rows that are sums of 3 of 40 fixed directions, so that there is something to learn.
+fn batches(seed: u64, steps: u64) -> Vec<Batch> {
+    let (atoms, draws) = (Rng::new(99, Purpose::Weights), Rng::new(seed, Purpose::Shuffle));
+    let atom = |atom: u32, at: usize| symmetric(atoms.block(u64::from(atom % 40), at as u32)[0]);
+    let row = |index: u64| -> Vec<f32> {
+        let terms: Vec<_> = (0..3).map(|term| draws.block(index, term)).collect();
+        let value = |at: usize| terms.iter().map(|t| atom(t[0], at) * (2.0 + symmetric(t[1]))).sum::<f32>() + 0.5;
+        (0..D).map(value).collect()
+    };
+    let batch = |step: u64| {
+        let rows: Vec<f32> = (0..BATCH as u64).flat_map(|at| row(step * BATCH as u64 + at)).collect();
+        let mut moments = Moments::new(D);
+        moments.add(&rows);
+        Batch { count: BATCH, variance: moments.total_variance(), rows }
+    };
+    (0..steps).map(batch).collect()
+}
+
+fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Progress>) {
+    let batches = batches(seed, recipe.steps);
+    let initial = initialize(config, seed, &batches[0].rows).unwrap();
+    let mut progress = Vec::new();
+    let sae = train(gpu, &initial, recipe, batches.into_iter().map(Ok), |step| {
+        progress.push(step.clone());
+        Ok(())
+    });
+    (sae.unwrap(), progress)
+}
+
+fn hash(sae: &Sae) -> String {
+    let mut hash = Sha256::new();
+    for tensor in [&sae.w_enc, &sae.b_enc, &sae.w_dec, &sae.b_dec] {
+        hash.update(bytemuck::cast_slice::<f32, u8>(tensor));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    let weights = |seed| hash(&run(gpu(), seed, &config(FEATURES), recipe(FEATURES, 6)).0);
+    let first = weights(3);
+    assert_eq!(first, weights(3));
+    assert_ne!(first, weights(4));
+}
+
+#[test]
+fn any_number_of_shards_gives_the_same_bits() {
+    let (whole, _) = run(gpu(), 3, &config(FEATURES), recipe(FEATURES, 6));
+    // Rows are stored as 16 values: 1,024 and 2,048 features a shard, five and three shards.
+    for features in [1024, 2048] {
+        let limited = gpu().with_max_binding_bytes(features * 16 * 4);
+        let (sharded, _) = run(&limited, 3, &config(FEATURES), recipe(FEATURES, 6));
+        assert_eq!(hash(&whole), hash(&sharded), "{features} features a shard");
+    }
+}
+
+#[test]
+fn free_decoder_norms_are_sharded_alike() {
+    let config = SaeConfig { rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: false, ..config(FEATURES) };
+    let recipe = Recipe { unit_norm_decoder: false, clip: None, ..recipe(FEATURES, 6) };
+    let (whole, _) = run(gpu(), 3, &config, recipe.clone());
+    let (sharded, _) = run(&gpu().with_max_binding_bytes(1024 * 16 * 4), 3, &config, recipe);
+    assert_eq!(hash(&whole), hash(&sharded));
+}
+
+#[test]
+fn training_explains_the_variance() {
+    let (sae, progress) = run(gpu(), 1, &config(256), recipe(256, 150));
+    let steps: Vec<u64> = progress.iter().map(|step| step.step).collect();
+    assert_eq!(steps, (1..=150).collect::<Vec<_>>());
+    let (first, last) = (&progress[0], &progress[149]);
+    assert!(last.fvu < first.fvu / 4.0, "FVU {} after {}", last.fvu, first.fvu);
+    assert_eq!((last.tokens, last.l0 <= 7.0), (150 * BATCH as u64, true));
+    for norm in reference::norms(&sae.w_dec.iter().map(|&value| value.into()).collect::<Vec<f64>>(), D) {
+        assert!((norm - 1.0).abs() < 1e-6, "a decoder row of norm {norm}");
+    }
+}
+
+#[test]
+fn evaluation_is_that_of_the_reference_whatever_the_batch() {
+    let (sae, _) = run(gpu(), 1, &config(200), recipe(200, 20));
+    let data = batches(7, 1).remove(0);
+    let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+    let (x, w_enc, w_dec, b_dec) = (double(&data.rows), double(&sae.w_enc), double(&sae.w_dec), double(&sae.b_dec));
+    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(&sae.b_enc), D, false);
+    let codes = reference::select(&u, &u, sae.config.features, sae.config.k);
+    let residual = reference::residual(&reference::decode(&codes, &w_dec, &b_dec, D), &x, D, BATCH);
+    let error: f64 = residual.squared_error.iter().sum();
+    let mut fired = vec![false; sae.config.features];
+    for (feature, value) in codes.features.iter().zip(&codes.values) {
+        fired[*feature as usize] |= *value > 0.0;
+    }
+    let unfired = fired.iter().filter(|fired| !**fired).count() as f64 / fired.len() as f64;
+    // 77 leaves a shorter last batch.
+    for size in [BATCH, 77] {
+        let parts = data.rows.chunks(size * D).map(|rows| {
+            Ok(Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() })
+        });
+        let result = evaluate(gpu(), &sae, size, parts).unwrap();
+        let close = |name: &str, actual: f64, expected: f64| {
+            assert!((actual - expected).abs() <= 1e-5 * expected.abs(), "{name}: {actual}, not {expected}");
+        };
+        assert_eq!(result.tokens, BATCH as u64);
+        close("mse", result.mse, error / BATCH as f64);
+        close("mse_per_dim", result.mse_per_dim, error / (BATCH * D) as f64);
+        close("fvu", result.fvu, error / data.variance);
+        let active = codes.values.iter().filter(|value| **value > 0.0).count();
+        close("l0", result.l0, active as f64 / BATCH as f64);
+        close("unfired_fraction", result.unfired_fraction, unfired);
+        let cosines = x.chunks(D).zip(residual.dot.iter().zip(&residual.squared_norm));
+        let cosine = |(row, (dot, square)): (&[f64], (&f64, &f64))| {
+            dot / (row.iter().map(|value| value * value).sum::<f64>() * square).sqrt()
+        };
+        close("cosine", result.cosine, cosines.map(cosine).sum::<f64>() / BATCH as f64);
+    }
+}
+
+#[test]
+fn what_is_not_finite_stops_the_run_and_changes_nothing() {
+    let mut bad = batches(1, 4);
+    bad[2].rows[5 * D + 1] = f32::NAN;
+    let initial = initialize(&config(256), 1, &bad[0].rows).unwrap();
+    let mut trainer = Trainer::new(gpu(), &initial, recipe(256, 4)).unwrap();
+    let mut outcome = Ok(None);
+    let mut before = None;
+    for (step, batch) in bad.iter().enumerate() {
+        if step == 2 {
+            before = Some(hash(&trainer.sae().unwrap()));
+        }
+        outcome = trainer.step(batch);
+        if outcome.is_err() {
+            break;
+        }
+    }
+    while let Ok(Some(_)) = outcome {
+        outcome = trainer.next_finished();
+    }
+    let Err(Error::Diverged(message)) = outcome else { panic!("{outcome:?}") };
+    assert!(message.starts_with("step 3: row 5 "), "{message}");
+    assert_eq!(before, Some(hash(&trainer.sae().unwrap())));
+}
+
+#[test]
+fn codes_are_those_of_the_training_selection() {
+    let (sae, _) = run(gpu(), 1, &config(200), recipe(200, 5));
+    let data = batches(7, 1).remove(0);
+    let mut encoder = Encoder::new(gpu(), &sae, BATCH).unwrap();
+    let all = encoder.encode(&data.rows).unwrap();
+    let few = encoder.encode(&data.rows[..3 * D]).unwrap();
+    assert_eq!(few.features, all.features[..3 * 7]);
+    assert_eq!(few.values, all.values[..3 * 7]);
+    assert!(encoder.encode(&[]).unwrap().features.is_empty());
+    assert!(matches!(encoder.encode(&[0.0; D + 1]), Err(Error::Config(_))));
+}

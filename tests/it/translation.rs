@@ -1,0 +1,108 @@
+use monosem::gpu::shaders::ALL;
+use monosem::gpu::{Source, template};
+use monosem::kernels::Encode;
+use naga::back::{hlsl, msl, spv};
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage};
+
+/// What every adapter has: the least that WebGPU promises.
+const WORKGROUP_BYTES: u32 = 16_384;
+
+type Defines = Vec<(&'static str, u32)>;
+
+/// The definitions under which `src/kernels` compiles a shader.
+fn variants(source: Source) -> Vec<Defines> {
+    match source.name {
+        "encode_subgroup" => [4, 8, 16].map(|lanes| Encode::subgroup_defines(lanes).to_vec()).into(),
+        "select" => [64, 128, 256].map(|threads| vec![("WORKGROUP", threads)]).into(),
+        _ => vec![vec![]],
+    }
+}
+
+fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
+    let text = template::expand(source.text, defines).unwrap();
+    let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
+    (module, info)
+}
+
+fn to_spirv(module: &Module, info: &ModuleInfo, entry: &str) -> bool {
+    // 1.3 is the first with subgroup operations.
+    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.to_owned() };
+    !spv::write_vec(module, info, &options, Some(&pipeline)).unwrap().is_empty()
+}
+
+fn to_msl(module: &Module, info: &ModuleInfo, entry: &str) -> bool {
+    let options = msl::Options { lang_version: (2, 1), ..Default::default() };
+    let pipeline =
+        msl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.to_owned())), ..Default::default() };
+    let (text, translated) = msl::write_string(module, info, &options, &pipeline).unwrap();
+    translated.entry_point_names.into_iter().all(|name| text.contains(&name.unwrap()))
+}
+
+fn to_hlsl(module: &Module, info: &ModuleInfo, entry: &str, shader_model: hlsl::ShaderModel) -> bool {
+    let options = hlsl::Options { shader_model, ..Default::default() };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.to_owned())) };
+    let mut text = String::new();
+    let written = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).unwrap();
+    written.entry_point_names.into_iter().all(|name| text.contains(&name.unwrap()))
+}
+
+#[test]
+fn every_variant_of_every_shader_is_translated_for_every_back_end() {
+    let mut translated = 0;
+    for source in ALL {
+        for defines in variants(*source) {
+            let (module, info) = parse(*source, &defines);
+            assert!(!module.entry_points.is_empty());
+            for entry in &module.entry_points {
+                let what = format!("{}.{} {defines:?}", source.name, entry.name);
+                // Shader model 5.1 (FXC) has no subgroups; 6.0 (DXC) has.
+                let model = match source.name {
+                    "encode_subgroup" => hlsl::ShaderModel::V6_0,
+                    _ => hlsl::ShaderModel::V5_1,
+                };
+                assert!(to_spirv(&module, &info, &entry.name), "{what}: SPIR-V");
+                assert!(to_msl(&module, &info, &entry.name), "{what}: MSL");
+                assert!(to_hlsl(&module, &info, &entry.name, model), "{what}: HLSL");
+                assert!(to_hlsl(&module, &info, &entry.name, hlsl::ShaderModel::V6_0), "{what}: HLSL 6.0");
+                translated += 4;
+            }
+        }
+    }
+    println!("{translated} translations");
+    assert!(translated > 0);
+}
+
+#[test]
+fn workgroup_memory_fits_every_adapter() {
+    let mut largest = 0;
+    for source in ALL {
+        for defines in variants(*source) {
+            let (module, info) = parse(*source, &defines);
+            let mut layouter = Layouter::default();
+            layouter.update(module.to_ctx()).unwrap();
+            for (index, entry) in module.entry_points.iter().enumerate() {
+                let uses = info.get_entry_point(index);
+                let bytes: u32 = module
+                    .global_variables
+                    .iter()
+                    .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !uses[*handle].is_empty())
+                    // As WebGPU counts them: each rounded up to 16 bytes.
+                    .map(|(_, variable)| layouter[variable.ty].size.next_multiple_of(16))
+                    .sum();
+                let what = format!("{}.{} {defines:?}", source.name, entry.name);
+                assert!(bytes <= WORKGROUP_BYTES, "{what} takes {bytes} bytes of workgroup memory");
+                largest = largest.max(bytes);
+            }
+        }
+    }
+    println!("at most {largest} bytes of workgroup memory");
+    assert!(largest > 0);
+}
