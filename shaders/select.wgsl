@@ -273,6 +273,8 @@ fn radix_select(row: u32, thread: u32) {
         let is_equal = at < candidates && my_order == threshold;
         // Both counts in one word: a workgroup has fewer than 2^16 threads.
         scratch[thread] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
+        // The whole tile is read before any of it is overwritten.
+        storageBarrier();
         workgroupBarrier();
         var before = 0u;
         var all = 0u;

@@ -3,7 +3,8 @@ use monosem::kernels::{BLOCK_FEATURES, BLOCK_ROWS, BiasGradient, quads};
 use monosem::reference;
 
 use super::{
-    DeviceRuns, FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f64s, gpu, pad, random, run, stored, unpad,
+    DeviceRuns, FOLD, HostCodes, Tensor, assert_close, bits, coarse, deterministic, f64s, gpu, pad, random, rule_b,
+    run, stored, unpad,
 };
 
 struct Case {
@@ -104,4 +105,22 @@ fn the_same_bits_every_time() {
     let kernels = BiasGradient::new(gpu()).unwrap();
     let case = Case::new(600, 50, 1500, 6);
     deterministic(|| bits(&case.bias_gradient(&kernels, true, &[1024, 1500])));
+}
+
+#[test]
+fn sums_are_folded_by_rules_b_and_f() {
+    let kernels = BiasGradient::new(gpu()).unwrap();
+    let mut case = Case::new(1000, 20, 3000, 3);
+    (case.run_bias, case.w_enc) = (coarse(1, case.run_bias.len()), coarse(2, 3000 * 20));
+    let mut expected = Vec::new();
+    for column in 0..20 {
+        let batch = rule_b((0..1000).map(|row| (row, case.gradient[row * 20 + column])));
+        let mut blocks = [0_f32; 3];
+        for (feature, bias) in case.runs.features.iter().zip(&case.run_bias) {
+            let block = &mut blocks[(feature / BLOCK_FEATURES) as usize];
+            *block = bias.mul_add(case.w_enc[*feature as usize * 20 + column], *block);
+        }
+        expected.push(batch - blocks.iter().fold(0.0, |sum, block| sum + block));
+    }
+    assert_eq!(bits(&case.bias_gradient(&kernels, true, &[3000])), bits(&expected));
 }

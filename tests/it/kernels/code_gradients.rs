@@ -2,7 +2,7 @@ use monosem::gpu::shaders::code_gradients::{Params, main::Bindings};
 use monosem::kernels::{CodeGradients, quads};
 use monosem::reference;
 
-use super::{FOLD, HostCodes, Tensor, assert_close, bits, f64s, gpu, pad, random, run};
+use super::{FOLD, HostCodes, Tensor, assert_close, bits, coarse, f64s, gpu, pad, random, rule_d, run};
 
 /// Gradients at the codes, shard by shard; `cuts` are the shards' ends.
 fn code_gradients(
@@ -71,4 +71,14 @@ fn entries_without_a_value_are_left_as_they_are() {
     let codes = HostCodes { k: 4, features: vec![0, 1, 2, 3], values: vec![0.0, -0.0, 1.0, 0.0] };
     let result = code_gradients(&kernel, &codes, &[2.0], &[5.0, 6.0, 7.0, 8.0], 1, &[4]);
     assert_eq!(bits(&result), bits(&[0.0, 0.0, 14.0, 0.0]));
+}
+
+#[test]
+fn sums_are_folded_by_rule_d() {
+    let kernel = CodeGradients::new(gpu()).unwrap();
+    let (d, n) = (300, 8);
+    let codes = HostCodes { k: n, features: (0..8).collect(), values: vec![1.0; n] };
+    let (g, w_dec) = (coarse(1, d), coarse(2, n * d));
+    let expected: Vec<f32> = w_dec.chunks(d).map(|w| rule_d(&g, w)).collect();
+    assert_eq!(bits(&code_gradients(&kernel, &codes, &g, &w_dec, d, &[n])), bits(&expected));
 }

@@ -2,7 +2,9 @@ use monosem::gpu::shaders::decode::{Params, main::Bindings};
 use monosem::kernels::{Decode, quads};
 use monosem::reference;
 
-use super::{FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f64s, gpu, pad, random, run, stored, unpad};
+use super::{
+    FOLD, HostCodes, Tensor, assert_close, bits, coarse, deterministic, f64s, gpu, pad, random, run, stored, unpad,
+};
 
 struct Case {
     codes: HostCodes,
@@ -89,4 +91,18 @@ fn a_nan_reaches_its_row_alone_and_a_zero_takes_nothing() {
     case.codes.values = vec![0.0; 12];
     case.w_dec = vec![f32::NAN; 30 * 16];
     assert_eq!(bits(&case.decode(&kernel, &[30])), bits(&case.b_dec.repeat(3)));
+}
+
+#[test]
+fn sums_are_folded_by_rule_x() {
+    let mut case = Case::new(3, 40, 200, 50);
+    (case.codes.values, case.w_dec, case.b_dec) = (coarse(1, 150), coarse(2, 200 * 40), coarse(3, 40));
+    let mut expected = Vec::new();
+    for (features, values) in case.codes.features.chunks(50).zip(case.codes.values.chunks(50)) {
+        expected.extend((0..40).map(|column| {
+            let codes = features.iter().zip(values);
+            codes.fold(case.b_dec[column], |sum, (j, a)| a.mul_add(case.w_dec[*j as usize * 40 + column], sum))
+        }));
+    }
+    assert_eq!(bits(&case.decode(&Decode::new(gpu()).unwrap(), &[200])), bits(&expected));
 }

@@ -1,7 +1,7 @@
 use monosem::kernels::{Encode, EncodeArguments, EncodeVariant};
 use monosem::reference;
 
-use super::{FOLD, Tensor, bits, deterministic, f64s, gpu, pad, random, run};
+use super::{FOLD, Tensor, bits, coarse, deterministic, f64s, gpu, pad, random, rule_d, run};
 
 /// Rows, d, features: around the tiles of both kernels (128 x 128; 32 or 48 x 16, 32 or 64), and none a multiple of anything.
 const SHAPES: &[(usize, usize, usize)] = &[
@@ -111,5 +111,17 @@ fn not_finite_numbers_stay_visible() {
         for (u, w) in u[3..].iter().zip(case.w_enc.chunks_exact(16)) {
             assert_eq!(*u, if w[0] > 0.0 { f32::INFINITY } else { 0.0 }, "{variant:?}");
         }
+    }
+}
+
+#[test]
+fn sums_are_folded_by_rule_d() {
+    let (rows, d, n) = (5, 300, 40);
+    let case = Case { x: coarse(1, rows * d), w_enc: coarse(2, n * d), b_enc: coarse(3, n), rows, d, n };
+    let rows_by_features = case.x.chunks(d).flat_map(|x| case.w_enc.chunks(d).zip(&case.b_enc).map(move |w| (x, w)));
+    let expected: Vec<f32> = rows_by_features.map(|(x, (w, b))| rule_d(w, x) + b).collect();
+    for variant in EncodeVariant::available(gpu()) {
+        let actual = case.encode(&Encode::new(gpu(), variant).unwrap(), false, n);
+        assert_eq!(bits(&actual), bits(&expected), "{variant:?}");
     }
 }

@@ -3,7 +3,8 @@ use monosem::kernels::{BLOCK_FEATURES, Gradients, quads};
 use monosem::reference;
 
 use super::{
-    DeviceRuns, FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f32s, f64s, gpu, pad, random, run,
+    DeviceRuns, FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f32s, f64s, gpu, pad, random, rule_b,
+    rule_r, run,
 };
 
 struct Case {
@@ -127,4 +128,22 @@ fn the_same_bits_every_time() {
     let kernels = Gradients::new(gpu()).unwrap();
     let case = Case::new(600, 50, 1500, 6);
     deterministic(|| bits(&case.gradients(&kernels, true, &[1500]).concat()));
+}
+
+#[test]
+fn sums_are_folded_by_rules_b_and_f() {
+    let kernels = Gradients::new(gpu()).unwrap();
+    let case = Case::new(1000, 20, 1500, 3);
+    let [run_bias, run_squares, block_squares] = case.gradients(&kernels, false, &[1500]);
+    let biases = case.runs.iter().map(|(_, entries)| {
+        rule_b(entries.iter().map(|entry| (*entry as usize / case.codes.k, case.code_gradients[*entry as usize])))
+    });
+    assert_eq!(bits(&run_bias), bits(&biases.collect::<Vec<_>>()));
+    let mut squares = vec![0.0; 2 * BLOCK_FEATURES as usize];
+    for (feature, square) in case.runs.features.iter().zip(run_squares) {
+        squares[*feature as usize] = square;
+    }
+    let blocks: Vec<f32> =
+        squares.chunks(BLOCK_FEATURES as usize).map(|block| rule_r(block, &vec![1.0; block.len()])).collect();
+    assert_eq!(bits(&block_squares), bits(&blocks));
 }

@@ -14,12 +14,13 @@ mod select;
 mod transpose;
 mod update;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod};
 use monosem::gpu::{AdapterChoice, Buffer, Gpu, Recording};
-use monosem::kernels::{BLOCK_FEATURES, quads};
+use monosem::kernels::{BLOCK_FEATURES, BLOCK_ROWS, quads};
 use monosem::reference;
 use monosem::rng::{Purpose, Rng, symmetric};
 
@@ -115,6 +116,41 @@ pub fn words(seed: u64, count: usize) -> Vec<u32> {
 /// `count` numbers in [-1, 1).
 pub fn random(seed: u64, count: usize) -> Vec<f32> {
     words(seed, count).into_iter().map(symmetric).collect()
+}
+
+/// As [`random`], in steps of 2^-10: products are exact in f32, so that a fold has the same bits whether the driver fuses
+/// `fma` or not, and the processor can say which they are.
+pub fn coarse(seed: u64, count: usize) -> Vec<f32> {
+    random(seed, count).into_iter().map(|value| (value * 1024.0).round() / 1024.0).collect()
+}
+
+/// Rule D of docs/architecture.md.
+pub fn rule_d(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| a.mul_add(*b, sum))
+}
+
+/// Rule R of docs/architecture.md, of products.
+pub fn rule_r(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0_f32; 128];
+    for (column, (a, b)) in a.iter().zip(b).enumerate() {
+        lanes[column % 128] = a.mul_add(*b, lanes[column % 128]);
+    }
+    let mut sums = [lanes[0], lanes[1], lanes[2], lanes[3]];
+    for group in lanes[4..].chunks_exact(4) {
+        for (sum, lane) in sums.iter_mut().zip(group) {
+            *sum += lane;
+        }
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
+/// Rule B of docs/architecture.md, of terms with their rows.
+pub fn rule_b(terms: impl Iterator<Item = (usize, f32)>) -> f32 {
+    let mut blocks: BTreeMap<usize, f32> = BTreeMap::new();
+    for (row, term) in terms {
+        *blocks.entry(row / BLOCK_ROWS as usize).or_insert(0.0) += term;
+    }
+    blocks.into_values().fold(0.0, |sum, block| sum + block)
 }
 
 pub fn f64s(values: &[f32]) -> Vec<f64> {

@@ -3,8 +3,8 @@ use monosem::kernels::{Residual, quads};
 use monosem::reference;
 
 use super::{
-    AT_REST, ELEMENTWISE, FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f64s, gpu, pad, random, run,
-    stored, unpad,
+    AT_REST, ELEMENTWISE, FOLD, HostCodes, Tensor, assert_close, bits, coarse, deterministic, f64s, gpu, pad, random,
+    rule_r, run, stored, unpad,
 };
 
 const LOSS_NOT_FINITE: u32 = 2;
@@ -88,5 +88,18 @@ fn a_loss_that_is_not_finite_raises_the_guard_with_its_lowest_row() {
             let outcome = residual(&kernel, &x, &x_hat, &vec![1.0; rows], d, rows);
             assert_eq!(outcome.guard, [LOSS_NOT_FINITE, !13], "{poison}, in x: {in_x}");
         }
+    }
+}
+
+#[test]
+fn sums_are_folded_by_rule_r() {
+    let kernel = Residual::new(gpu()).unwrap();
+    let (rows, d) = (3, 700);
+    let (x, x_hat) = (coarse(1, rows * d), coarse(2, rows * d));
+    let [squared_error, dot, squared_norm, _] = residual(&kernel, &x, &x_hat, &[1.0; 3], d, rows).statistics;
+    for (row, (x, x_hat)) in x.chunks(d).zip(x_hat.chunks(d)).enumerate() {
+        let error: Vec<f32> = x_hat.iter().zip(x).map(|(x_hat, x)| x_hat - x).collect();
+        let expected = [rule_r(&error, &error), rule_r(x, x_hat), rule_r(x_hat, x_hat)];
+        assert_eq!(bits(&[squared_error[row], dot[row], squared_norm[row]]), bits(&expected));
     }
 }

