@@ -1,5 +1,5 @@
 // Merges a chunk of pre-activations into the k largest of each row, exactly; one workgroup a row.
-// pre_activations: [rows, stride]; norms: [features of the shard]; features, values (the pre-activations kept), keys
+// pre_activations: [rows, stride / 4] vec4; norms: [features of the shard]; features, values (the pre-activations kept), keys
 // (what they were compared by): [rows, k], ascending by feature, of which the first `filled` hold what earlier chunks left.
 // Larger keys win, then lower features; -0.0 equals 0.0; a NaN wins over everything, so that it is seen.
 //
@@ -18,6 +18,7 @@ struct Params {
     first_in_shard: u32,
     /// Features in the chunk.
     count: u32,
+    /// Row length of the pre-activations, a multiple of 4.
     stride: u32,
     /// Whether keys are pre-activations times decoder norms.
     scaled: u32,
@@ -25,7 +26,7 @@ struct Params {
     last: u32,
 }
 
-@group(0) @binding(0) var<storage, read> pre_activations: array<f32>;
+@group(0) @binding(0) var<storage, read> pre_activations: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
 @group(0) @binding(2) var<storage, read_write> features: array<u32>;
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
@@ -34,28 +35,36 @@ struct Params {
 
 #import grid
 
-var<workgroup> scratch: array<u32, ${WORKGROUP}>;
+#define WORKGROUP_QUADS 16
+#define CAPACITY_QUADS 192
+var<workgroup> scratch: array<vec4<u32>, ${WORKGROUP_QUADS}>;
 var<workgroup> bound: u32;
 var<workgroup> gathered: atomic<u32>;
 var<workgroup> gathered_count: u32;
-var<workgroup> gathered_order: array<u32, ${CAPACITY}>;
-var<workgroup> gathered_feature: array<u32, ${CAPACITY}>;
+var<workgroup> gathered_order: array<vec4<u32>, ${CAPACITY_QUADS}>;
+var<workgroup> gathered_feature: array<vec4<u32>, ${CAPACITY_QUADS}>;
 var<workgroup> gathered_value: array<f32, ${CAPACITY}>;
 var<workgroup> gathered_key: array<f32, ${CAPACITY}>;
 var<workgroup> cut_order: u32;
 var<workgroup> cut_feature: u32;
 
-/// A number whose unsigned order is the keys' order.
+/// Numbers whose unsigned order is the keys' order; none is 0.
+fn orders(keys: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(keys);
+    let magnitude = bits & vec4(0x7fffffffu);
+    let ordered = select(bits | vec4(0x80000000u), ~bits, bits >= vec4(0x80000000u));
+    let with_zero = select(ordered, vec4(0x80000000u), magnitude == vec4(0u));
+    return select(with_zero, vec4(0xffffffffu), magnitude > vec4(0x7f800000u));
+}
+
 fn order(key: f32) -> u32 {
-    let bits = bitcast<u32>(key);
-    let magnitude = bits & 0x7fffffffu;
-    if magnitude > 0x7f800000u {
-        return 0xffffffffu;
-    }
-    if magnitude == 0u {
-        return 0x80000000u;
-    }
-    return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+    return orders(vec4(key)).x;
+}
+
+/// How many of four conditions hold.
+fn count(conditions: vec4<bool>) -> u32 {
+    let ones = select(vec4(0u), vec4(1u), conditions);
+    return (ones.x + ones.y) + (ones.z + ones.w);
 }
 
 fn rectify(value: f32) -> f32 {
@@ -75,23 +84,42 @@ fn candidate(row: u32, at: u32) -> Candidate {
         return Candidate(features[entry], values[entry], keys[entry]);
     }
     let in_chunk = at - params.filled;
-    let value = pre_activations[row * params.stride + in_chunk];
-    let key = chunk_key(value, in_chunk);
-    return Candidate(params.first + in_chunk, value, key);
+    let value = chunk_values(row, in_chunk / 4u)[in_chunk % 4u];
+    return Candidate(params.first + in_chunk, value, value * scale(in_chunk));
 }
 
-fn chunk_key(value: f32, in_chunk: u32) -> f32 {
+/// Four pre-activations of the chunk; what lies past its end is whatever the buffer held.
+fn chunk_values(row: u32, quad: u32) -> vec4<f32> {
+    return pre_activations[row * (params.stride / 4u) + quad];
+}
+
+/// What makes a feature's pre-activation its key.
+fn scale(in_chunk: u32) -> f32 {
     if params.scaled != 0u {
-        return value * norms[params.first_in_shard + in_chunk];
+        return norms[params.first_in_shard + min(in_chunk, params.count - 1u)];
     }
-    return value;
+    return 1.0;
+}
+
+fn chunk_keys(values: vec4<f32>, quad: u32) -> vec4<f32> {
+    if params.scaled != 0u {
+        let first = quad * 4u;
+        return values * vec4(scale(first), scale(first + 1u), scale(first + 2u), scale(first + 3u));
+    }
+    return values;
+}
+
+/// Orders of four candidates of the chunk, 0 for those past its end.
+fn chunk_orders(keys: vec4<f32>, quad: u32) -> vec4<u32> {
+    let in_chunk = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
+    return select(vec4(0u), orders(keys), in_chunk < vec4(params.count));
 }
 
 fn gather(found: Candidate, found_order: u32) {
     let slot = atomicAdd(&gathered, 1u);
     if slot < ${CAPACITY}u {
-        gathered_order[slot] = found_order;
-        gathered_feature[slot] = found.feature;
+        gathered_order[slot / 4u][slot % 4u] = found_order;
+        gathered_feature[slot / 4u][slot % 4u] = found.feature;
         gathered_value[slot] = found.value;
         gathered_key[slot] = found.key;
     }
@@ -126,23 +154,33 @@ fn main(
         let kept = candidate(row, at);
         gather(kept, order(kept.key));
     }
-    for (var in_chunk = thread; in_chunk < params.count; in_chunk += ${WORKGROUP}u) {
-        let value = pre_activations[row * params.stride + in_chunk];
-        let key = chunk_key(value, in_chunk);
-        let key_order = order(key);
-        if key_order > above {
-            gather(Candidate(params.first + in_chunk, value, key), key_order);
+    let quads = (params.count + 3u) / 4u;
+    for (var quad = thread; quad < quads; quad += ${WORKGROUP}u) {
+        let values = chunk_values(row, quad);
+        let keys = chunk_keys(values, quad);
+        let key_orders = chunk_orders(keys, quad);
+        if any(key_orders > vec4(above)) {
+#for c in 0..4
+            if key_orders[${c}] > above {
+                gather(Candidate(params.first + quad * 4u + ${c}u, values[${c}], keys[${c}]), key_orders[${c}]);
+            }
+#end
         }
     }
     workgroupBarrier();
     if thread == 0u {
-        gathered_count = atomicLoad(&gathered);
+        let found = atomicLoad(&gathered);
+        gathered_count = found;
+        // The rest of the last four ranks behind everything.
+        for (var slot = found; slot % 4u != 0u && slot < ${CAPACITY}u; slot++) {
+            gathered_order[slot / 4u][slot % 4u] = 0u;
+        }
     }
-    let count = workgroupUniformLoad(&gathered_count);
-    if count > ${CAPACITY}u {
+    let found = workgroupUniformLoad(&gathered_count);
+    if found > ${CAPACITY}u {
         radix_select(row, thread);
-    } else if count > params.filled || params.filled < params.k || params.last != 0u {
-        rank_select(row, thread, count);
+    } else if found > params.filled || params.filled < params.k || params.last != 0u {
+        rank_select(row, thread, found);
     }
 }
 
@@ -157,25 +195,28 @@ fn find_bound(row: u32, thread: u32) {
         for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
             smallest = min(smallest, order(keys[row * params.k + at]));
         }
-        scratch[thread] = smallest;
+        scratch[thread / 4u][thread % 4u] = smallest;
         workgroupBarrier();
         if thread == 0u {
-            for (var other = 0u; other < ${WORKGROUP}u; other++) {
-                smallest = min(smallest, scratch[other]);
+            var least = scratch[0];
+            for (var quad = 1u; quad < ${WORKGROUP_QUADS}u; quad++) {
+                least = min(least, scratch[quad]);
             }
-            bound = smallest;
+            bound = min(min(least.x, least.y), min(least.z, least.w));
         }
     } else {
-        var largest = 0u;
-        for (var in_chunk = thread; in_chunk < params.count; in_chunk += ${WORKGROUP}u) {
-            largest = max(largest, order(chunk_key(pre_activations[row * params.stride + in_chunk], in_chunk)));
+        var greatest = vec4(0u);
+        for (var quad = thread; quad < (params.count + 3u) / 4u; quad += ${WORKGROUP}u) {
+            greatest = max(greatest, chunk_orders(chunk_keys(chunk_values(row, quad), quad), quad));
         }
-        scratch[thread] = largest;
+        let largest = max(max(greatest.x, greatest.y), max(greatest.z, greatest.w));
+        scratch[thread / 4u][thread % 4u] = largest;
         workgroupBarrier();
         var rank = 0u;
-        for (var other = 0u; other < ${WORKGROUP}u; other++) {
-            let theirs = scratch[other];
-            rank += select(0u, 1u, theirs > largest || (theirs == largest && other < thread));
+        for (var quad = 0u; quad < ${WORKGROUP_QUADS}u; quad++) {
+            let theirs = scratch[quad];
+            let others = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
+            rank += count((theirs > vec4(largest)) | ((theirs == vec4(largest)) & (others < vec4(thread))));
         }
         if rank == params.k - 1u && largest > 0u {
             bound = largest - 1u;
@@ -184,16 +225,18 @@ fn find_bound(row: u32, thread: u32) {
     workgroupBarrier();
 }
 
-/// Keeps the k first of `count` gathered candidates by (key, feature).
-fn rank_select(row: u32, thread: u32, count: u32) {
-    let kept_count = min(params.k, count);
-    for (var mine = thread; mine < count; mine += ${WORKGROUP}u) {
-        let my_order = gathered_order[mine];
-        let my_feature = gathered_feature[mine];
+/// Keeps the k first of the candidates gathered by (key, feature).
+fn rank_select(row: u32, thread: u32, found: u32) {
+    let kept_count = min(params.k, found);
+    let quads = (found + 3u) / 4u;
+    for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
+        let my_order = gathered_order[mine / 4u][mine % 4u];
+        let my_feature = gathered_feature[mine / 4u][mine % 4u];
         var rank = 0u;
-        for (var other = 0u; other < count; other++) {
-            let theirs = gathered_order[other];
-            rank += select(0u, 1u, theirs > my_order || (theirs == my_order && gathered_feature[other] < my_feature));
+        for (var quad = 0u; quad < quads; quad++) {
+            let theirs = gathered_order[quad];
+            let is_before = gathered_feature[quad] < vec4(my_feature);
+            rank += count((theirs > vec4(my_order)) | ((theirs == vec4(my_order)) & is_before));
         }
         if rank == kept_count - 1u {
             cut_order = my_order;
@@ -202,16 +245,16 @@ fn rank_select(row: u32, thread: u32, count: u32) {
     }
     let least_order = workgroupUniformLoad(&cut_order);
     let last_feature = workgroupUniformLoad(&cut_feature);
-    for (var mine = thread; mine < count; mine += ${WORKGROUP}u) {
-        let my_order = gathered_order[mine];
-        let my_feature = gathered_feature[mine];
+    for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
+        let my_order = gathered_order[mine / 4u][mine % 4u];
+        let my_feature = gathered_feature[mine / 4u][mine % 4u];
         if my_order > least_order || (my_order == least_order && my_feature <= last_feature) {
             var at = 0u;
-            for (var other = 0u; other < count; other++) {
-                let theirs = gathered_order[other];
-                let their_feature = gathered_feature[other];
-                let is_kept = theirs > least_order || (theirs == least_order && their_feature <= last_feature);
-                at += select(0u, 1u, is_kept && their_feature < my_feature);
+            for (var quad = 0u; quad < quads; quad++) {
+                let theirs = gathered_order[quad];
+                let features_there = gathered_feature[quad];
+                let is_equal = (theirs == vec4(least_order)) & (features_there <= vec4(last_feature));
+                at += count(((theirs > vec4(least_order)) | is_equal) & (features_there < vec4(my_feature)));
             }
             keep(row, at, my_feature, gathered_value[mine], gathered_key[mine]);
         }
@@ -272,15 +315,16 @@ fn radix_select(row: u32, thread: u32) {
         let is_above = at < candidates && my_order > threshold;
         let is_equal = at < candidates && my_order == threshold;
         // Both counts in one word: a workgroup has fewer than 2^16 threads.
-        scratch[thread] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
+        scratch[thread / 4u][thread % 4u] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
         // The whole tile is read before any of it is overwritten.
         storageBarrier();
         workgroupBarrier();
         var before = 0u;
         var all = 0u;
         for (var other = 0u; other < ${WORKGROUP}u; other++) {
-            all += scratch[other];
-            before += select(0u, scratch[other], other < thread);
+            let theirs = scratch[other / 4u][other % 4u];
+            all += theirs;
+            before += select(0u, theirs, other < thread);
         }
         let above_before = workgroupUniformLoad(&taken_above) + (before & 0xffffu);
         let equal_before = workgroupUniformLoad(&taken_equal) + (before >> 16u);

@@ -49,10 +49,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #for j in 0..${GROUPS}
         let w_${h}_${j} = w_enc[line_${j} + at + ${h}u];
 #end
-#for c in 0..4
 #for i in 0..${ROWS}
+#for c in 0..4
         let x_${i}_${h}_${c} = subgroupBroadcast(x_${i}, ${h}u * 4u + ${c}u);
+#end
 #for j in 0..${GROUPS}
+#for c in 0..4
         sum_${i}_${j} = fma(x_${i}_${h}_${c}, w_${h}_${j}[${c}], sum_${i}_${j});
 #end
 #end

@@ -15,7 +15,13 @@ impl Select {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, k: u32) -> Result<Self> {
-        Ok(Self { main: gpu.pipeline(&[("WORKGROUP", Self::workgroup(k))])? })
+        Ok(Self { main: gpu.pipeline(&Self::defines(k))? })
+    }
+
+    /// The definitions of `shaders/select.wgsl` for a k.
+    pub fn defines(k: u32) -> [(&'static str, u32); 2] {
+        let workgroup = Self::workgroup(k);
+        [("WORKGROUP", workgroup), ("WORKGROUP_QUADS", workgroup / 4)]
     }
 
     /// Threads a row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.

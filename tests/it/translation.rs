@@ -1,6 +1,6 @@
 use monosem::gpu::shaders::ALL;
 use monosem::gpu::{Source, template};
-use monosem::kernels::Encode;
+use monosem::kernels::{Encode, Select};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -15,7 +15,7 @@ type Defines = Vec<(&'static str, u32)>;
 fn variants(source: Source) -> Vec<Defines> {
     match source.name {
         "encode_subgroup" => [4, 8, 16].map(|lanes| Encode::subgroup_defines(lanes).to_vec()).into(),
-        "select" => [64, 128, 256].map(|threads| vec![("WORKGROUP", threads)]).into(),
+        "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         _ => vec![vec![]],
     }
 }

@@ -118,10 +118,11 @@ pub fn random(seed: u64, count: usize) -> Vec<f32> {
     words(seed, count).into_iter().map(symmetric).collect()
 }
 
-/// As [`random`], in steps of 2^-10: products are exact in f32, so that a fold has the same bits whether the driver fuses
-/// `fma` or not, and the processor can say which they are.
+/// Numbers with 11 bits, of sizes that depend on their index alone: in f32 their products and differences are exact and
+/// sums are not, so that a fold has the same bits whether the driver fuses `fma` or not, but no other order has them.
 pub fn coarse(seed: u64, count: usize) -> Vec<f32> {
-    random(seed, count).into_iter().map(|value| (value * 1024.0).round() / 1024.0).collect()
+    let size = |at: usize| (1 << (at * 7 % 13)) as f32 / 1024.0;
+    random(seed, count).into_iter().enumerate().map(|(at, value)| (value * 1024.0).round() * size(at)).collect()
 }
 
 /// Rule D of docs/architecture.md.

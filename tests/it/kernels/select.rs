@@ -36,7 +36,7 @@ impl Case {
         let mut first = 0;
         while first < self.n {
             let count = (*sizes.next().unwrap()).min(self.n - first);
-            let stride = count + 3;
+            let stride = count.next_multiple_of(4) + 4;
             let mut chunk = vec![f32::NAN; self.rows * stride];
             for row in 0..self.rows {
                 chunk[row * stride..][..count].copy_from_slice(&self.pre_activations[row * self.n + first..][..count]);
