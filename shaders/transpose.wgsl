@@ -100,10 +100,24 @@ fn scan(@builtin(local_invocation_index) thread: u32) {
     }
 }
 
-var<workgroup> tile_digits: array<u32, 256>;
+/// Entries ranked at once: each thread looks at all before its own, which costs the square.
+const RANKED: u32 = 64u;
+
+var<workgroup> tile_digits: array<vec4<u32>, 16>;
 var<workgroup> next: array<atomic<u32>, 256>;
 
-@compute @workgroup_size(256)
+/// How many of the tile's words before `thread` are `wanted`.
+fn count_before(thread: u32, wanted: u32) -> u32 {
+    var rank = 0u;
+    for (var quad = 0u; quad * 4u < thread; quad++) {
+        let is_before = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(thread);
+        let ones = select(vec4(0u), vec4(1u), is_before & (tile_digits[quad] == vec4(wanted)));
+        rank += (ones.x + ones.y) + (ones.z + ones.w);
+    }
+    return rank;
+}
+
+@compute @workgroup_size(64)
 fn scatter(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -113,8 +127,10 @@ fn scatter(
     if block >= params.blocks {
         return;
     }
-    atomicStore(&next[thread], counters[thread * params.blocks + block]);
-    for (var at = 0u; at < BLOCK_ENTRIES; at += TILE) {
+    for (var digit = thread; digit < 256u; digit += RANKED) {
+        atomicStore(&next[digit], counters[digit * params.blocks + block]);
+    }
+    for (var at = 0u; at < BLOCK_ENTRIES; at += RANKED) {
         let entry = block * BLOCK_ENTRIES + at + thread;
         let is_entry = entry < params.entries;
         var key = 0u;
@@ -124,14 +140,10 @@ fn scatter(
             key = keys_in[entry];
             digit = (key >> params.shift) & 255u;
         }
-        tile_digits[thread] = digit;
+        tile_digits[thread / 4u][thread % 4u] = digit;
         workgroupBarrier();
-        var rank = 0u;
-        for (var other = 0u; other < thread; other++) {
-            rank += select(0u, 1u, tile_digits[other] == digit);
-        }
         if is_entry {
-            let to = atomicLoad(&next[digit]) + rank;
+            let to = atomicLoad(&next[digit]) + count_before(thread, digit);
             keys_out[to] = key;
             entries_out[to] = entries_in[entry];
         }
@@ -178,7 +190,7 @@ fn count_runs(
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn write_runs(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -189,17 +201,14 @@ fn write_runs(
         return;
     }
     var runs_before = counters[block];
-    for (var at = 0u; at < BLOCK_ENTRIES; at += TILE) {
+    for (var at = 0u; at < BLOCK_ENTRIES; at += RANKED) {
         let entry = block * BLOCK_ENTRIES + at + thread;
         let begins = begins_run(entry);
-        tile_digits[thread] = select(0u, 1u, begins);
+        tile_digits[thread / 4u][thread % 4u] = select(0u, 1u, begins);
         workgroupBarrier();
         // The runs that have begun up to and with this entry.
-        var runs = runs_before;
-        for (var other = 0u; other < TILE; other++) {
-            runs += select(0u, tile_digits[other], other <= thread);
-            runs_before += tile_digits[other];
-        }
+        let runs = runs_before + count_before(thread + 1u, 1u);
+        runs_before += count_before(RANKED, 1u);
         if begins {
             run_features[runs - 1u] = keys_in[entry];
             run_starts[runs - 1u] = entry;
