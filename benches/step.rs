@@ -56,7 +56,8 @@ fn rows(count: usize, d: usize, seed: u64) -> Vec<f32> {
     for row in 0..count {
         let draws: Vec<_> = (0..24).map(|term| noise.block(row as u64, term)).collect();
         for at in 0..d {
-            let sum: f32 = draws.iter().map(|[a, w, ..]| (1.0 + symmetric(*w) / 2.0) * atom(a % (8 * d as u32), at)).sum();
+            let sum: f32 =
+                draws.iter().map(|[a, w, ..]| (1.0 + symmetric(*w) / 2.0) * atom(a % (8 * d as u32), at)).sum();
             rows.push(sum / (d as f32).sqrt() + 0.05 * symmetric(noise.block((count + row) as u64, at as u32)[0]));
         }
     }

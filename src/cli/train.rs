@@ -158,7 +158,7 @@ impl Log {
     fn write(&mut self, progress: &Progress) -> Result<()> {
         let seconds = self.started.elapsed().as_secs_f64();
         let is_last = progress.step == self.steps;
-        if progress.step % self.every == 0 || progress.step == 1 || is_last {
+        if progress.step.is_multiple_of(self.every) || progress.step == 1 || is_last {
             let line = json!({
                 "step": progress.step,
                 "tokens": progress.tokens,

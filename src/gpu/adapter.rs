@@ -81,7 +81,7 @@ impl AdapterDescription {
             },
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             pci_bus_id: info.device_pci_bus_id.clone(),
-            max_binding_bytes: limits.max_storage_buffer_binding_size.into(),
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             subgroup_size: fixed_subgroups.then_some(info.subgroup_min_size),

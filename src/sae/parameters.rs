@@ -172,11 +172,17 @@ mod tests {
     #[test]
     fn shards_are_cut_at_multiples_of_1024() {
         let lavapipe = 128 << 20;
-        let ranges = shard_ranges(200_000, quads(384), lavapipe).unwrap();
-        assert_eq!(ranges, [0..87_040, 87_040..174_080, 174_080..200_000]);
-        assert_eq!(shard_ranges(1000, quads(384), lavapipe).unwrap(), [0..1000]);
-        assert_eq!(shard_ranges(2049, 4, 4 * 16 * 1024).unwrap(), [0..1024, 1024..2048, 2048..2049]);
-        assert_eq!(shard_ranges(10, quads(8192), 1 << 20).unwrap(), [0..10]);
+        for (features, quads, max_binding_bytes, ends) in [
+            (200_000, quads(384), lavapipe, vec![87_040, 174_080, 200_000]),
+            (1000, quads(384), lavapipe, vec![1000]),
+            (2049, 4, 4 * 16 * 1024, vec![1024, 2048, 2049]),
+            (10, quads(8192), 1 << 20, vec![10]),
+        ] {
+            let ranges = shard_ranges(features, quads, max_binding_bytes).unwrap();
+            let starts: Vec<u32> = ranges.iter().map(|range| range.start).collect();
+            assert_eq!(ranges.iter().map(|range| range.end).collect::<Vec<_>>(), ends);
+            assert_eq!(starts, [&[0], &ends[..ends.len() - 1]].concat());
+        }
         assert!(matches!(shard_ranges(1024, quads(8192), 1 << 20), Err(Error::Config(_))));
     }
 }

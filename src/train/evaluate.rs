@@ -45,7 +45,7 @@ impl<'a> Encoder<'a> {
     pub fn encode(&mut self, rows: &[f32]) -> Result<HostCodes> {
         let (d, k) = (self.parameters.config().d_in, self.parameters.config().k);
         let count = rows.len() / d;
-        if rows.len() % d != 0 || count > self.forward.rows() as usize {
+        if !rows.len().is_multiple_of(d) || count > self.forward.rows() as usize {
             return Err(Error::Config(format!(
                 "{} values are not at most {} rows of {d}",
                 rows.len(),

@@ -71,7 +71,13 @@ impl Forward {
     }
 
     /// Everything up to the codes of the first `rows` rows.
-    pub fn record_codes(&self, recording: &mut Recording, kernels: &ForwardKernels, parameters: &Parameters, rows: u32) {
+    pub fn record_codes(
+        &self,
+        recording: &mut Recording,
+        kernels: &ForwardKernels,
+        parameters: &Parameters,
+        rows: u32,
+    ) {
         let config = parameters.config();
         let (quads, subtract) = (parameters.quads(), u32::from(config.apply_b_dec_to_input));
         let bindings = center::main::Bindings {

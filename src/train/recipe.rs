@@ -66,7 +66,10 @@ impl Recipe {
                 self.warmup_steps, self.decay_steps, self.steps
             )
         } else if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) || !positive(self.epsilon) {
-            format!("Adam takes betas in [0, 1) and an epsilon above 0, not {}, {}, {}", self.beta1, self.beta2, self.epsilon)
+            format!(
+                "Adam takes betas in [0, 1) and an epsilon above 0, not {}, {}, {}",
+                self.beta1, self.beta2, self.epsilon
+            )
         } else if self.clip.is_some_and(|limit| !positive(limit)) {
             format!("the gradient cannot be clipped at {:?}: the norm must be above 0", self.clip)
         } else {

@@ -68,7 +68,12 @@ impl TrainingStep {
     ///
     /// # Errors
     /// [`Error::Config`] if the recipe or the batch cannot be used, [`Error::OutOfMemory`] if the state does not fit.
-    pub fn new(gpu: &Gpu, kernels: (&ForwardKernels, &BackwardKernels), parameters: Parameters, recipe: Recipe) -> Result<Self> {
+    pub fn new(
+        gpu: &Gpu,
+        kernels: (&ForwardKernels, &BackwardKernels),
+        parameters: Parameters,
+        recipe: Recipe,
+    ) -> Result<Self> {
         recipe.validate()?;
         let forward = Forward::new(gpu, &parameters, recipe.batch)?;
         let states = parameters.shards.iter().map(|shard| ShardState::new(gpu, shard)).collect::<Result<_>>()?;
@@ -278,7 +283,8 @@ impl TrainingStep {
 
     fn record_update(&self, recording: &mut Recording, kernels: &BackwardKernels) {
         let (forward, runs, scratch) = (&self.forward, &self.runs, &self.backward);
-        let (k, quads, unit_norm) = (forward.codes.k, self.parameters.quads(), u32::from(self.recipe.unit_norm_decoder));
+        let (k, quads, unit_norm) =
+            (forward.codes.k, self.parameters.quads(), u32::from(self.recipe.unit_norm_decoder));
         for (shard, state) in self.parameters.shards.iter().zip(&self.states) {
             let bindings = update::features::Bindings {
                 run_features: &runs.features,
@@ -382,9 +388,9 @@ pub(super) fn describe_guard(guard: Guard) -> Option<String> {
     match guard.status {
         0 => None,
         status if status & 1 != 0 => Some(format!("row {row} of the batch holds a value that is not finite")),
-        status if status & 2 != 0 => {
-            Some(format!("the loss of row {row} of the batch is not finite: lower the learning rate, or look at the data"))
-        }
+        status if status & 2 != 0 => Some(format!(
+            "the loss of row {row} of the batch is not finite: lower the learning rate, or look at the data"
+        )),
         _ => Some("the gradient is not finite: lower the learning rate, or look at the data".into()),
     }
 }

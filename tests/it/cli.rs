@@ -75,7 +75,8 @@ fn a_run_trains_evaluates_and_encodes() {
     assert_eq!((sae.config.d_in, sae.config.features, sae.config.k), (D, 60, 5));
     assert_eq!(sae.provenance.model_name.as_deref(), Some("a model"));
 
-    let json: Value = serde_json::from_str(&succeed(&["eval", "--sae", &out, "--data", &files.data, "--json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&succeed(&["eval", "--sae", &out, "--data", &files.data, "--json"])).unwrap();
     assert_eq!(json["tokens"], 500);
     assert_eq!(json["explained_variance"].as_f64().unwrap(), 1.0 - json["fvu"].as_f64().unwrap());
     assert!(json["l0"].as_f64().unwrap() <= 5.0);
@@ -102,7 +103,8 @@ fn devices_are_listed() {
 fn bad_input_is_named_with_its_own_exit_code() {
     let files = Files::new();
     let (out, missing) = (files.path("run"), files.path("missing\n.safetensors"));
-    let bad = write(&files.directory.path().join("bad.safetensors"), 50, |at| if at == 321 { f32::NAN } else { noise(at) });
+    let bad =
+        write(&files.directory.path().join("bad.safetensors"), 50, |at| if at == 321 { f32::NAN } else { noise(at) });
     let empty = files.path("empty.safetensors");
     std::fs::write(&empty, []).unwrap();
     let file = files.path("file");

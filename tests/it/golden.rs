@@ -135,7 +135,7 @@ impl Run {
             rescale_acts_by_decoder_norm: rescale,
             apply_b_dec_to_input: input_centred,
         };
-        let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(|values| single(values));
+        let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(single);
         let sae = Sae { config, w_enc, b_enc, w_dec, b_dec, provenance: Provenance::default() };
         let gpu: &Gpu = gpu();
         let forward = ForwardKernels::new(gpu, k as u32).unwrap();
@@ -169,7 +169,12 @@ impl Run {
     fn parameters(&self) -> Parameters {
         let sae = self.step.parameters().download(gpu()).unwrap();
         let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
-        Parameters { w_enc: double(sae.w_enc), b_enc: double(sae.b_enc), w_dec: double(sae.w_dec), b_dec: double(sae.b_dec) }
+        Parameters {
+            w_enc: double(sae.w_enc),
+            b_enc: double(sae.b_enc),
+            w_dec: double(sae.w_dec),
+            b_dec: double(sae.b_dec),
+        }
     }
 
     fn feature_acts(&self) -> Vec<f64> {

@@ -1,8 +1,8 @@
-mod training;
 mod cli;
 mod golden;
 mod kernels;
 mod reference;
 mod subgroups;
+mod training;
 mod translation;
 mod vectors;

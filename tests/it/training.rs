@@ -119,9 +119,10 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let unfired = fired.iter().filter(|fired| !**fired).count() as f64 / fired.len() as f64;
     // 77 leaves a shorter last batch.
     for size in [BATCH, 77] {
-        let parts = data.rows.chunks(size * D).map(|rows| {
-            Ok(Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() })
-        });
+        let parts = data
+            .rows
+            .chunks(size * D)
+            .map(|rows| Ok(Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() }));
         let result = evaluate(gpu(), &sae, size, parts).unwrap();
         let close = |name: &str, actual: f64, expected: f64| {
             assert!((actual - expected).abs() <= 1e-5 * expected.abs(), "{name}: {actual}, not {expected}");
