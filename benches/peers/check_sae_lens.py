@@ -2,7 +2,7 @@
 """Loads an SAE that monosem saved into SAELens, and compares codes and reconstructions on the same rows.
 
     monosem encode --sae RUN --data ROWS.safetensors --out CODES.safetensors
-    benches/check_sae_lens.py RUN/sae ROWS.safetensors CODES.safetensors      (needs sae-lens 6.54 and safetensors)
+    benches/peers/check_sae_lens.py RUN/sae ROWS.safetensors CODES.safetensors      (needs sae-lens 6.54 and safetensors)
 
 Codes may differ only where the k-th and the next pre-activation differ by less than 1e-5 of their size.
 """
