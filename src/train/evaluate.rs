@@ -6,7 +6,7 @@ use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
-use crate::kernels::{BackwardKernels, ForwardKernels, Runs};
+use crate::kernels::{Activity, ForwardKernels, Runs, Transpose};
 use crate::sae::{Parameters, Sae};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -134,11 +134,12 @@ pub fn evaluate(
 /// A forward pass that also counts which features fire.
 struct EvaluationPass<'a> {
     encoder: Encoder<'a>,
-    backward: BackwardKernels,
+    transpose: Transpose,
+    activity: Activity,
     runs: Runs,
     step: Buffer,
     /// `last_fired` and `fired` of each shard.
-    activity: Vec<[Buffer; 2]>,
+    counters: Vec<[Buffer; 2]>,
     program: Option<(u32, Program)>,
 }
 
@@ -148,13 +149,14 @@ impl<'a> EvaluationPass<'a> {
         let forward = &encoder.forward;
         let shards = encoder.parameters.shards.iter();
         Ok(Self {
-            backward: BackwardKernels::new(gpu)?,
+            transpose: Transpose::new(gpu)?,
+            activity: Activity::new(gpu)?,
             runs: Runs::new(gpu, forward.rows(), forward.codes.k, sae.config.features as u32)?,
             step: gpu.buffer("step", 8)?,
-            activity: shards
+            counters: shards
                 .map(|shard| {
-                    let counters = || gpu.buffer("times fired", shard.count.into());
-                    Ok([counters()?, counters()?])
+                    let counter = || gpu.buffer("times fired", shard.count.into());
+                    Ok([counter()?, counter()?])
                 })
                 .collect::<Result<_>>()?,
             program: None,
@@ -183,8 +185,8 @@ impl<'a> EvaluationPass<'a> {
         let Encoder { kernels, parameters, forward, .. } = &self.encoder;
         forward.record_codes(&mut recording, kernels, parameters, rows);
         forward.record_loss(&mut recording, kernels, parameters, rows);
-        self.backward.transpose.record(&mut recording, &forward.codes, rows, &self.runs);
-        for (shard, [last_fired, fired]) in parameters.shards.iter().zip(&self.activity) {
+        self.transpose.record(&mut recording, &forward.codes, rows, &self.runs);
+        for (shard, [last_fired, fired]) in parameters.shards.iter().zip(&self.counters) {
             let bindings = activity::record::Bindings {
                 run_features: &self.runs.features,
                 run_starts: &self.runs.starts,
@@ -195,14 +197,14 @@ impl<'a> EvaluationPass<'a> {
                 step: &self.step,
                 params: activity::Params { first: shard.first, count: shard.count, window: u32::MAX },
             };
-            self.backward.activity.record(&mut recording, bindings, self.runs.capacity().min(shard.count));
+            self.activity.record(&mut recording, bindings, self.runs.capacity().min(shard.count));
         }
         recording
     }
 
     fn unfired(&self) -> Result<usize> {
         let mut unfired = 0;
-        for (shard, [_, fired]) in self.encoder.parameters.shards.iter().zip(&self.activity) {
+        for (shard, [_, fired]) in self.encoder.parameters.shards.iter().zip(&self.counters) {
             let counts: Vec<u32> = self.encoder.gpu.read(fired)?;
             unfired += counts[..shard.count as usize].iter().filter(|&&count| count == 0).count();
         }

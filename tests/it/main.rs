@@ -1,5 +1,6 @@
 mod cli;
 mod golden;
+mod gpu;
 mod kernels;
 mod reference;
 mod subgroups;

@@ -1,0 +1,126 @@
+//! The device layer: what it refuses, and how its results come back.
+
+use monosem::Error;
+use monosem::gpu::shaders::{activity, norms};
+use monosem::gpu::{AdapterChoice, Bind, Binding, EntryPoint, Gpu, Recording, Source, adapters, grid};
+use monosem::kernels::Norms;
+
+use crate::kernels::gpu;
+
+/// A shader that is not one of the project's.
+enum Foreign<const BROKEN: bool> {}
+
+struct Nothing;
+
+impl Bind for Nothing {
+    fn bindings(&self) -> Vec<(u32, Binding<'_>)> {
+        Vec::new()
+    }
+}
+
+impl<const BROKEN: bool> EntryPoint for Foreign<BROKEN> {
+    type Bindings<'a> = Nothing;
+    const SOURCE: Source = Source {
+        name: "foreign",
+        text: if BROKEN { "@compute @workgroup_size(1) fn main() { let x: u32 = 1.5; }" } else { "#for i in 0..2" },
+    };
+    const NAME: &'static str = "main";
+    const WORKGROUP: [u32; 3] = [1, 1, 1];
+}
+
+#[test]
+fn a_refused_shader_is_named() {
+    let refusals = [gpu().pipeline::<Foreign<true>>(&[]).err(), gpu().pipeline::<Foreign<false>>(&[]).err()];
+    let undefined = gpu().pipeline::<activity::record::Kernel>(&[("NO_SUCH_NAME", 1)]).err();
+    for (refusal, name, word) in [
+        (&refusals[0], "foreign.main", "u32"),
+        (&refusals[1], "foreign.main", "#for without #end"),
+        (&undefined, "activity.record", "NO_SUCH_NAME"),
+    ] {
+        let Some(Error::Shader { shader, message }) = refusal else { panic!("{refusal:?}") };
+        assert_eq!(shader, name);
+        assert!(message.contains(word), "{message}");
+    }
+    // The device goes on.
+    gpu().wait().unwrap();
+}
+
+#[test]
+fn a_buffer_beyond_the_largest_binding_is_refused() {
+    let limited = gpu().with_max_binding_bytes(4096);
+    assert_eq!(limited.buffer("fits", 1024).unwrap().bytes(), 4096);
+    let Err(Error::Config(message)) = limited.buffer("a large one", 1025) else { panic!("it was made") };
+    assert!(message.starts_with("a large one would take 4100 bytes"), "{message}");
+}
+
+#[test]
+fn results_come_back_in_the_order_they_were_asked_for() {
+    let first = gpu().buffer_from("first", &[1_u32, 2, 3]).unwrap();
+    let second = gpu().buffer_from("second", &[4.5_f32; 6]).unwrap();
+    let copy = gpu().buffer("copy", 4).unwrap();
+    let mut recording = Recording::default();
+    recording.copy(&first, &copy);
+    recording.clear(&first);
+    let program = gpu().program(recording).unwrap();
+    let pending: Vec<_> = (0..5).map(|_| gpu().submit_and_read(&program, &[&second, &copy, &first]).unwrap()).collect();
+    for (run, pending) in pending.into_iter().enumerate() {
+        let results = pending.wait(gpu()).unwrap();
+        assert_eq!(results.get::<f32>(0), [4.5; 6]);
+        // The second run copies what the first has cleared.
+        assert_eq!(results.get::<u32>(1), if run == 0 { [1, 2, 3, 0] } else { [0; 4] });
+        assert_eq!(results.get::<u32>(2), [0; 4]);
+    }
+}
+
+#[test]
+fn a_result_is_ready_without_being_waited_for() {
+    let buffer = gpu().buffer_from("buffer", &[7_u32; 4]).unwrap();
+    let pending = gpu().submit_and_read(&gpu().program(Recording::default()).unwrap(), &[&buffer]).unwrap();
+    gpu().wait().unwrap();
+    assert!(pending.is_ready(gpu()).unwrap());
+    assert_eq!(pending.wait(gpu()).unwrap().get::<u32>(0), [7; 4]);
+}
+
+#[test]
+fn every_dispatch_is_timed_where_the_device_can() {
+    if !gpu().description().timestamps {
+        println!("{} has no timestamps: not tested", gpu().description());
+        return;
+    }
+    let kernel = Norms::new(gpu()).unwrap();
+    let (w_dec, norms) = (gpu().buffer("W_dec", 64 * 16).unwrap(), gpu().buffer("norms", 64).unwrap());
+    let mut recording = Recording::default();
+    for count in [64, 0, 32] {
+        let params = norms::Params { count, quads: 4 };
+        kernel.record(&mut recording, norms::main::Bindings { w_dec: &w_dec, norms: &norms, params });
+    }
+    let timed = gpu().profile(&gpu().program(recording).unwrap()).unwrap();
+    // A dispatch of no rows is still one workgroup that finds nothing to do.
+    assert_eq!(timed.len(), 3);
+    assert!(timed.iter().all(|(label, seconds)| label == "norms.main" && (0.0..10.0).contains(seconds)), "{timed:?}");
+}
+
+#[test]
+fn large_dispatches_are_folded_into_two_dimensions() {
+    for (groups, expected) in
+        [(0, [1, 1, 1]), (1, [1, 1, 1]), (65_535, [65_535, 1, 1]), (65_536, [32_768, 2, 1]), (131_071, [43_691, 3, 1])]
+    {
+        assert_eq!(grid(groups), expected);
+    }
+    for groups in [1 << 20, (1 << 31) + 7] {
+        let [columns, rows, _] = grid(groups).map(u64::from);
+        assert!(columns <= 65_535 && rows <= 65_535 && columns * rows >= groups);
+    }
+}
+
+#[test]
+fn devices_are_chosen_by_index_name_or_kind() {
+    let all = adapters();
+    let open = |text: &str| Gpu::open(&text.parse().unwrap()).map(|gpu| gpu.description().name.clone());
+    assert_eq!("3".parse(), Ok(AdapterChoice::Index(3)));
+    assert_eq!("cpu".parse(), Ok(AdapterChoice::Cpu));
+    assert_eq!(open("0").unwrap(), all[0].name);
+    assert!(matches!(open("99"), Err(Error::Device(message)) if message.starts_with("there is no device 99")));
+    let Err(Error::Device(message)) = open("no such name") else { panic!("it was opened") };
+    assert!(message.contains(&all[0].name), "{message}");
+}
