@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Number of rows to train on, rounded up to whole steps
     #[arg(long, value_name = "T")]
     tokens: Option<u64>,
-    /// Highest learning rate [default: 2e-4 / sqrt(features / 16384)]
+    /// Highest learning rate [default: 2e-4 / sqrt(features / 16384); below 10000 steps times sqrt(10000 / steps), at most 4]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Steps over which the learning rate rises from 0 [default: a fifteenth of the steps, at most 1000]

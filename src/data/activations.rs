@@ -4,9 +4,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::Provenance;
 use super::safetensors::{CHUNK_BYTES, FloatTensor, TensorFile};
 use crate::error::{Error, Result};
-use crate::sae::Provenance;
 
 /// The tensor that holds the rows.
 const TENSOR: &str = "activations";

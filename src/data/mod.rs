@@ -5,10 +5,12 @@ mod batches;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod moments;
+mod provenance;
 pub(crate) mod safetensors;
 mod shuffle;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use moments::Moments;
+pub use provenance::Provenance;
 pub use shuffle::Permutation;

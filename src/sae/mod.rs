@@ -3,6 +3,7 @@
 mod parameters;
 mod saelens;
 
+use crate::data::Provenance;
 use crate::error::{Error, Result};
 
 pub(crate) use parameters::pad_rows;
@@ -65,17 +66,4 @@ pub struct Sae {
     pub b_dec: Vec<f32>,
     /// What it was trained on.
     pub provenance: Provenance,
-}
-
-/// Where the activations came from, as SAELens's metadata names it; each absent if unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Provenance {
-    /// The language model's name on the hub.
-    pub model_name: Option<String>,
-    /// The point in the model that the activations were taken from.
-    pub hook_name: Option<String>,
-    /// Tokens a window.
-    pub context_size: Option<usize>,
-    /// The text that the model read.
-    pub dataset_path: Option<String>,
 }

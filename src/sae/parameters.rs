@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Sae, SaeConfig};
+use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::norms;
 use crate::gpu::{Buffer, Gpu, Recording};
@@ -90,7 +91,7 @@ impl Parameters {
             b_enc: Vec::with_capacity(self.config.features),
             w_dec: Vec::with_capacity(self.config.features * d),
             b_dec: gpu.read(&self.b_dec)?,
-            provenance: super::Provenance::default(),
+            provenance: Provenance::default(),
         };
         sae.b_dec.truncate(d);
         for shard in &self.shards {

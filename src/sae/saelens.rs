@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::staging::Staging;
-use super::{Provenance, Sae, SaeConfig};
+use super::{Sae, SaeConfig};
+use crate::data::Provenance;
 use crate::data::safetensors::TensorFile;
 use crate::error::{Error, Result};
 

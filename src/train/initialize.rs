@@ -1,9 +1,10 @@
 //! Where a TopK SAE starts.
 
 use super::geometric_median;
+use crate::data::Provenance;
 use crate::error::Result;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{Provenance, Sae, SaeConfig};
+use crate::sae::{Sae, SaeConfig};
 
 /// A TopK SAE before its first step (Gao et al. 2024, appendix A.1): decoder rows of random direction and norm 1, the
 /// encoder equal to them, `b_enc` 0, `b_dec` the geometric median of the first batch `[rows, d_in]`.

@@ -32,11 +32,15 @@ pub struct Recipe {
 impl Recipe {
     /// dictionary_learning's `TopKTrainer` (lr 2e-4 / sqrt(features / 2^14), clip 1, unit-norm decoder, dead after 10M
     /// tokens), with a warm-up over min(1,000, steps / 15) and a linear decay over the last fifth of the steps.
+    ///
+    /// That rate is meant for runs of tens of thousands of steps. A run of fewer than 10,000 cannot travel far enough at
+    /// it, so its rate is larger by sqrt(10,000 / steps), at most 4 times (benches/results/ has what that gives).
     pub fn top_k(features: usize, batch: usize, steps: u64) -> Self {
+        let haste = (10_000.0 / steps.max(1) as f64).sqrt().clamp(1.0, 4.0);
         Self {
             batch,
             steps,
-            learning_rate: 2e-4 / (features as f64 / 16_384.0).sqrt(),
+            learning_rate: haste * 2e-4 / (features as f64 / 16_384.0).sqrt(),
             warmup_steps: (steps / 15).min(1_000),
             decay_steps: steps / 5,
             beta1: 0.9,
@@ -103,6 +107,12 @@ mod tests {
         let rates = [0, 5, 10, 119, 120, 135, 149].map(|step| recipe.learning_rate_at(step));
         assert_eq!(rates, [0.0, 1.0, 2.0, 2.0, 2.0, 1.0, 2.0 / 30.0]);
         assert_eq!(Recipe { warmup_steps: 0, ..recipe }.learning_rate_at(0), 2.0);
+    }
+
+    #[test]
+    fn short_runs_hurry() {
+        let rate = |steps| Recipe::top_k(4096, 8, steps).learning_rate;
+        assert_eq!([rate(1_000_000), rate(10_000), rate(2_500), rate(1)], [4e-4, 4e-4, 8e-4, 16e-4]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Training steps on the device against what SAELens and dictionary_learning computed in f64.
 
-use monosem::data::{Batch, Moments};
+use monosem::data::{Batch, Moments, Provenance};
 use monosem::gpu::Gpu;
 use monosem::kernels::{BackwardKernels, ForwardKernels};
 use monosem::reference::{Codes, Parameters};
-use monosem::sae::{self, Provenance, Sae, SaeConfig};
+use monosem::sae::{self, Sae, SaeConfig};
 use monosem::train::{Encoder, Recipe, StepResults, TrainingStep, evaluate, geometric_median};
 
 use crate::kernels::gpu;
