@@ -17,7 +17,7 @@ bench: vulkan
 # A Vulkan driver is a file icd.d/*.json: Mesa's llvmpipe is one in software.
 vulkan:
 	@if [ "$$(uname)" = Linux ] && [ -z "$$VK_DRIVER_FILES$$VK_ICD_FILENAMES" ] && \
-	    ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1; then \
+	    ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json 2>/dev/null | grep -q .; then \
 	    install="apt-get install -y libvulkan1 mesa-vulkan-drivers"; \
 	    echo "no Vulkan driver: $$install"; \
 	    if [ "$$(id -u)" = 0 ]; then apt-get update -qq && $$install >/dev/null; \

@@ -1,7 +1,7 @@
 //! `monosem train`
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,7 +122,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut initial = initialize(&config, arguments.seed, &first_batch.rows)?;
     initial.provenance = data.provenance().clone();
     let sae: Sae = train(&gpu, &initial, recipe.clone(), batches()?, |progress| log.write(progress))?;
-    log.finish()?;
     let directory = arguments.out.join("sae");
     save(&sae, &directory)?;
     tell(&format!("saved {}", directory.display()));
@@ -131,7 +130,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// A line of metrics.jsonl every few steps, and a line for people every few seconds.
 struct Log {
-    file: BufWriter<File>,
+    file: File,
     path: PathBuf,
     every: u64,
     steps: u64,
@@ -151,7 +150,7 @@ impl Log {
             )));
         }
         let path = directory.join("metrics.jsonl");
-        let file = BufWriter::new(File::create(&path).map_err(Error::io(&path))?);
+        let file = File::create(&path).map_err(Error::io(&path))?;
         Ok(Self { file, path, every, steps: recipe.steps, started: Instant::now(), told: None })
     }
 
@@ -170,7 +169,8 @@ impl Log {
                 "dead": progress.dead,
                 "seconds": seconds,
             });
-            writeln!(self.file, "{line}").map_err(Error::io(&self.path))?;
+            // In one write, so that whoever follows the file sees whole lines.
+            self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path))?;
         }
         if is_last || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told = Some(Instant::now());
@@ -185,9 +185,5 @@ impl Log {
             ));
         }
         Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.file.flush().map_err(Error::io(&self.path))
     }
 }
