@@ -3,8 +3,8 @@
 // rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
 #define LANES 8
 #define LANE_QUADS 2
-#define ROWS 48
-#define GROUPS 4
+#define ROWS 32
+#define GROUPS 8
 struct Params {
     rows: u32,
     quads: u32,

@@ -28,6 +28,9 @@ pub struct Forward {
     padded: Vec<f32>,
 }
 
+/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
+const MAX_CHUNK: u64 = 1 << 20;
+
 /// Pre-activations are kept for so many bytes of features at a time.
 const CHUNK_BYTES: u64 = 128 << 20;
 
@@ -170,9 +173,9 @@ impl Forward {
     }
 }
 
-/// Features a chunk, a multiple of 16: as many as `bytes` hold for every row, but no more than the largest shard.
+/// Features a chunk, a multiple of 16: as many as `bytes` hold for every row, but no more than the largest shard has.
 fn chunk_features(parameters: &Parameters, rows: u32, bytes: u64) -> u32 {
     let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
     let fitting = (bytes / (4 * u64::from(rows.max(1)))).max(16);
-    (fitting.min(largest.next_multiple_of(16).into()) as u32) & !15
+    (fitting.min(largest.next_multiple_of(16).into()).min(MAX_CHUNK) as u32) & !15
 }
