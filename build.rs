@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ScalarKind, TypeInner};
+use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, TypeInner};
 
 #[path = "src/gpu/template.rs"]
 mod template;
@@ -114,6 +114,13 @@ fn write_module(
             } else if let Some(other) = structs.insert(type_name.clone(), (members.clone(), *span)) {
                 assert!(other == (members, *span), "{name}: struct {type_name} differs between shaders");
             }
+        }
+    }
+    for (_, constant) in module.constants.iter() {
+        if let (Some(name), Expression::Literal(Literal::U32(value))) =
+            (&constant.name, &module.global_expressions[constant.init])
+        {
+            writeln!(code, "    /// The WGSL constant of this name.\n    pub const {name}: u32 = {value};").unwrap();
         }
     }
     for (index, entry) in module.entry_points.iter().enumerate() {

@@ -20,6 +20,7 @@ struct Params {
 @group(0) @binding(7) var<uniform> step: Step;
 @group(0) @binding(8) var<uniform> params: Params;
 
+#import blocks
 #import grid
 #import guard
 #import step

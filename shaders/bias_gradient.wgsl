@@ -26,9 +26,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> b_dec_gradient: array<vec4<f32>>;
 @group(0) @binding(9) var<uniform> params: Params;
 
-const BLOCK_ROWS: u32 = 256u;
-const BLOCK_FEATURES: u32 = 1024u;
-
+#import blocks
 #import grid
 
 @compute @workgroup_size(64)

@@ -30,6 +30,7 @@ struct Params {
 @group(0) @binding(12) var<storage, read_write> block_squares: array<f32>;
 @group(0) @binding(13) var<uniform> params: Params;
 
+#import blocks
 #import grid
 #import runs
 #import row_sum

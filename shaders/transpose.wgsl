@@ -30,6 +30,7 @@ struct Params {
 @group(0) @binding(10) var<storage, read_write> block_bounds: array<u32>;
 @group(0) @binding(11) var<uniform> params: Params;
 
+#import blocks
 #import grid
 #import runs
 

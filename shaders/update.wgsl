@@ -41,6 +41,7 @@ struct Params {
 @group(0) @binding(23) var<uniform> step: Step;
 @group(0) @binding(24) var<uniform> params: Params;
 
+#import blocks
 #import grid
 #import guard
 #import step

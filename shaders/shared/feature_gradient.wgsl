@@ -11,9 +11,6 @@ struct FeatureGradient {
     along: f32,
 }
 
-/// Rows a block of rule B (docs/architecture.md).
-const BLOCK_ROWS: u32 = 256u;
-
 /// Sums the entries [begin, end) of one feature by rule B, for the columns `column`, `column + 32`, ...
 fn feature_gradient(begin: u32, end: u32, column: u32) -> FeatureGradient {
     let last = params.quads - 1u;

@@ -13,6 +13,3 @@ fn first_run_from(feature: u32, low: u32, high: u32) -> u32 {
     }
     return first;
 }
-
-/// Features a block of rule F (docs/architecture.md).
-const BLOCK_FEATURES: u32 = 1024u;

@@ -5,29 +5,21 @@ use std::path::PathBuf;
 use clap::Args;
 use monosem::data::Batches;
 use monosem::train::Encoder;
-use monosem::{Error, Result, sae};
+use monosem::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::eval::open_data;
+use super::ApplyArguments;
 use super::output::tell;
-use super::{DataArguments, DeviceArguments, SaeArguments};
 
 /// Writes the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    sae: SaeArguments,
-    #[command(flatten)]
-    data: DataArguments,
+    apply: ApplyArguments,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Rows at a time
-    #[arg(long, default_value_t = 4096)]
-    batch: usize,
-    #[command(flatten)]
-    device: DeviceArguments,
 }
 
 /// Encodes every row.
@@ -38,10 +30,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             arguments.out.to_string_lossy().escape_debug()
         )));
     }
-    let sae = sae::load(&arguments.sae.sae)?;
-    let data = open_data(&arguments.data, &sae)?;
-    let gpu = arguments.device.open()?;
-    let batch = arguments.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));
+    let (sae, data, batch) = arguments.apply.open()?;
+    let gpu = arguments.apply.device.open()?;
     let mut encoder = Encoder::new(&gpu, &sae, batch)?;
     let (mut indices, mut values) = (Vec::<u32>::new(), Vec::<f32>::new());
     for batch in Batches::in_order(data, batch)? {

@@ -1,51 +1,28 @@
 //! `monosem eval`
 
-use std::sync::Arc;
-
 use clap::Args;
-use monosem::data::{Activations, Batches};
+use monosem::Result;
+use monosem::data::Batches;
 use monosem::train::evaluate;
-use monosem::{Error, Result, sae};
 use serde_json::json;
 
+use super::ApplyArguments;
 use super::output::print;
-use super::{DataArguments, DeviceArguments, SaeArguments};
 
 /// Measures how well an SAE reconstructs activations
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    sae: SaeArguments,
-    #[command(flatten)]
-    data: DataArguments,
-    /// Rows at a time
-    #[arg(long, default_value_t = 4096)]
-    batch: usize,
+    apply: ApplyArguments,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    device: DeviceArguments,
-}
-
-/// Opens data whose rows fit the SAE.
-pub fn open_data(arguments: &DataArguments, sae: &sae::Sae) -> Result<Arc<Activations>> {
-    let data = Activations::open(&arguments.data)?;
-    if data.width() != sae.config.d_in {
-        return Err(Error::data(
-            &arguments.data[0],
-            format!("its rows have {} values and the SAE takes {}", data.width(), sae.config.d_in),
-        ));
-    }
-    Ok(Arc::new(data))
 }
 
 /// Evaluates on every row.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let sae = sae::load(&arguments.sae.sae)?;
-    let data = open_data(&arguments.data, &sae)?;
-    let gpu = arguments.device.open()?;
-    let batch = arguments.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));
+    let (sae, data, batch) = arguments.apply.open()?;
+    let gpu = arguments.apply.device.open()?;
     let result = evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?;
     let fields = [
         ("tokens", json!(result.tokens)),

@@ -7,10 +7,13 @@ mod output;
 mod train;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use monosem::Result;
+use monosem::data::Activations;
 use monosem::gpu::{AdapterChoice, Gpu};
+use monosem::sae::{self, Sae};
+use monosem::{Error, Result};
 
 /// Trains sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
@@ -60,9 +63,31 @@ struct DataArguments {
     data: Vec<PathBuf>,
 }
 
+/// An SAE applied to activations.
 #[derive(Args, Debug)]
-struct SaeArguments {
+struct ApplyArguments {
     /// The SAE: a run directory, or a directory in SAELens's layout
     #[arg(long, value_name = "DIR")]
     sae: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
+    /// Rows at a time
+    #[arg(long, default_value_t = 4096)]
+    batch: usize,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+impl ApplyArguments {
+    /// The SAE, the data whose rows fit it, and the batch that the data can fill.
+    fn open(&self) -> Result<(Sae, Arc<Activations>, usize)> {
+        let sae = sae::load(&self.sae)?;
+        let data = Activations::open(&self.data.data)?;
+        if data.width() != sae.config.d_in {
+            let problem = format!("its rows have {} values and the SAE takes {}", data.width(), sae.config.d_in);
+            return Err(Error::data(&self.data.data[0], problem));
+        }
+        let batch = self.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));
+        Ok((sae, Arc::new(data), batch))
+    }
 }

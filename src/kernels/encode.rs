@@ -38,9 +38,6 @@ const fn register_tile(lanes: u32) -> (u32, u32) {
     }
 }
 
-/// Rows and features of a workgroup's tile in `shaders/encode/tiled.wgsl`.
-const TILE: u32 = 128;
-
 /// What one dispatch of `encode` reads and writes; shapes as in the shaders.
 pub struct EncodeArguments<'a> {
     /// `[rows, quads]` vec4.
@@ -102,7 +99,11 @@ impl Encode {
             Variant::Tiled(main) => {
                 let params = encode_tiled::Params { rows, quads, first, count, stride, relu };
                 let bindings = encode_tiled::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, [count.div_ceil(TILE), rows.div_ceil(TILE), 1]);
+                recording.dispatch(
+                    main,
+                    bindings,
+                    [count.div_ceil(encode_tiled::TILE), rows.div_ceil(encode_tiled::TILE), 1],
+                );
             }
             Variant::Subgroup { main, lanes } => {
                 let (tile_rows, groups) = register_tile(*lanes);

@@ -31,16 +31,16 @@ pub use transpose::{Runs, Transpose};
 pub use update::Update;
 
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, shaders};
 
 /// Features a block of rule F (docs/architecture.md); shards are cut at its multiples.
-pub const BLOCK_FEATURES: u32 = 1024;
+pub const BLOCK_FEATURES: u32 = shaders::gradients::BLOCK_FEATURES;
 
 /// Rows a block of rule B (docs/architecture.md).
-pub const BLOCK_ROWS: u32 = 256;
+pub const BLOCK_ROWS: u32 = shaders::gradients::BLOCK_ROWS;
 
 /// Rows that one workgroup of a kernel with rule R takes.
-const ROWS_A_WORKGROUP: u32 = 2;
+const ROWS_A_WORKGROUP: u32 = shaders::gradients::ROWS_A_WORKGROUP;
 
 /// A row of `d` values is stored in so many vectors of 4: `d` is padded to a multiple of 16 with zeros, which no fold feels.
 pub fn quads(d: usize) -> u32 {

@@ -2,11 +2,10 @@
 
 use super::{BLOCK_FEATURES, Codes, groups_for};
 use crate::error::Result;
-use crate::gpu::shaders::transpose::{Params, bounds, count_runs, histogram, load, scan, scatter, write_runs};
+use crate::gpu::shaders::transpose::{
+    BLOCK_ENTRIES, Params, bounds, count_runs, histogram, load, scan, scatter, write_runs,
+};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, grid};
-
-/// Entries that a workgroup sorts, `BLOCK_ENTRIES` of the shader.
-const BLOCK_ENTRIES: u32 = 1024;
 
 /// The codes by feature, and the room to sort them in.
 pub struct Runs {
