@@ -3,7 +3,7 @@
 // rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
 #define LANES 8
 #define LANE_QUADS 2
-#define ROWS 32
+#define ROWS 16
 #define GROUPS 8
 struct Params {
     rows: u32,
@@ -24,10 +24,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> pre_activations: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
+/// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
+const ROW_TILES: u32 = 32u;
+
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile_row = group.y * ${ROWS}u;
-    let tile_feature = group.x * ${LANES}u * ${GROUPS}u + lane;
+    let tile_row = (group.z * ROW_TILES + group.x) * ${ROWS}u;
+    let tile_feature = group.y * ${LANES}u * ${GROUPS}u + lane;
     // Rows and features past the end repeat the last one: loaded, computed, never stored.
     let last_row = params.rows - 1u;
     let last = params.count - 1u;

@@ -30,11 +30,12 @@ impl EncodeVariant {
     }
 }
 
-/// Rows and feature groups of a lane's register tile; of the shapes tried on Mesa 22.3 none was faster (benches/results).
+/// Rows and feature groups of a lane's register tile; the loop over d must stay within the instruction cache
+/// (docs/architecture.md, encode in software).
 const fn register_tile(lanes: u32) -> (u32, u32) {
     match lanes {
-        16 => (32, 4),
-        _ => (32, 8),
+        16 => (16, 4),
+        _ => (16, 8),
     }
 }
 
@@ -109,7 +110,13 @@ impl Encode {
                 let (tile_rows, groups) = register_tile(*lanes);
                 let params = encode_subgroup::Params { rows, quads, first, count, stride, relu };
                 let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, [count.div_ceil(lanes * groups), rows.div_ceil(tile_rows), 1]);
+                let row_tiles = rows.div_ceil(tile_rows);
+                let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
+                recording.dispatch(
+                    main,
+                    bindings,
+                    [encode_subgroup::ROW_TILES.min(row_tiles), count.div_ceil(lanes * groups), row_blocks],
+                );
             }
         }
     }
