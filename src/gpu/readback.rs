@@ -140,3 +140,21 @@ impl Gpu {
         pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::gpu::{AdapterChoice, Gpu};
+
+    #[test]
+    fn a_lost_device_is_an_error_wherever_it_is_met() {
+        let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
+        let buffer = gpu.buffer_from("values", &[1.0_f32; 4]).unwrap();
+        assert_eq!(gpu.read::<f32>(&buffer).unwrap(), [1.0; 4]);
+        gpu.device.destroy();
+        for met in [gpu.wait(), gpu.wait_for_uploads(), gpu.read::<f32>(&buffer).map(drop)] {
+            let Err(error @ Error::DeviceLost(_)) = met else { panic!("{met:?}") };
+            assert_eq!(error.exit_code(), 4);
+        }
+    }
+}

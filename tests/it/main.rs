@@ -2,6 +2,7 @@ mod cli;
 mod golden;
 mod gpu;
 mod kernels;
+mod memory;
 mod reference;
 mod subgroups;
 mod training;
