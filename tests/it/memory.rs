@@ -1,4 +1,5 @@
 //! What a device without enough memory looks like to the user.
+#![cfg(target_os = "linux")]
 
 use std::process::Command;
 
@@ -6,7 +7,6 @@ use monosem::gpu::AdapterDescription;
 
 /// A process whose address space ends at about 2 GB cannot hold 1.8 GB of weights and moments beside the driver:
 /// a software adapter then runs out of memory as a GPU does.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_full_device_is_an_error_that_names_the_buffer() {
     if !monosem::gpu::adapters().iter().any(AdapterDescription::is_software) {
