@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -46,6 +47,26 @@ fn main() {
     writeln!(code, "];").unwrap();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")).join("shaders.rs");
     fs::write(out, code).expect("writable OUT_DIR");
+    name_commit();
+}
+
+/// Tells the program which commit it is built from, where that is known: not in a package, nor without git.
+fn name_commit() {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    // A package that lies inside somebody else's repository is not of its commit.
+    if !Path::new(".git").exists() {
+        return;
+    }
+    if let Some(commit) = git(&["rev-parse", "HEAD"]) {
+        println!("cargo::rustc-env=MONOSEM_COMMIT={commit}");
+    }
+    // It grows with every commit and checkout; a path that does not exist would run this script at every build.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists()) {
+        println!("cargo::rerun-if-changed={log}");
+    }
 }
 
 fn find_shaders(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -67,6 +67,21 @@ impl Error {
         }
     }
 
+    /// The variant's name for programs that read the error: `config`, `data`, `device`, `out_of_memory`, `shader`,
+    /// `device_lost`, `diverged` or `io`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Config(_) => "config",
+            Error::Data { .. } => "data",
+            Error::Device(_) => "device",
+            Error::OutOfMemory { .. } => "out_of_memory",
+            Error::Shader { .. } => "shader",
+            Error::DeviceLost(_) => "device_lost",
+            Error::Diverged(_) => "diverged",
+            Error::Io { .. } => "io",
+        }
+    }
+
     /// A [`Error::Data`] about `path`.
     pub fn data(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Error::Data { path: path.into(), problem: problem.into() }

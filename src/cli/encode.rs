@@ -8,9 +8,10 @@ use monosem::train::Encoder;
 use monosem::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use serde_json::json;
 
 use super::ApplyArguments;
-use super::output::tell;
+use super::output::{self, tell};
 
 /// Writes the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
 #[derive(Args, Debug)]
@@ -53,5 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         other => Error::data(&arguments.out, other.to_string()),
     })?;
     tell(&format!("wrote {} rows to {}", shape[0], arguments.out.to_string_lossy().escape_debug()));
+    if output::json() {
+        output::print(&json!({ "out": arguments.out.to_string_lossy(), "rows": shape[0], "k": shape[1] }).to_string())?;
+    }
     Ok(())
 }

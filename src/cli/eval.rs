@@ -7,16 +7,13 @@ use monosem::train::evaluate;
 use serde_json::json;
 
 use super::ApplyArguments;
-use super::output::print;
+use super::output::{self, print};
 
 /// Measures how well an SAE reconstructs activations
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
     apply: ApplyArguments,
-    /// Prints one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// Evaluates on every row.
@@ -34,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("cosine", json!(result.cosine)),
         ("unfired_fraction", json!(result.unfired_fraction)),
     ];
-    if arguments.json {
+    if output::json() {
         let object: serde_json::Map<_, _> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         return print(&serde_json::Value::Object(object).to_string());
     }

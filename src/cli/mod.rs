@@ -1,62 +1,116 @@
 //! The command line: one subcommand a file, each a call into the library and its result printed.
 
+mod completions;
+mod config;
 mod devices;
 mod encode;
 mod eval;
+mod man;
 mod output;
+mod progress;
+mod run_directory;
+mod run_record;
 mod train;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::data::Activations;
 use monosem::gpu::{AdapterChoice, Gpu};
 use monosem::sae::{self, Sae};
 use monosem::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+pub use output::{report, report_usage};
 
 /// Trains sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    output: output::OutputArguments,
 }
+
+const EXIT_CODES: &str = "\
+Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system.
+
+Example:
+  monosem train --data activations/ --out run --expansion 8 --tokens 50000000
+  monosem eval --sae run --data held-out/ --json";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Example:\n  monosem devices")]
     Devices(devices::Arguments),
-    Train(train::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100000000
+  monosem train --config run/config.toml --out again --seed 1
+  monosem train --data activations/ --out run --expansion 8 --steps 1500 --json --quiet | jq .fvu")]
+    Train(Box<train::Arguments>),
+    #[command(after_help = "\
+Examples:
+  monosem eval --sae run --data held-out/
+  monosem eval --sae run/sae --data a.safetensors b.safetensors --json")]
     Eval(eval::Arguments),
+    #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem completions bash > ~/.local/share/bash-completion/completions/monosem
+  monosem completions zsh > ~/.zfunc/_monosem")]
+    Completions(completions::Arguments),
+    #[command(after_help = "Examples:\n  monosem man | man -l -\n  monosem man --out ~/.local/share/man/man1")]
+    Man(man::Arguments),
+}
+
+/// Parses the command line. The matches tell besides which flags were given and which have their defaults.
+pub fn parse() -> std::result::Result<(Arguments, ArgMatches), clap::Error> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((arguments, matches))
 }
 
 /// Runs the subcommand.
-pub fn run(arguments: Arguments) -> Result<()> {
-    match arguments.command {
-        Command::Devices(arguments) => devices::run(&arguments),
-        Command::Train(arguments) => train::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Encode(arguments) => encode::run(&arguments),
+pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+    output::set_style(&arguments.output);
+    let given = matches.subcommand().map_or(matches, |(_, given)| given);
+    match &arguments.command {
+        Command::Devices(arguments) => devices::run(arguments),
+        Command::Train(arguments) => train::run(arguments, given),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Encode(arguments) => encode::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
     }
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Device")]
 struct DeviceArguments {
     /// Device to run on: an index or PCI bus id of `monosem devices`, part of a name, or `cpu` [default: the first GPU]
     #[arg(long, value_name = "INDEX|PCI|NAME|cpu")]
-    device: Option<AdapterChoice>,
+    device: Option<String>,
 }
 
 impl DeviceArguments {
     fn open(&self) -> Result<Gpu> {
-        let gpu = Gpu::open(&self.device.clone().unwrap_or_default())?;
+        let choice = match &self.device {
+            Some(text) => text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {}),
+            None => AdapterChoice::default(),
+        };
+        let gpu = Gpu::open(&choice)?;
         output::tell(&format!("device: {}", gpu.description()));
         Ok(gpu)
     }
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Data")]
 struct DataArguments {
     /// Activations: safetensors files, or directories of them
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]

@@ -1,19 +1,112 @@
-//! Where words go: results to stdout, the rest to stderr.
+//! Where words go: results to stdout, the rest to stderr; how many of them, and in which form.
 
-use std::io::Write;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
+use clap::{ArgAction, Args};
 use monosem::{Error, Result};
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
 
-/// A line for people, on stderr; a closed stderr is no reason to stop.
+/// What every subcommand takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArguments {
+    /// Prints results, and errors too, as one JSON object a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Says nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Says more on stderr: -v what is done, -vv its details, -vvv everything, the graphics library's words included
+    /// (RUST_LOG chooses more finely)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Set once, before the subcommand runs, as a log's level is.
+static STYLE: OnceLock<OutputArguments> = OnceLock::new();
+
+/// Makes the flags hold from here on.
+pub fn set_style(arguments: &OutputArguments) {
+    let filter = match (arguments.quiet, arguments.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "warn,monosem=info",
+        (_, 2) => "warn,monosem=debug",
+        _ => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .log_internal_errors(false)
+        .init();
+    let _ = STYLE.set(arguments.clone());
+}
+
+/// Whether results are to be JSON.
+pub fn json() -> bool {
+    STYLE.get().is_some_and(|style| style.json)
+}
+
+/// Whether people want no words but errors.
+pub fn quiet() -> bool {
+    STYLE.get().is_some_and(|style| style.quiet)
+}
+
+/// A line for people, on stderr unless they want none; a closed stderr is no reason to stop.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    if !quiet() {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// A line of results, on stdout. A reader that has gone is no error.
 pub fn print(line: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io(Path::new("stdout"))(error)),
+    write(format!("{line}\n").as_bytes())
+}
+
+/// Results as they are, on stdout. A reader that has gone is no error.
+pub fn write(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io(Path::new("stdout"))(error)),
         _ => Ok(()),
     }
+}
+
+/// Tells of an error, and gives the exit status that says so.
+pub fn report(error: &Error) -> ExitCode {
+    if json() {
+        // The exit status and stderr tell it too.
+        let _ = print(&error_json(error).to_string());
+    }
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+/// Tells of a command line that could not be parsed, or prints the help that it asks for.
+pub fn report_usage(refused: &clap::Error) -> ExitCode {
+    // The flags are not known, because they could not be parsed.
+    let wants_json = std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|flag| flag == "--json");
+    if refused.use_stderr() && wants_json {
+        let message = refused.render().to_string();
+        let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end();
+        let _ = print(&error_json(&Error::Config(message.to_owned())).to_string());
+    }
+    match refused.print() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe && !refused.use_stderr() => {
+            report(&Error::io(Path::new("stdout"))(error))
+        }
+        _ => ExitCode::from(if refused.use_stderr() { 2 } else { 0 }),
+    }
+}
+
+/// An error for programs.
+pub fn error_json(error: &Error) -> Value {
+    json!({ "error": error.to_string(), "kind": error.kind(), "exit_code": error.exit_code() })
 }

@@ -1,32 +1,69 @@
 //! `monosem train`
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clap::{ArgGroup, Args};
-use monosem::data::{Activations, Batches};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgGroup, ArgMatches, Args};
+use monosem::data::{Activations, Batches, Provenance};
+use monosem::gpu::Gpu;
 use monosem::sae::{Sae, SaeConfig, save};
 use monosem::train::{Progress, Recipe, initialize, train};
 use monosem::{Error, Result};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::output::tell;
-use super::{DataArguments, DeviceArguments};
+use super::output::{print, tell};
+use super::progress::Display;
+use super::run_directory::RunDirectory;
+use super::run_record::RunRecord;
+use super::{DataArguments, DeviceArguments, config, output};
 
 /// Trains a TopK SAE
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("size").required(true).args(["features", "expansion"]))]
-#[command(group = ArgGroup::new("length").required(true).args(["steps", "tokens"]))]
+#[command(mut_arg("data", |data| data.required(false).required_unless_present("config")))]
 pub struct Arguments {
-    #[command(flatten)]
-    data: DataArguments,
-    /// Run directory to make: metrics.jsonl, and the SAE in SAELens's layout under sae/
+    /// Run directory to make: config.toml, run.json, metrics.jsonl, and the SAE in SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Number of features
+    /// TOML file of flags, as `log-every = 5`: every flag below but --out and --config may be in it, by its name without
+    /// dashes; a flag on the command line wins [default: none]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What defines a run: flags, and keys of `--config` and of `config.toml`.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Settings {
+    #[command(flatten)]
+    #[serde(flatten)]
+    data: DataArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    model: ModelSettings,
+    #[command(flatten)]
+    #[serde(flatten)]
+    training: TrainingSettings,
+    #[command(flatten)]
+    #[serde(flatten)]
+    metadata: MetadataSettings,
+    #[command(flatten)]
+    #[serde(flatten)]
+    device: DeviceArguments,
+}
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Model", group = ArgGroup::new("size").args(["features", "expansion"]))]
+struct ModelSettings {
+    /// Number of features; it or --expansion is needed
     #[arg(long, visible_alias = "d-sae", value_name = "N")]
     features: Option<usize>,
     /// Number of features, as a multiple of the activations' width
@@ -35,10 +72,28 @@ pub struct Arguments {
     /// Active features a row
     #[arg(long, default_value_t = 32)]
     k: usize,
+    /// Selects features by activation times decoder norm, and leaves the norms free (SAELens's TopK)
+    #[arg(
+        long,
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    rescale_acts_by_decoder_norm: bool,
+}
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Training", group = ArgGroup::new("length").args(["steps", "tokens"]))]
+struct TrainingSettings {
     /// Rows a step
     #[arg(long, default_value_t = 4096)]
     batch: usize,
-    /// Number of steps
+    /// Number of steps; it or --tokens is needed
     #[arg(long, value_name = "S")]
     steps: Option<u64>,
     /// Number of rows to train on, rounded up to whole steps
@@ -56,22 +111,66 @@ pub struct Arguments {
     /// Largest norm of the gradient; 0 for no limit
     #[arg(long, default_value_t = 1.0, value_name = "NORM", allow_negative_numbers = true)]
     clip: f64,
-    /// Selects features by activation times decoder norm, and leaves the norms free (SAELens's TopK)
-    #[arg(long)]
-    rescale_acts_by_decoder_norm: bool,
     /// Seed of the initial weights and of the order of the rows
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Steps from one line of metrics.jsonl to the next
-    #[arg(long, default_value_t = 10, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
-    log_every: u64,
-    #[command(flatten)]
-    device: DeviceArguments,
+    #[arg(long, default_value = "10", value_name = "STEPS")]
+    log_every: NonZeroU64,
 }
 
-impl Arguments {
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Metadata of the SAE")]
+struct MetadataSettings {
+    /// Language model that the activations are from [default: what the data's metadata say]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    model_name: Option<String>,
+    /// Point in the model that they were taken from [default: what the data's metadata say]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    hook_name: Option<String>,
+    /// Tokens a window of text [default: what the data's metadata say]
+    #[arg(long, value_name = "TOKENS")]
+    context_size: Option<NonZeroUsize>,
+    /// Text that the model read [default: what the data's metadata say]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    dataset_path: Option<String>,
+}
+
+impl MetadataSettings {
+    /// What the flags say, and the data where they do not.
+    fn over(&self, data: &Provenance) -> Provenance {
+        Provenance {
+            model_name: self.model_name.clone().or_else(|| data.model_name.clone()),
+            hook_name: self.hook_name.clone().or_else(|| data.hook_name.clone()),
+            context_size: self.context_size.map(NonZeroUsize::get).or(data.context_size),
+            dataset_path: self.dataset_path.clone().or_else(|| data.dataset_path.clone()),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what clap cannot see across the command line and a file.
+    fn check(&self) -> Result<()> {
+        let exactly_one = |[one, other]: [&str; 2], given: [bool; 2]| match given {
+            [true, true] => Err(Error::Config(format!(
+                "{one} and {other} contradict each other, on the command line or in the --config file: give only one"
+            ))),
+            [false, false] => Err(Error::Config(format!(
+                "neither --{one} nor --{other} is given, here or in a --config file: one is needed"
+            ))),
+            _ => Ok(()),
+        };
+        exactly_one(["features", "expansion"], [self.model.features.is_some(), self.model.expansion.is_some()])?;
+        exactly_one(["steps", "tokens"], [self.training.steps.is_some(), self.training.tokens.is_some()])?;
+        if self.data.data.is_empty() {
+            return Err(Error::Config("there is no data, here or in the --config file: --data is needed".into()));
+        }
+        Ok(())
+    }
+
     fn sae_config(&self, width: usize) -> Result<SaeConfig> {
-        let features = match (self.features, self.expansion) {
+        let features = match (self.model.features, self.model.expansion) {
             (Some(features), _) => features,
             (None, expansion) => expansion
                 .and_then(|expansion| width.checked_mul(expansion))
@@ -80,8 +179,8 @@ impl Arguments {
         let config = SaeConfig {
             d_in: width,
             features,
-            k: self.k,
-            rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm,
+            k: self.model.k,
+            rescale_acts_by_decoder_norm: self.model.rescale_acts_by_decoder_norm,
             apply_b_dec_to_input: true,
         };
         config.validate()?;
@@ -89,101 +188,156 @@ impl Arguments {
     }
 
     fn recipe(&self, features: usize) -> Result<Recipe> {
-        let steps = match (self.steps, self.tokens) {
+        let training = &self.training;
+        let steps = match (training.steps, training.tokens) {
             (Some(steps), _) => steps,
-            (None, tokens) => tokens.unwrap_or(0).div_ceil(self.batch.max(1) as u64),
+            (None, tokens) => tokens.unwrap_or(0).div_ceil(training.batch.max(1) as u64),
         };
-        let usual = Recipe::top_k(features, self.batch, steps);
+        let usual = Recipe::top_k(features, training.batch, steps);
         let recipe = Recipe {
-            learning_rate: self.lr.unwrap_or(usual.learning_rate),
-            warmup_steps: self.warmup.unwrap_or(usual.warmup_steps),
-            decay_steps: self.decay.unwrap_or(usual.decay_steps),
-            clip: (self.clip != 0.0).then_some(self.clip),
-            unit_norm_decoder: !self.rescale_acts_by_decoder_norm,
+            learning_rate: training.lr.unwrap_or(usual.learning_rate),
+            warmup_steps: training.warmup.unwrap_or(usual.warmup_steps),
+            decay_steps: training.decay.unwrap_or(usual.decay_steps),
+            clip: (training.clip != 0.0).then_some(training.clip),
+            unit_norm_decoder: !self.model.rescale_acts_by_decoder_norm,
             ..usual
         };
         recipe.validate()?;
         Ok(recipe)
     }
+
+    /// The same run with nothing left to be derived, so that it can be repeated from any directory.
+    fn resolved(mut self, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
+        self.model.features = Some(config.features);
+        self.model.expansion = None;
+        self.training.steps = Some(recipe.steps);
+        self.training.tokens = None;
+        self.training.lr = Some(recipe.learning_rate);
+        self.training.warmup = Some(recipe.warmup_steps);
+        self.training.decay = Some(recipe.decay_steps);
+        for path in &mut self.data.data {
+            *path = absolute(&*path).map_err(Error::io(&*path))?;
+        }
+        Ok(self)
+    }
 }
 
 /// Trains, and writes the run directory.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let data = Arc::new(Activations::open(&arguments.data.data)?);
-    let config = arguments.sae_config(data.width())?;
-    let recipe = arguments.recipe(config.features)?;
-    let batches = || Batches::shuffled(data.clone(), recipe.batch, arguments.seed, 0, recipe.steps);
-    let mut first = batches()?;
-    let gpu = arguments.device.open()?;
-    let mut log = Log::create(&arguments.out, &recipe, arguments.log_every)?;
+pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+    let settings = match &arguments.config {
+        Some(path) => config::under_flags(path, &arguments.settings, matches)?,
+        None => arguments.settings.clone(),
+    };
+    settings.check()?;
+    RunDirectory::check(&arguments.out)?;
+    let data = Arc::new(Activations::open(&settings.data.data)?);
+    let config = settings.sae_config(data.width())?;
+    let recipe = settings.recipe(config.features)?;
+    let config_toml = config::to_toml(&settings.clone().resolved(&config, &recipe)?)?;
 
+    let seed = settings.training.seed;
+    let batches = || Batches::shuffled(data.clone(), recipe.batch, seed, 0, recipe.steps);
+    let mut first = batches()?;
+    let gpu = settings.device.open()?;
     let first_batch = first.next().transpose()?.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
     drop(first);
-    let mut initial = initialize(&config, arguments.seed, &first_batch.rows)?;
-    initial.provenance = data.provenance().clone();
-    let sae: Sae = train(&gpu, &initial, recipe.clone(), batches()?, |progress| log.write(progress))?;
-    let directory = arguments.out.join("sae");
-    save(&sae, &directory)?;
-    tell(&format!("saved {}", directory.display()));
+    let mut initial = initialize(&config, seed, &first_batch.rows)?;
+    initial.provenance = settings.metadata.over(data.provenance());
+
+    let mut directory = RunDirectory::create(&arguments.out)?;
+    let header = format!("# The run of this directory: monosem train --config FILE --out NEW repeats it.\n{config_toml}");
+    directory.replace_file("config.toml", header.as_bytes())?;
+    let mut record = RunRecord::start(seed, &data, gpu.description());
+    record.write(&mut directory)?;
+    let SaeConfig { d_in, features, k, .. } = config;
+    tell(&format!(
+        "training {features} features of {d_in} values, {k} a row: {} steps of {} rows, out of {}",
+        recipe.steps,
+        recipe.batch,
+        data.rows()
+    ));
+    let result = train_and_save(&gpu, &initial, &recipe, batches()?, &mut directory, settings.training.log_every.get());
+    record.end(result.as_ref().err());
+    let recorded = record.write(&mut directory);
+    // What stopped the training matters more than what came of recording it.
+    let summary = result?;
+    recorded?;
+    if output::json() {
+        print(&summary.to_string())?;
+    }
     Ok(())
 }
 
-/// A line of metrics.jsonl every few steps, and a line for people every few seconds.
+/// Gives what `--json` prints last.
+fn train_and_save(
+    gpu: &Gpu,
+    initial: &Sae,
+    recipe: &Recipe,
+    batches: Batches,
+    directory: &mut RunDirectory,
+    log_every: u64,
+) -> Result<Value> {
+    let mut log = Log::create(directory, recipe, log_every)?;
+    let mut last = Value::Null;
+    let sae = train(gpu, initial, recipe.clone(), batches, |progress| {
+        directory.keep();
+        last = log.write(progress)?;
+        Ok(())
+    })?;
+    let path = directory.join("sae");
+    save(&sae, &path)?;
+    tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
+    let mut summary = json!({ "state": "done", "sae": path.to_string_lossy() });
+    if let (Some(summary), Some(last)) = (summary.as_object_mut(), last.as_object_mut()) {
+        summary.append(last);
+    }
+    Ok(summary)
+}
+
+/// A line of metrics.jsonl every few steps, the same on stdout for programs, and progress for people.
 struct Log {
     file: File,
     path: PathBuf,
     every: u64,
     steps: u64,
     started: Instant,
-    told: Option<Instant>,
+    display: Display,
 }
 
-const TELL_EVERY: Duration = Duration::from_secs(30);
-
 impl Log {
-    fn create(directory: &Path, recipe: &Recipe, every: u64) -> Result<Self> {
-        fs::create_dir_all(directory).map_err(Error::io(directory))?;
-        if fs::read_dir(directory).map_err(Error::io(directory))?.next().is_some() {
-            return Err(Error::Config(format!(
-                "--out {} is not empty: name a new directory",
-                directory.to_string_lossy().escape_debug()
-            )));
-        }
-        let path = directory.join("metrics.jsonl");
-        let file = File::create(&path).map_err(Error::io(&path))?;
-        Ok(Self { file, path, every, steps: recipe.steps, started: Instant::now(), told: None })
+    fn create(directory: &mut RunDirectory, recipe: &Recipe, every: u64) -> Result<Self> {
+        const NAME: &str = "metrics.jsonl";
+        Ok(Self {
+            file: directory.create_file(NAME)?,
+            path: directory.join(NAME),
+            every,
+            steps: recipe.steps,
+            started: Instant::now(),
+            display: Display::new(recipe.steps),
+        })
     }
 
-    fn write(&mut self, progress: &Progress) -> Result<()> {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let is_last = progress.step == self.steps;
-        if progress.step.is_multiple_of(self.every) || progress.step == 1 || is_last {
-            let line = json!({
-                "step": progress.step,
-                "tokens": progress.tokens,
-                "loss": progress.loss,
-                "fvu": progress.fvu,
-                "l0": progress.l0,
-                "gradient_norm": progress.gradient_norm,
-                "learning_rate": progress.learning_rate,
-                "dead": progress.dead,
-                "seconds": seconds,
-            });
+    /// Gives the step's metrics.
+    fn write(&mut self, progress: &Progress) -> Result<Value> {
+        let metrics = json!({
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "loss": progress.loss,
+            "fvu": progress.fvu,
+            "l0": progress.l0,
+            "gradient_norm": progress.gradient_norm,
+            "learning_rate": progress.learning_rate,
+            "dead": progress.dead,
+            "seconds": self.started.elapsed().as_secs_f64(),
+        });
+        if progress.step.is_multiple_of(self.every) || progress.step == 1 || progress.step == self.steps {
             // In one write, so that whoever follows the file sees whole lines.
-            self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path))?;
+            self.file.write_all(format!("{metrics}\n").as_bytes()).map_err(Error::io(&self.path))?;
+            if output::json() {
+                self.display.aside(|| print(&metrics.to_string()))?;
+            }
         }
-        if is_last || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            tell(&format!(
-                "step {}/{}  loss {:.4}  FVU {:.4}  L0 {:.1}  {:.0} tokens/s",
-                progress.step,
-                self.steps,
-                progress.loss,
-                progress.fvu,
-                progress.l0,
-                progress.tokens as f64 / seconds
-            ));
-        }
-        Ok(())
+        self.display.show(progress);
+        Ok(metrics)
     }
 }

@@ -84,6 +84,11 @@ impl Activations {
         self.rows
     }
 
+    /// Each file and the number of its rows.
+    pub fn row_counts(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.shards.iter().map(|shard| (shard.file.path(), shard.rows.end - shard.rows.start))
+    }
+
     /// Values a row, at least 1.
     pub fn width(&self) -> usize {
         self.width

@@ -2,7 +2,7 @@
 
 use super::geometric_median;
 use crate::data::Provenance;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{Sae, SaeConfig};
 
@@ -12,11 +12,11 @@ use crate::sae::{Sae, SaeConfig};
 /// Every number depends on the seed and its own place only.
 ///
 /// # Errors
-/// As [`SaeConfig::validate`].
+/// As [`SaeConfig::validate`], and [`Error::Config`] when this machine's memory does not hold the weights.
 pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<Sae> {
     config.validate()?;
     let rng = Rng::new(seed, Purpose::Weights);
-    let mut w_dec = Vec::with_capacity(config.features * config.d_in);
+    let mut w_dec = matrix(config)?;
     for feature in 0..config.features {
         let start = w_dec.len();
         for four in 0..config.d_in.div_ceil(4) {
@@ -29,12 +29,26 @@ pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<
             *value = (f64::from(*value) / norm.max(f64::MIN_POSITIVE)) as f32;
         }
     }
+    let mut w_enc = matrix(config)?;
+    w_enc.extend_from_slice(&w_dec);
     Ok(Sae {
         config: config.clone(),
-        w_enc: w_dec.clone(),
+        w_enc,
         b_enc: vec![0.0; config.features],
         w_dec,
         b_dec: geometric_median(first_batch, config.d_in).iter().map(|&value| value as f32).collect(),
         provenance: Provenance::default(),
     })
+}
+
+/// An empty matrix with room for `[features, d_in]`.
+fn matrix(config: &SaeConfig) -> Result<Vec<f32>> {
+    let SaeConfig { features, d_in, .. } = *config;
+    let mut values = Vec::new();
+    match features.checked_mul(d_in).map(|size| values.try_reserve_exact(size)) {
+        Some(Ok(())) => Ok(values),
+        _ => Err(Error::Config(format!(
+            "{features} features of {d_in} values do not fit the memory of this machine: take fewer features"
+        ))),
+    }
 }

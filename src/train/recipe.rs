@@ -64,7 +64,7 @@ impl Recipe {
             format!("steps is {}: it must be at least 1 and below 2^32 - 1", self.steps)
         } else if !positive(self.learning_rate) {
             format!("the learning rate is {}: it must be above 0", self.learning_rate)
-        } else if self.warmup_steps + self.decay_steps > self.steps {
+        } else if self.warmup_steps.saturating_add(self.decay_steps) > self.steps {
             format!(
                 "{} steps of warm-up and {} of decay are more than {} steps",
                 self.warmup_steps, self.decay_steps, self.steps
@@ -124,6 +124,7 @@ mod tests {
             Recipe { steps: 0, ..good.clone() },
             Recipe { learning_rate: f64::NAN, ..good.clone() },
             Recipe { decay_steps: 100, ..good.clone() },
+            Recipe { warmup_steps: u64::MAX, ..good.clone() },
             Recipe { beta2: 1.0, ..good.clone() },
             Recipe { clip: Some(0.0), ..good.clone() },
         ] {

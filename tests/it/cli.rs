@@ -10,20 +10,20 @@ use serde_json::Value;
 const D: usize = 10;
 
 /// MONOSEM_BIN is for machines to which the tests were carried without the build directory.
-fn monosem(arguments: &[&str]) -> Output {
+pub fn monosem(arguments: &[&str]) -> Output {
     let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
     Command::new(program).args(arguments).output().unwrap()
 }
 
 /// Runs the program; it must succeed.
-fn succeed(arguments: &[&str]) -> String {
+pub fn succeed(arguments: &[&str]) -> String {
     let output = monosem(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs the program; it must fail with `code` and say `words`.
-fn fail(arguments: &[&str], code: i32, words: &str) {
+pub fn fail(arguments: &[&str], code: i32, words: &str) {
     let output = monosem(arguments);
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
@@ -31,7 +31,7 @@ fn fail(arguments: &[&str], code: i32, words: &str) {
     assert!(!message.contains("panicked"), "{arguments:?}: {message}");
 }
 
-fn write(path: &Path, rows: usize, value: impl Fn(usize) -> f32) -> String {
+pub fn write(path: &Path, rows: usize, value: impl Fn(usize) -> f32) -> String {
     let values: Vec<f32> = (0..rows * D).map(value).collect();
     let view = TensorView::new(Dtype::F32, vec![rows, D], bytemuck::cast_slice(&values)).unwrap();
     let metadata = [("model_name".to_owned(), "a model".to_owned())].into();
@@ -39,23 +39,24 @@ fn write(path: &Path, rows: usize, value: impl Fn(usize) -> f32) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn noise(at: usize) -> f32 {
+pub fn noise(at: usize) -> f32 {
     symmetric(Rng::new(5, Purpose::Weights).block(at as u64, 0)[0])
 }
 
-struct Files {
-    directory: tempfile::TempDir,
-    data: String,
+/// A directory, and activations in it.
+pub struct Files {
+    pub directory: tempfile::TempDir,
+    pub data: String,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = write(&directory.path().join("data.safetensors"), 500, noise);
         Self { directory, data }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 }
@@ -99,36 +100,4 @@ fn a_run_trains_evaluates_and_encodes() {
 #[test]
 fn devices_are_listed() {
     assert!(succeed(&["devices"]).starts_with("0: "));
-}
-
-#[test]
-fn bad_input_is_named_with_its_own_exit_code() {
-    let files = Files::new();
-    let (out, missing) = (files.path("run"), files.path("missing\n.safetensors"));
-    let bad =
-        write(&files.directory.path().join("bad.safetensors"), 50, |at| if at == 321 { f32::NAN } else { noise(at) });
-    let empty = files.path("empty.safetensors");
-    std::fs::write(&empty, []).unwrap();
-    let file = files.path("file");
-    std::fs::write(&file, "something").unwrap();
-    let train = |data: &str, out: &str, rest: &[&str], code, words: &str| {
-        let arguments = ["train", "--data", data, "--out", out, "--batch", "10"];
-        fail(&[&arguments[..], rest].concat(), code, words);
-    };
-    let sizes = ["--features", "20", "--k", "4", "--steps", "20"];
-    train(&files.data, &out, &["--features", "20", "--k", "21", "--steps", "5"], 2, "k is 21");
-    train(&files.data, &out, &["--features", "20", "--k", "0", "--steps", "5"], 2, "k is 0");
-    train(&files.data, &out, &["--features", "0", "--steps", "5"], 2, "at least one input and one feature");
-    train(&files.data, &out, &["--features", "20", "--k", "4", "--steps", "0"], 2, "steps is 0");
-    train(&files.data, &out, &["--features", "20", "--expansion", "2", "--steps", "5"], 2, "cannot be used with");
-    train(&files.data, &out, &[&sizes[..], &["--lr", "-1"]].concat(), 2, "the learning rate is -1");
-    train(&files.data, &out, &[&sizes[..], &["--batch", "501"]].concat(), 2, "");
-    train(&files.data, &out, &[&sizes[..], &["--device", "no such device"]].concat(), 4, "no device is called");
-    train(&files.data, &file, &sizes, 5, "file");
-    train(&missing, &out, &sizes, 5, "missing\\n.safetensors");
-    train(&empty, &out, &sizes, 3, "empty.safetensors");
-    train(&bad, &out, &sizes, 3, "row 32");
-    assert!(!Path::new(&out).join("sae").exists());
-    fail(&["eval", "--sae", &files.path("nothing"), "--data", &files.data], 5, "nothing");
-    fail(&["eval"], 2, "--sae");
 }

@@ -1,10 +1,13 @@
+mod bad_input;
 mod cli;
 mod golden;
 mod gpu;
+mod help;
 mod kernels;
 mod memory;
 mod reference;
 mod subgroups;
+mod train;
 mod training;
 mod translation;
 mod vectors;

@@ -1,0 +1,86 @@
+//! How far the training is, for people: a bar on a terminal, else a line now and then.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use monosem::train::Progress;
+
+use super::output::{quiet, tell};
+
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows progress on stderr.
+pub struct Display {
+    steps: u64,
+    started: Instant,
+    form: Form,
+}
+
+enum Form {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { told: Option<Instant> },
+}
+
+impl Display {
+    /// Starts the clock of tokens/s.
+    pub fn new(steps: u64) -> Self {
+        let form = if quiet() {
+            Form::Nothing
+        } else if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:20} {pos}/{len}  {msg}  {eta} left");
+            let bar = ProgressBar::new(steps);
+            Form::Bar(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)))
+        } else {
+            Form::Lines { told: None }
+        };
+        Self { steps, started: Instant::now(), form }
+    }
+
+    /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
+    pub fn show(&mut self, progress: &Progress) {
+        let words = || {
+            format!(
+                "loss {:.4}  FVU {:.4}  L0 {:.1}  {:.0} tokens/s",
+                progress.loss,
+                progress.fvu,
+                progress.l0,
+                progress.tokens as f64 / self.started.elapsed().as_secs_f64()
+            )
+        };
+        match &mut self.form {
+            Form::Nothing => {}
+            Form::Bar(bar) => {
+                bar.set_message(words());
+                bar.set_position(progress.step);
+                if progress.step == self.steps {
+                    bar.abandon();
+                }
+            }
+            Form::Lines { told } => {
+                if progress.step == self.steps || told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    *told = Some(Instant::now());
+                    tell(&format!("step {}/{}  {}", progress.step, self.steps, words()));
+                }
+            }
+        }
+    }
+
+    /// Does something that writes to the terminal, with the bar out of its way.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.form {
+            Form::Bar(bar) => bar.suspend(write),
+            _ => write(),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        // An error's words start on a line of their own.
+        if let Form::Bar(bar) = &self.form {
+            bar.abandon();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `run.json`: what ran, on what, from when to when, and how it ended.
+
+use std::time::{Instant, SystemTime};
+
+use monosem::data::Activations;
+use monosem::gpu::AdapterDescription;
+use monosem::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::output::error_json;
+use super::run_directory::RunDirectory;
+
+/// The record, as it is in the file.
+#[derive(Serialize)]
+pub struct RunRecord {
+    state: &'static str,
+    /// What failed, as `--json` prints it.
+    error: Option<Value>,
+    version: &'static str,
+    commit: Option<&'static str>,
+    command_line: Vec<String>,
+    seed: u64,
+    adapter: String,
+    adapter_kind: &'static str,
+    backend: &'static str,
+    driver: String,
+    host: Host,
+    data: Vec<DataFile>,
+    start_time: String,
+    end_time: Option<String>,
+    wall_seconds: Option<f64>,
+    #[serde(skip)]
+    clock: Instant,
+}
+
+#[derive(Serialize)]
+struct Host {
+    os: &'static str,
+    arch: &'static str,
+}
+
+#[derive(Serialize)]
+struct DataFile {
+    path: String,
+    rows: u64,
+    width: usize,
+}
+
+/// UTC, RFC 3339.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+impl RunRecord {
+    /// The record of a run that starts now.
+    pub fn start(seed: u64, data: &Activations, adapter: &AdapterDescription) -> Self {
+        let file = |(path, rows): (&std::path::Path, u64)| DataFile {
+            path: path.to_string_lossy().into_owned(),
+            rows,
+            width: data.width(),
+        };
+        Self {
+            state: "running",
+            error: None,
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("MONOSEM_COMMIT"),
+            command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            seed,
+            adapter: adapter.name.clone(),
+            adapter_kind: adapter.kind,
+            backend: adapter.backend,
+            driver: adapter.driver.clone(),
+            host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
+            data: data.row_counts().map(file).collect(),
+            start_time: now(),
+            end_time: None,
+            wall_seconds: None,
+            clock: Instant::now(),
+        }
+    }
+
+    /// The run is over, with this error if there is one.
+    pub fn end(&mut self, error: Option<&Error>) {
+        self.state = if error.is_some() { "failed" } else { "done" };
+        self.error = error.map(error_json);
+        self.end_time = Some(now());
+        self.wall_seconds = Some(self.clock.elapsed().as_secs_f64());
+    }
+
+    /// Puts it into the run's directory, in place of what was there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, directory: &mut RunDirectory) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::io("run.json")(error.into()))?;
+        text.push('\n');
+        directory.replace_file("run.json", text.as_bytes())
+    }
+}
