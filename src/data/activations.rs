@@ -124,7 +124,7 @@ impl Activations {
         let mut places = &order[..];
         while let Some(&place) = places.first() {
             let first = rows[place];
-            let shard = &self.shards[self.shards.partition_point(|shard| shard.rows.end <= first)];
+            let shard = &self.shards[self.file_of(first)];
             let row_bytes = self.width * shard.tensor.value_bytes();
             let most = (CHUNK_BYTES / row_bytes).max(1);
             let wanted = places.iter().zip(first..shard.rows.end).take(most);
@@ -140,6 +140,16 @@ impl Activations {
             places = &places[run..];
         }
         Ok(())
+    }
+
+    /// The files and the row numbers that each holds.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&TensorFile, Range<u64>)> {
+        self.shards.iter().map(|shard| (&shard.file, shard.rows.clone()))
+    }
+
+    /// The place in [`Self::files`] of the file that holds `row`, which must exist.
+    pub(super) fn file_of(&self, row: u64) -> usize {
+        self.shards.partition_point(|shard| shard.rows.end <= row)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::{Activations, Moments, Permutation};
+use super::{Activations, Moments, Permutation, Selection};
 use crate::error::{Error, Result};
 
 /// Batches that wait while one is in use.
@@ -32,14 +32,15 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// `steps` batches of `batch` rows from an endless stream, starting at its position `first`: each epoch is all rows
-    /// in an order of its own ([`Permutation`]), and a batch may straddle two epochs.
+    /// `steps` batches of `batch` rows from an endless stream, starting at its position `first`: each epoch is all
+    /// selected rows in an order of its own ([`Permutation`]), and a batch may straddle two epochs.
     ///
     /// # Errors
     /// [`Error::Config`] when the batch is empty or larger than the data, or the positions exceed 64 bits.
-    pub fn shuffled(data: Arc<Activations>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
+    pub fn shuffled(rows: impl Into<Selection>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
         check_batch(batch)?;
-        let (len, size) = (data.rows(), batch as u64);
+        let rows = rows.into();
+        let (len, size) = (rows.rows(), batch as u64);
         if len < size {
             return Err(Error::Config(format!(
                 "a batch of {batch} rows needs at least as many rows of data, and there are {len}: \
@@ -51,25 +52,30 @@ impl Batches {
                 "{steps} steps of {batch} rows from row {first} on are more than 2^64 rows: take fewer steps"
             )));
         }
-        let row = move |position| Permutation::new(len, seed, position / len).at(position % len);
+        let data = rows.data().clone();
+        let row = move |position| rows.row(Permutation::new(len, seed, position / len).at(position % len));
         Self::spawn(
             data,
             (0..steps).map(move |step| {
                 let start = first + step * size;
-                (start..start + size).map(row).collect()
+                (start..start + size).map(&row).collect()
             }),
         )
     }
 
-    /// Every row once, in file order, `batch` at a time; the last batch may be shorter.
+    /// Every selected row once, in file order, `batch` at a time; the last batch may be shorter.
     ///
     /// # Errors
     /// [`Error::Config`] when the batch is empty.
-    pub fn in_order(data: Arc<Activations>, batch: usize) -> Result<Self> {
+    pub fn in_order(rows: impl Into<Selection>, batch: usize) -> Result<Self> {
         check_batch(batch)?;
-        let rows = data.rows();
-        let starts = (0..rows).step_by(batch);
-        Self::spawn(data, starts.map(move |start| (start..rows).take(batch).collect()))
+        let rows = rows.into();
+        let data = rows.data().clone();
+        let starts = (0..rows.rows()).step_by(batch);
+        Self::spawn(
+            data,
+            starts.map(move |start| (start..rows.rows()).take(batch).map(|place| rows.row(place)).collect()),
+        )
     }
 
     fn spawn(data: Arc<Activations>, batches: impl Iterator<Item = Vec<u64>> + Send + 'static) -> Result<Self> {

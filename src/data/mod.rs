@@ -1,4 +1,4 @@
-//! Where activations come from: files read by position, a seeded order, batches prefetched on a thread.
+//! Where activations come from: files read by position, rows left out, a seeded order, batches prefetched on a thread.
 
 mod activations;
 mod batches;
@@ -7,10 +7,14 @@ pub(crate) mod fixtures;
 mod moments;
 mod provenance;
 pub(crate) mod safetensors;
+mod selection;
 mod shuffle;
+mod sources;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use moments::Moments;
 pub use provenance::Provenance;
+pub use selection::{Exclusion, RowFilter, Selection};
 pub use shuffle::Permutation;
+pub use sources::Sources;

@@ -1,4 +1,4 @@
-//! Float tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
+//! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -36,6 +36,25 @@ pub(crate) struct FloatTensor {
     shape: Vec<usize>,
     kind: Kind,
     start: u64,
+}
+
+/// A tensor `[rows]` of u8, u16 or i32 within a [`TensorFile`].
+#[derive(Debug)]
+pub(crate) struct IntegerTensor {
+    name: &'static str,
+    kind: IntegerKind,
+    start: u64,
+}
+
+/// The type of the integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IntegerKind {
+    /// 1 byte.
+    U8,
+    /// 2 bytes.
+    U16,
+    /// 4 bytes.
+    I32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,18 +152,75 @@ impl TensorFile {
         let bytes = count * tensor.value_bytes();
         scratch.resize(bytes.div_ceil(4), 0);
         let buffer = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
-        let offset = tensor.start + first * tensor.value_bytes() as u64;
+        self.read_at(&tensor.name, tensor.start + first * tensor.value_bytes() as u64, buffer)?;
+        Ok(buffer)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
         read_exact_at(&self.file, buffer, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
                 let problem = format!(
-                    "ends inside tensor `{}`: it was cut short after it was opened; restore it and start again",
-                    tensor.name
+                    "ends inside tensor `{name}`: it was cut short after it was opened; restore it and start again"
                 );
                 Error::data(&self.path, problem)
             }
             _ => Error::io(&self.path)(error),
-        })?;
-        Ok(buffer)
+        })
+    }
+
+    /// Finds an optional tensor of one integer a row.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is there but of another type than `kinds`, or not `[rows]`.
+    pub(crate) fn integers(
+        &self,
+        name: &'static str,
+        kinds: &[IntegerKind],
+        rows: u64,
+    ) -> Result<Option<IntegerTensor>> {
+        let Some(info) = self.header.info(name) else { return Ok(None) };
+        let kind = match info.dtype {
+            Dtype::U8 => Some(IntegerKind::U8),
+            Dtype::U16 => Some(IntegerKind::U16),
+            Dtype::I32 => Some(IntegerKind::I32),
+            _ => None,
+        };
+        let Some(kind) = kind.filter(|kind| kinds.contains(kind)) else {
+            let wanted: Vec<_> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+            let (wanted, actual) = (wanted.join(" or "), info.dtype);
+            return Err(Error::data(&self.path, format!("tensor `{name}` is {actual:?}; write it as {wanted}")));
+        };
+        if !matches!(info.shape[..], [count] if count as u64 == rows) {
+            let shape = &info.shape;
+            let problem = format!("tensor `{name}` has shape {shape:?}; it must be [{rows}], one value for each row");
+            return Err(Error::data(&self.path, problem));
+        }
+        let start = self.data_start + info.data_offsets.0 as u64;
+        Ok(Some(IntegerTensor { name, kind, start }))
+    }
+
+    /// Fills `out` with the integers from `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
+    pub(crate) fn read_integers(&self, tensor: &IntegerTensor, first: u64, out: &mut [i32]) -> Result<()> {
+        match tensor.kind {
+            IntegerKind::U8 => self.read_as::<u8>(tensor, first, out),
+            IntegerKind::U16 => self.read_as::<u16>(tensor, first, out),
+            IntegerKind::I32 => self.read_as::<i32>(tensor, first, out),
+        }
+    }
+
+    fn read_as<T: bytemuck::Pod + Into<i32>>(&self, tensor: &IntegerTensor, first: u64, out: &mut [i32]) -> Result<()> {
+        let mut at = first;
+        for chunk in out.chunks_mut(CHUNK_BYTES / size_of::<T>()) {
+            let mut values = vec![T::zeroed(); chunk.len()];
+            let offset = tensor.start + at * size_of::<T>() as u64;
+            self.read_at(tensor.name, offset, bytemuck::cast_slice_mut(&mut values))?;
+            chunk.iter_mut().zip(values).for_each(|(out, value)| *out = value.into());
+            at += chunk.len() as u64;
+        }
+        Ok(())
     }
 
     /// Fills `out` with the values from `first` on, all of them finite.

@@ -1,0 +1,192 @@
+//! Rows left out: by token, and by norm.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Activations;
+use super::safetensors::{CHUNK_BYTES, IntegerKind};
+use crate::error::{Error, Result};
+
+/// Integers read at a time.
+const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;
+
+/// Which rows to leave out; by default none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RowFilter {
+    /// Rows of these tokens, by the tensor `token_ids` (i32 [rows]) of every file.
+    pub exclude_tokens: Vec<i32>,
+    /// Rows whose Euclidean norm is above so many times the median norm of all rows.
+    pub max_norm: Option<f64>,
+}
+
+/// How many rows were left out, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Exclusion {
+    /// Rows of an excluded token.
+    pub rows_excluded_by_token: u64,
+    /// Rows of other tokens whose norm is too large.
+    pub rows_excluded_by_norm: u64,
+}
+
+/// The rows of some activations that are not left out, in their order.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    data: Arc<Activations>,
+    /// For each row left out, ascending, the number of selected rows before it.
+    selected_before: Arc<[u64]>,
+    exclusion: Exclusion,
+}
+
+impl From<Arc<Activations>> for Selection {
+    fn from(data: Arc<Activations>) -> Self {
+        Self { data, selected_before: Arc::default(), exclusion: Exclusion::default() }
+    }
+}
+
+impl RowFilter {
+    /// Checks that the norm is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is not finite or not above 0.
+    pub fn validate(&self) -> Result<()> {
+        match self.max_norm {
+            Some(limit) if !(limit.is_finite() && limit > 0.0) => Err(Error::Config(format!(
+                "the largest norm is {limit} times the median: it must be finite and above 0, e.g. 10"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Selection {
+    /// Leaves rows out. Excluded tokens cost a pass over `token_ids`, a largest norm one over all activations and, for
+    /// its time, 8 bytes of memory a row; what stays is 8 bytes a row left out.
+    ///
+    /// The median is that of all rows, left out by token or not; of an even number, the mean of the middle two. Norms are
+    /// f64 sums rounded to f32.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unusable filter, a median norm of 0, and when no row is left; [`Error::Data`] when a file
+    /// has no `token_ids` that can be used, or a value that is not finite; [`Error::Io`].
+    pub fn new(data: Arc<Activations>, filter: &RowFilter) -> Result<Self> {
+        filter.validate()?;
+        let mut excluded = rows_of_tokens(&data, &filter.exclude_tokens)?;
+        let by_token = excluded.len();
+        if let Some(limit) = filter.max_norm {
+            let norms = norms(&data)?;
+            let median = median(&mut norms.clone());
+            if median == 0.0 {
+                return Err(Error::Config(
+                    "the median norm of the rows is 0, so that no multiple of it can be the largest norm: \
+                     leave the largest norm away, or remove the rows of zeros"
+                        .into(),
+                ));
+            }
+            let too_large = (0..).zip(norms).filter(|&(_, norm)| f64::from(norm) > limit * median);
+            let by_norm: Vec<u64> =
+                too_large.map(|(row, _)| row).filter(|row| excluded.binary_search(row).is_err()).collect();
+            excluded.extend(by_norm);
+            excluded.sort_unstable();
+        }
+        let exclusion = Exclusion {
+            rows_excluded_by_token: by_token as u64,
+            rows_excluded_by_norm: (excluded.len() - by_token) as u64,
+        };
+        if excluded.len() as u64 == data.rows() {
+            let Exclusion { rows_excluded_by_token, rows_excluded_by_norm } = exclusion;
+            return Err(Error::Config(format!(
+                "all {} rows are left out, {rows_excluded_by_token} by token and {rows_excluded_by_norm} by norm: \
+                 exclude fewer tokens or allow larger norms",
+                data.rows()
+            )));
+        }
+        let selected_before = (0..).zip(excluded).map(|(before, row)| row - before).collect();
+        Ok(Self { data, selected_before, exclusion })
+    }
+
+    /// Number of selected rows, at least 1.
+    pub fn rows(&self) -> u64 {
+        self.data.rows() - self.selected_before.len() as u64
+    }
+
+    /// The row at place `place` among the selected ones.
+    pub fn row(&self, place: u64) -> u64 {
+        place + self.selected_before.partition_point(|&before| before <= place) as u64
+    }
+
+    /// The activations that were selected from.
+    pub fn data(&self) -> &Arc<Activations> {
+        &self.data
+    }
+
+    /// How many rows were left out.
+    pub fn exclusion(&self) -> Exclusion {
+        self.exclusion
+    }
+}
+
+/// The rows of these tokens, ascending.
+fn rows_of_tokens(data: &Activations, tokens: &[i32]) -> Result<Vec<u64>> {
+    let mut found = Vec::new();
+    if tokens.is_empty() {
+        return Ok(found);
+    }
+    let mut tokens = tokens.to_vec();
+    tokens.sort_unstable();
+    let mut ids = Vec::new();
+    for (file, rows) in data.files() {
+        let count = rows.end - rows.start;
+        let tensor = file.integers("token_ids", &[IntegerKind::I32], count)?.ok_or_else(|| {
+            let problem = "has no tensor `token_ids` (i32, one a row) to tell excluded tokens by; \
+                           add it, or exclude no tokens";
+            Error::data(file.path(), problem)
+        })?;
+        for first in (0..count).step_by(CHUNK as usize) {
+            ids.resize((count - first).min(CHUNK) as usize, 0);
+            file.read_integers(&tensor, first, &mut ids)?;
+            let numbered = (rows.start + first..).zip(&ids);
+            found.extend(numbered.filter(|(_, id)| tokens.binary_search(id).is_ok()).map(|(row, _)| row));
+        }
+    }
+    Ok(found)
+}
+
+/// The Euclidean norm of every row.
+fn norms(data: &Activations) -> Result<Vec<f32>> {
+    let width = data.width();
+    let count = (CHUNK_BYTES / 4 / width).max(1);
+    let mut norms = Vec::with_capacity(data.rows() as usize);
+    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    for first in (0..data.rows()).step_by(count) {
+        rows.clear();
+        rows.extend((first..data.rows()).take(count));
+        values.resize(rows.len() * width, 0.0);
+        data.read(&rows, &mut values)?;
+        norms.extend(values.chunks_exact(width).map(norm));
+    }
+    Ok(norms)
+}
+
+fn norm(row: &[f32]) -> f32 {
+    // Eight sums at once fill a vector register.
+    let mut lanes = [0.0_f64; 8];
+    for values in row.chunks(lanes.len()) {
+        for (lane, &value) in lanes.iter_mut().zip(values) {
+            *lane += f64::from(value) * f64::from(value);
+        }
+    }
+    lanes.iter().sum::<f64>().sqrt() as f32
+}
+
+/// The median of at least one value, which are left in another order.
+fn median(values: &mut [f32]) -> f64 {
+    let middle = values.len() / 2;
+    let is_even = values.len().is_multiple_of(2);
+    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
+    let lower = below.iter().copied().max_by(f32::total_cmp).filter(|_| is_even).unwrap_or(upper);
+    (f64::from(lower) + f64::from(upper)) / 2.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use std::ops::Range;
+use std::path::PathBuf;
+
+use safetensors::Dtype;
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::fixtures::{Tensor, write};
+
+fn token_bytes(tokens: &[i32]) -> Vec<u8> {
+    tokens.iter().flat_map(|token| token.to_le_bytes()).collect()
+}
+
+/// A file of one column with these norms and tokens.
+fn write_rows(dir: &TempDir, name: &str, values: &[f32], tokens: &[i32]) -> PathBuf {
+    let (path, count) = (dir.path().join(name), values.len());
+    let (shape, column) = ([count, 1], [count]);
+    let activations = Tensor::f32("activations", &shape, values);
+    write(&path, &[activations, Tensor::new("token_ids", Dtype::I32, &column, token_bytes(tokens))], &[]);
+    path
+}
+
+fn open(paths: &[PathBuf]) -> Arc<Activations> {
+    Arc::new(Activations::open(paths).unwrap())
+}
+
+/// Rows of norm 1 to 9, the row after row r being of token r % 3.
+fn nine(dir: &TempDir) -> Arc<Activations> {
+    let first = write_rows(dir, "first", &[1.0, -2.0, 3.0, 4.0], &[0, 1, 2, 0]);
+    open(&[first, write_rows(dir, "second", &[5.0, 6.0, 7.0, 8.0, -9.0], &[1, 2, 0, 1, -2])])
+}
+
+fn filter(exclude_tokens: &[i32], max_norm: Option<f64>) -> RowFilter {
+    RowFilter { exclude_tokens: exclude_tokens.into(), max_norm }
+}
+
+fn selected(selection: &Selection) -> Vec<u64> {
+    (0..selection.rows()).map(|place| selection.row(place)).collect()
+}
+
+#[test]
+fn rows_are_left_out_by_token_and_by_norm() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = nine(&dir);
+    let all: Range<u64> = 0..9;
+    // The median norm is 5. A row that both leave out counts as left out by its token.
+    let cases: [(RowFilter, &[u64], [u64; 2]); 7] = [
+        (filter(&[], None), &all.collect::<Vec<_>>(), [0, 0]),
+        (filter(&[0], None), &[1, 2, 4, 5, 7, 8], [3, 0]),
+        (filter(&[1, 0, 1, 77], None), &[2, 5, 8], [6, 0]),
+        (filter(&[-2], None), &[0, 1, 2, 3, 4, 5, 6, 7], [1, 0]),
+        (filter(&[], Some(1.4)), &[0, 1, 2, 3, 4, 5, 6], [0, 2]),
+        (filter(&[1], Some(1.4)), &[0, 2, 3, 5, 6], [3, 1]),
+        (filter(&[2], Some(0.2)), &[0], [2, 6]),
+    ];
+    for (filter, expected, [by_token, by_norm]) in cases {
+        let selection = Selection::new(data.clone(), &filter).unwrap();
+        assert_eq!(selected(&selection), expected, "{filter:?}");
+        let counts = Exclusion { rows_excluded_by_token: by_token, rows_excluded_by_norm: by_norm };
+        assert_eq!(selection.exclusion(), counts, "{filter:?}");
+    }
+}
+
+#[test]
+fn nothing_left_out_is_every_row() {
+    let data = nine(&tempfile::tempdir().unwrap());
+    assert_eq!(selected(&data.into()), (0..9).collect::<Vec<_>>());
+}
+
+#[test]
+fn long_files_are_read_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = CHUNK as usize * 2 + 3;
+    let values: Vec<f32> = (0..rows).map(|row| if row % 1000 == 999 { 1e6 } else { 1.0 }).collect();
+    let tokens: Vec<i32> = (0..rows as i32).map(|row| if row % 500 == 0 { 7 } else { row }).collect();
+    let data = open(&[write_rows(&dir, "long", &values, &tokens)]);
+    let selection = Selection::new(data, &filter(&[7], Some(100.0))).unwrap();
+    let expected = (0..rows as u64).filter(|row| row % 500 != 0 && row % 1000 != 999 && *row != 7);
+    assert!(selected(&selection).into_iter().eq(expected));
+}
+
+#[test]
+fn medians_are_exact() {
+    for (values, expected) in
+        [(&mut [3.0][..], 3.0), (&mut [4.0, 1.0], 2.5), (&mut [9.0, 1.0, 2.0], 2.0), (&mut [8.0, 1.0, 2.0, 7.0], 4.5)]
+    {
+        assert_eq!(median(values), expected);
+    }
+}
+
+#[test]
+fn norms_are_euclidean() {
+    for width in [1, 7, 8, 9, 21] {
+        let row: Vec<f32> = (0..width).map(|at| at as f32 - 3.0).collect();
+        let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+        assert_eq!(norm(&row), squares.sqrt() as f32);
+    }
+}
+
+#[test]
+fn unusable_filters_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = nine(&dir);
+    let zeros = open(&[write_rows(&dir, "zeros", &[0.0, 0.0, 1.0], &[0, 0, 0])]);
+    for (data, filter, expected) in [
+        (&data, filter(&[], Some(0.0)), "0 times"),
+        (&data, filter(&[], Some(-1.0)), "-1 times"),
+        (&data, filter(&[], Some(f64::NAN)), "NaN times"),
+        (&data, filter(&[], Some(f64::INFINITY)), "inf times"),
+        (&data, filter(&[0, 1, 2, -2], None), "all 9 rows are left out, 9 by token and 0 by norm"),
+        (&data, filter(&[0], Some(1e-3)), "all 9 rows are left out, 3 by token and 6 by norm"),
+        (&zeros, filter(&[], Some(10.0)), "median norm of the rows is 0"),
+    ] {
+        let Err(Error::Config(message)) = Selection::new(data.clone(), &filter) else { panic!("{filter:?}") };
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn unusable_token_ids_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = write_rows(&dir, "good", &[1.0, 2.0], &[0, 1]);
+    let tensor = |dtype, shape: &'static [usize], bytes| Some(Tensor::new("token_ids", dtype, shape, vec![0; bytes]));
+    for (name, tensor, expected) in [
+        ("missing", None, "has no tensor `token_ids`"),
+        ("wrong type", tensor(Dtype::I64, &[2], 16), "is I64; write it as I32"),
+        ("unsigned", tensor(Dtype::U16, &[2], 4), "is U16; write it as I32"),
+        ("too short", tensor(Dtype::I32, &[1], 4), "shape [1]; it must be [2]"),
+        ("rank 2", tensor(Dtype::I32, &[2, 1], 8), "shape [2, 1]; it must be [2]"),
+    ] {
+        let path = dir.path().join(name);
+        let rows = Tensor::f32("activations", &[2, 1], &[1.0, 2.0]);
+        write(&path, &[rows].into_iter().chain(tensor).collect::<Vec<_>>(), &[]);
+        let data = open(&[good.clone(), path]);
+        let error = Selection::new(data.clone(), &filter(&[1], None)).unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, Error::Data { .. }), "{name}: {message}");
+        assert!(message.contains(name) && message.contains(expected), "{name}: {message}");
+        // What nobody asks for is not looked at.
+        Selection::new(data, &filter(&[], Some(9.0))).unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_is_not_finite_has_no_norm() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = open(&[write_rows(&dir, "bad", &[1.0, f32::NAN, 1.0], &[0, 1, 0])]);
+    let message = Selection::new(data.clone(), &filter(&[1], Some(3.0))).unwrap_err().to_string();
+    assert!(message.contains("row 1"), "{message}");
+    assert_eq!(selected(&Selection::new(data, &filter(&[1], None)).unwrap()), [0, 2]);
+}
