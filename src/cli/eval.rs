@@ -1,28 +1,52 @@
 //! `monosem eval`
 
+use std::fs;
+use std::path::Path;
+
 use clap::Args;
 use monosem::Result;
-use monosem::data::Batches;
-use monosem::train::evaluate;
-use serde_json::json;
+use monosem::data::{Batches, Sources};
+use monosem::train::{Evaluation, Evaluator, Reconstruction};
+use serde_json::{Map, Value, json};
 
 use super::ApplyArguments;
 use super::output::{self, print};
+use super::rows::RowArguments;
 
-/// Measures how well an SAE reconstructs activations
+/// Tokens after which a feature that has not fired is dead.
+const DEAD_WINDOW: u64 = 10_000_000;
+
+/// Measures how well an SAE reconstructs activations, over all rows and for each source of them
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
     apply: ApplyArguments,
+    #[command(flatten)]
+    rows: RowArguments,
 }
 
-/// Evaluates on every row.
+/// Evaluates on every row that is not left out.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (sae, data, batch) = arguments.apply.open()?;
+    let sources = Sources::open(data.clone())?;
+    let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
-    let result = evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?;
+    let mut evaluator = Evaluator::new(&gpu, &sae, batch)?;
+    let mut place = 0;
+    for batch in Batches::in_order(rows.clone(), batch)? {
+        let batch = batch?;
+        let next = place + batch.count as u64;
+        let numbers: Vec<u64> = (place..next).map(|place| rows.row(place)).collect();
+        place = next;
+        let groups = sources.as_ref().map(|sources| sources.of(&numbers)).transpose()?;
+        evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]))?;
+    }
+    let result = evaluator.finish()?;
+    let exclusion = rows.exclusion();
     let fields = [
         ("tokens", json!(result.tokens)),
+        ("rows_excluded_by_token", json!(exclusion.rows_excluded_by_token)),
+        ("rows_excluded_by_norm", json!(exclusion.rows_excluded_by_norm)),
         ("fvu", json!(result.fvu)),
         ("explained_variance", json!(1.0 - result.fvu)),
         ("mse", json!(result.mse)),
@@ -30,13 +54,73 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("l0", json!(result.l0)),
         ("cosine", json!(result.cosine)),
         ("unfired_fraction", json!(result.unfired_fraction)),
+        ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, sae.config.features))),
     ];
+    let sources = sources.map(|sources| measures_by_source(&sources, &result));
     if output::json() {
-        let object: serde_json::Map<_, _> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        return print(&serde_json::Value::Object(object).to_string());
+        let mut object: Map<_, _> = fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        if let Some(sources) = sources {
+            let sources = sources.into_iter().map(|(name, measures)| (name, Value::Object(object_of(measures))));
+            object.insert("sources".into(), Value::Object(sources.collect()));
+        }
+        return print(&Value::Object(object).to_string());
     }
     for (name, value) in fields {
-        print(&format!("{name:20} {value}"))?;
+        print(&format!("{name:22}  {:>12}", readable(&value)))?;
+    }
+    sources.map_or(Ok(()), |sources| print_table(&sources))
+}
+
+/// The names and values of what is measured of a source.
+type Measures = [(&'static str, Value); 6];
+
+fn measures_by_source(sources: &Sources, result: &Evaluation) -> Vec<(String, Measures)> {
+    let measures = |of: &Reconstruction| {
+        [
+            ("tokens", json!(of.tokens)),
+            ("fvu", json!(of.fvu)),
+            ("explained_variance", json!(1.0 - of.fvu)),
+            ("mse", json!(of.mse)),
+            ("l0", json!(of.l0)),
+            ("cosine", json!(of.cosine)),
+        ]
+    };
+    result.groups.iter().map(|(&source, of)| (sources.name(source), measures(of))).collect()
+}
+
+fn object_of(measures: Measures) -> Map<String, Value> {
+    measures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn print_table(sources: &[(String, Measures)]) -> Result<()> {
+    let printable = |name: &str| name.escape_debug().to_string();
+    let width = sources.iter().map(|(name, _)| printable(name).chars().count()).max().unwrap_or(0).max("source".len());
+    print("")?;
+    for (at, (name, measures)) in sources.iter().enumerate() {
+        if at == 0 {
+            let heads: String = measures.iter().map(|(name, _)| format!("  {name:>18}")).collect();
+            print(&format!("{:width$}{heads}", "source"))?;
+        }
+        let values: String = measures.iter().map(|(_, value)| format!("  {:>18}", readable(value))).collect();
+        print(&format!("{:width$}{values}", printable(name)))?;
     }
     Ok(())
+}
+
+/// Whole numbers as they are, others with six digits, `-` for what is not known.
+fn readable(value: &Value) -> String {
+    match value.as_f64() {
+        None => "-".into(),
+        Some(_) if value.is_u64() => value.to_string(),
+        Some(number) if number == 0.0 || (1e-3..1e6).contains(&number.abs()) => format!("{number:.6}"),
+        Some(number) => format!("{number:.5e}"),
+    }
+}
+
+/// The fraction of the features that were dead at the end of the run in `directory`, if it saw enough tokens to tell.
+fn dead_fraction(directory: &Path, features: usize) -> Option<f64> {
+    let metrics = fs::read_to_string(directory.join("metrics.jsonl")).ok()?;
+    let last: Value = serde_json::from_str(metrics.lines().next_back()?).ok()?;
+    let (dead, tokens) = (last["dead"].as_u64()?, last["tokens"].as_u64()?);
+    (tokens >= DEAD_WINDOW && dead <= features as u64).then(|| dead as f64 / features as f64)
 }

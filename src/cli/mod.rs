@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod run_directory;
 mod run_record;
+mod rows;
 mod train;
 
 use std::path::PathBuf;

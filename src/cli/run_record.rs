@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use monosem::data::Activations;
+use monosem::data::{Exclusion, Selection};
 use monosem::gpu::AdapterDescription;
 use monosem::{Error, Result};
 use serde::Serialize;
@@ -27,6 +27,8 @@ pub struct RunRecord {
     driver: String,
     host: Host,
     data: Vec<DataFile>,
+    #[serde(flatten)]
+    exclusion: Exclusion,
     start_time: String,
     end_time: Option<String>,
     wall_seconds: Option<f64>,
@@ -54,7 +56,8 @@ fn now() -> String {
 
 impl RunRecord {
     /// The record of a run that starts now.
-    pub fn start(seed: u64, data: &Activations, adapter: &AdapterDescription) -> Self {
+    pub fn start(seed: u64, rows: &Selection, adapter: &AdapterDescription) -> Self {
+        let data = rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
             path: path.to_string_lossy().into_owned(),
             rows,
@@ -73,6 +76,7 @@ impl RunRecord {
             driver: adapter.driver.clone(),
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.row_counts().map(file).collect(),
+            exclusion: rows.exclusion(),
             start_time: now(),
             end_time: None,
             wall_seconds: None,

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::output::{print, tell};
 use super::progress::Display;
+use super::rows::RowArguments;
 use super::run_directory::RunDirectory;
 use super::run_record::RunRecord;
 use super::{DataArguments, DeviceArguments, config, output};
@@ -45,6 +46,9 @@ struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    rows: RowArguments,
     #[command(flatten)]
     #[serde(flatten)]
     model: ModelSettings,
@@ -236,7 +240,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     let config_toml = config::to_toml(&settings.clone().resolved(&config, &recipe)?)?;
 
     let seed = settings.training.seed;
-    let batches = || Batches::shuffled(data.clone(), recipe.batch, seed, 0, recipe.steps);
+    let rows = settings.rows.select(data.clone())?;
+    let batches = || Batches::shuffled(rows.clone(), recipe.batch, seed, 0, recipe.steps);
     let mut first = batches()?;
     let gpu = settings.device.open()?;
     let first_batch = first.next().transpose()?.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
@@ -247,14 +252,14 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     let mut directory = RunDirectory::create(&arguments.out)?;
     let header = format!("# The run of this directory: monosem train --config FILE --out NEW repeats it.\n{config_toml}");
     directory.replace_file("config.toml", header.as_bytes())?;
-    let mut record = RunRecord::start(seed, &data, gpu.description());
+    let mut record = RunRecord::start(seed, &rows, gpu.description());
     record.write(&mut directory)?;
     let SaeConfig { d_in, features, k, .. } = config;
     tell(&format!(
         "training {features} features of {d_in} values, {k} a row: {} steps of {} rows, out of {}",
         recipe.steps,
         recipe.batch,
-        data.rows()
+        rows.rows()
     ));
     let result = train_and_save(&gpu, &initial, &recipe, batches()?, &mut directory, settings.training.log_every.get());
     record.end(result.as_ref().err());

@@ -1,5 +1,7 @@
 //! Running a finished SAE: codes of rows, and how well they reconstruct.
 
+use std::collections::BTreeMap;
+
 use super::Forward;
 use super::step::describe_guard;
 use crate::data::{Batch, Moments};
@@ -71,12 +73,13 @@ fn check_guard(guard: Guard) -> Result<()> {
     describe_guard(guard).map_or(Ok(()), |problem| Err(Error::Diverged(problem)))
 }
 
-/// How well an SAE does on some rows. Sums over rows are taken in f64.
+/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN or
+/// infinite.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
+pub struct Reconstruction {
     /// Rows seen.
     pub tokens: u64,
-    /// Fraction of variance unexplained: Σ|x - x^|² / Σ|x - mean(x)|², the mean taken over all rows.
+    /// Fraction of variance unexplained: Σ|x - x^|² / Σ|x - mean(x)|², the mean taken over all these rows.
     pub fvu: f64,
     /// Squared error, summed over d, averaged over rows.
     pub mse: f64,
@@ -86,8 +89,27 @@ pub struct Evaluation {
     pub l0: f64,
     /// Mean over rows of the cosine between x and x^.
     pub cosine: f64,
+}
+
+/// What [`evaluate`] finds: [`Reconstruction`] of all rows, and what they leave unused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Rows seen.
+    pub tokens: u64,
+    /// As [`Reconstruction::fvu`].
+    pub fvu: f64,
+    /// As [`Reconstruction::mse`].
+    pub mse: f64,
+    /// As [`Reconstruction::mse_per_dim`].
+    pub mse_per_dim: f64,
+    /// As [`Reconstruction::l0`].
+    pub l0: f64,
+    /// As [`Reconstruction::cosine`].
+    pub cosine: f64,
     /// Fraction of the features that fired on none of these rows.
     pub unfired_fraction: f64,
+    /// The groups that occur, each measured on its own rows alone, about their own mean.
+    pub groups: BTreeMap<u32, Reconstruction>,
 }
 
 /// Evaluates an SAE on batches of at most `batch` rows.
@@ -100,35 +122,102 @@ pub fn evaluate(
     batch: usize,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Evaluation> {
-    let mut pass = EvaluationPass::new(gpu, sae, batch)?;
-    let d = sae.config.d_in;
-    let mut moments = Moments::new(d);
-    let (mut squared_error, mut active, mut cosine) = (0.0, 0.0, 0.0);
+    let mut evaluator = Evaluator::new(gpu, sae, batch)?;
     for batch in batches {
-        let batch = batch?;
-        moments.add(&batch.rows);
-        for (row, [error, dot, squared_norm, count]) in batch.rows.chunks_exact(d).zip(pass.run(&batch)?) {
-            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-            squared_error += f64::from(error);
-            active += f64::from(count);
-            // A row or reconstruction of zeros points nowhere: its cosine counts as 0.
-            cosine += f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE);
+        evaluator.add(&batch?, |_| None)?;
+    }
+    evaluator.finish()
+}
+
+/// Sums over rows.
+struct Sums {
+    moments: Moments,
+    squared_error: f64,
+    active: f64,
+    cosine: f64,
+}
+
+impl Sums {
+    fn new(d: usize) -> Self {
+        Self { moments: Moments::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
+    }
+
+    fn add(&mut self, row: &[f32], [error, dot, squared_norm, active]: [f32; 4]) {
+        self.moments.add(row);
+        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        self.squared_error += f64::from(error);
+        self.active += f64::from(active);
+        // A row or reconstruction of zeros points nowhere: its cosine counts as 0.
+        self.cosine += f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE);
+    }
+
+    fn reconstruction(&self, d: usize) -> Reconstruction {
+        let rows = self.moments.count() as f64;
+        Reconstruction {
+            tokens: self.moments.count(),
+            fvu: self.squared_error / self.moments.total_variance(),
+            mse: self.squared_error / rows,
+            mse_per_dim: self.squared_error / rows / d as f64,
+            l0: self.active / rows,
+            cosine: self.cosine / rows,
         }
     }
-    let tokens = moments.count();
-    if tokens == 0 {
-        return Err(Error::Config("there is no row to evaluate on".into()));
+}
+
+/// An evaluation under way, batch by batch, of all rows and of groups of them.
+pub struct Evaluator<'a> {
+    pass: EvaluationPass<'a>,
+    all: Sums,
+    groups: BTreeMap<u32, Sums>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Compiles the kernels and puts the SAE on the device, for batches of at most `batch` rows.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
+        let pass = EvaluationPass::new(gpu, sae, batch)?;
+        Ok(Self { pass, all: Sums::new(sae.config.d_in), groups: BTreeMap::new() })
     }
-    let rows = tokens as f64;
-    Ok(Evaluation {
-        tokens,
-        fvu: squared_error / moments.total_variance(),
-        mse: squared_error / rows,
-        mse_per_dim: squared_error / rows / d as f64,
-        l0: active / rows,
-        cosine: cosine / rows,
-        unfired_fraction: pass.unfired()? as f64 / sae.config.features as f64,
-    })
+
+    /// Takes a batch; `group` says which group, if any, each of its rows is in.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a loss is not finite.
+    pub fn add(&mut self, batch: &Batch, group: impl Fn(usize) -> Option<u32>) -> Result<()> {
+        let d = self.pass.encoder.parameters.config().d_in;
+        for (at, (row, statistics)) in batch.rows.chunks_exact(d).zip(self.pass.run(batch)?).enumerate() {
+            self.all.add(row, statistics);
+            if let Some(group) = group(at) {
+                self.groups.entry(group).or_insert_with(|| Sums::new(d)).add(row, statistics);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there was no row.
+    pub fn finish(self) -> Result<Evaluation> {
+        let config = self.pass.encoder.parameters.config();
+        let Reconstruction { tokens, fvu, mse, mse_per_dim, l0, cosine } = self.all.reconstruction(config.d_in);
+        if tokens == 0 {
+            return Err(Error::Config("there is no row to evaluate on".into()));
+        }
+        let groups = self.groups.iter().map(|(&group, sums)| (group, sums.reconstruction(config.d_in)));
+        Ok(Evaluation {
+            tokens,
+            fvu,
+            mse,
+            mse_per_dim,
+            l0,
+            cosine,
+            unfired_fraction: self.pass.unfired()? as f64 / config.features as f64,
+            groups: groups.collect(),
+        })
+    }
 }
 
 /// A forward pass that also counts which features fire.

@@ -9,7 +9,7 @@ mod recipe;
 mod step;
 mod trainer;
 
-pub use evaluate::{Encoder, Evaluation, HostCodes, evaluate};
+pub use evaluate::{Encoder, Evaluation, Evaluator, HostCodes, Reconstruction, evaluate};
 pub use forward::Forward;
 pub use geometric_median::geometric_median;
 pub use initialize::initialize;
