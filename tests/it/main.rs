@@ -1,11 +1,13 @@
 mod bad_input;
 mod cli;
+mod eval;
 mod golden;
 mod gpu;
 mod help;
 mod kernels;
 mod memory;
 mod reference;
+mod rows;
 mod subgroups;
 mod train;
 mod training;

@@ -1,0 +1,154 @@
+//! What `monosem eval` prints, end to end.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cli::{fail, succeed};
+use crate::rows::Rows;
+
+const NAMES: [(&str, &str); 1] = [("sources", r#"["books", "forums \u001b[31m"]"#)];
+const FEATURES: usize = 24;
+
+/// A run, and rows of three sources in random order of which two have names.
+struct Run {
+    directory: tempfile::TempDir,
+    rows: Rows,
+    data: String,
+}
+
+impl Run {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let rows = Rows::random(200);
+        let data = rows.write(&directory.path().join("data"), &NAMES);
+        let run = Self { directory, rows, data };
+        let (features, out) = (FEATURES.to_string(), run.path("run"));
+        let sizes = ["--features", &features, "--k", "4", "--batch", "50", "--steps", "4"];
+        succeed(&[&["train", "--data", &run.data, "--out", out.to_str().unwrap()], &sizes[..]].concat());
+        run
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn arguments<'a>(&self, sae: &'a str, data: &[&'a str], rest: &[&'a str]) -> Vec<&'a str> {
+        [&["eval", "--sae", sae, "--data"], data, rest].concat()
+    }
+
+    fn eval(&self, data: &[&str]) -> Value {
+        let run = self.path("run");
+        let printed = succeed(&self.arguments(run.to_str().unwrap(), data, &["--json", "--batch", "64"]));
+        assert_eq!(printed.lines().count(), 1);
+        serde_json::from_str(&printed).unwrap()
+    }
+}
+
+#[test]
+fn each_source_is_measured_as_if_it_were_alone() {
+    let run = Run::new();
+    let all = run.eval(&[&run.data]);
+    let sources = all["sources"].as_object().unwrap();
+    assert_eq!(sources.len(), 3);
+    let mut tokens = 0;
+    for (source, name) in [(0, "books"), (1, "forums \u{1b}[31m"), (2, "2")] {
+        let alone = run.rows.filter(|row| run.rows.sources[row] == source);
+        let alone = run.eval(&[&alone.write(&run.path(&format!("alone-{source}")), &NAMES)]);
+        for (field, value) in sources[name].as_object().unwrap() {
+            assert_eq!(value, &alone[field], "{field} of source {source}");
+        }
+        let fields: Vec<_> = sources[name].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["cosine", "explained_variance", "fvu", "l0", "mse", "tokens"]);
+        tokens += sources[name]["tokens"].as_u64().unwrap();
+        // The sources' means lie apart, so each has less variance about its own than about that of all.
+        assert!(sources[name]["fvu"].as_f64() > all["fvu"].as_f64());
+    }
+    assert_eq!(Some(tokens), all["tokens"].as_u64());
+}
+
+#[test]
+fn sources_of_one_name_are_one_source() {
+    let run = Run::new();
+    // In this file the names are in another order.
+    let other = run.rows.filter(|row| row < 30).write(&run.path("other"), &[("sources", "forums, books")]);
+    let tokens = |result: &Value, name: &str| result["sources"][name]["tokens"].as_u64().unwrap_or(0);
+    let [whole, part, both] = [&[&*run.data][..], &[&other], &[&run.data, &other]].map(|data| run.eval(data));
+    assert_eq!((tokens(&whole, "books"), tokens(&part, "books"), tokens(&part, "forums")), (67, 10, 10));
+    for name in ["books", "forums", "forums \u{1b}[31m", "2"] {
+        assert_eq!(tokens(&both, name), tokens(&whole, name) + tokens(&part, name), "{name}");
+    }
+}
+
+#[test]
+fn people_get_a_list_and_a_table() {
+    let run = Run::new();
+    let directory = run.path("run");
+    let text = succeed(&run.arguments(directory.to_str().unwrap(), &[&run.data], &[]));
+    let json = run.eval(&[&run.data]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for (name, value) in json.as_object().unwrap().iter().filter(|(name, _)| *name != "sources") {
+        let line = lines.iter().find(|line| line.first() == Some(&name.as_str())).unwrap_or_else(|| panic!("{text}"));
+        match value.as_f64() {
+            Some(value) => assert!((line[1].parse::<f64>().unwrap() - value).abs() < 1e-6, "{name}: {text}"),
+            None => assert_eq!(line[1], "-", "{name}"),
+        }
+    }
+    let table = lines.iter().position(|line| line.is_empty()).unwrap() + 1;
+    assert_eq!(lines[table], ["source", "tokens", "fvu", "explained_variance", "mse", "l0", "cosine"]);
+    let first: Vec<&str> = lines[table + 1..].iter().map(|line| line[0]).collect();
+    assert_eq!(first, ["2", "books", "forums"]);
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let widths: Vec<usize> = text.lines().skip(table).map(|line| line.chars().count()).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+}
+
+#[test]
+fn dead_features_are_those_of_the_runs_counters() {
+    let run = Run::new();
+    let metrics = run.path("run/metrics.jsonl");
+    let line = |tokens: u64, dead: usize| format!("{}\n", json!({"step": 1, "tokens": tokens, "dead": dead}));
+    assert_eq!(run.eval(&[&run.data])["dead_fraction"], Value::Null, "after 200 tokens nobody can tell");
+    for (text, expected) in [
+        (line(9_999_999, 6), json!(null)),
+        (line(10_000_000, 6), json!(0.25)),
+        (line(99_000_000, 1) + &line(100_000_000, 12), json!(0.5)),
+        (line(10_000_000, 0), json!(0.0)),
+        (line(10_000_000, FEATURES + 1), json!(null)),
+        (line(10_000_000, 6) + "{\"step\": 2, \"tok", json!(null)),
+        (String::new(), json!(null)),
+    ] {
+        fs::write(&metrics, &text).unwrap();
+        assert_eq!(run.eval(&[&run.data])["dead_fraction"], expected, "{text}");
+    }
+    fs::remove_file(&metrics).unwrap();
+    assert_eq!(run.eval(&[&run.data])["dead_fraction"], Value::Null);
+}
+
+#[test]
+fn unusable_data_is_refused() {
+    let run = Run::new();
+    let directory = run.path("run");
+    let eval = |data: &str, rest: &[&str], code, words: &str| {
+        fail(&run.arguments(directory.to_str().unwrap(), &[data], rest), code, words);
+    };
+    let bytes = fs::read(&run.data).unwrap();
+    // The same length, so that the file stays whole.
+    let edited = |name: &str, from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        let path = run.path(name);
+        fs::write(&path, [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    eval(&edited("dtype", r#""U8""#, r#""I8""#), &[], 3, "dtype: tensor `source` is I8; write it as U8 or U16");
+    let float = edited("float", r#""I32""#, r#""F32""#);
+    eval(&float, &["--exclude-tokens", "1"], 3, "float: tensor `token_ids` is F32; write it as I32");
+    eval(&run.data, &["--max-norm", "0"], 2, "must be finite and above 0");
+    eval(&run.data, &["--max-norm", "1e-9"], 2, "all 200 rows are left out");
+    eval(&run.data, &["--exclude-tokens", "x"], 2, "--exclude-tokens");
+    let short = run.rows.filter(|row| row < 150).write(&run.path("short"), &[]);
+    let file = fs::File::options().write(true).open(&short).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    eval(&short, &[], 3, "short");
+}
