@@ -1,34 +1,108 @@
 //! `monosem devices`
 
 use clap::Args;
-use monosem::{Error, Result, gpu};
+use monosem::Result;
+use monosem::gpu::{self, AdapterChoice, AdapterDescription, Environment, Ranking};
+use monosem::kernels::EncodeVariant;
+use serde_json::{Map, Value, json};
 
-use super::output::print;
+use super::output::{print, tell};
 
-/// Lists the adapters that can be trained on
+/// Lists the adapters: limits, features, the kernels that each would run, and which one is taken without --device
 #[derive(Args, Debug)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Prints one JSON object an adapter
+    #[arg(long)]
+    json: bool,
+}
 
 /// Lists them by index.
-pub fn run(_: &Arguments) -> Result<()> {
-    let adapters = gpu::adapters();
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (adapters, environment) = (gpu::adapters(), Environment::read());
     if adapters.is_empty() {
-        return Err(Error::Device("no Vulkan, Metal or DX12 adapter was found".into()));
+        return gpu::choose(&adapters, &AdapterChoice::Best, &environment).map(drop);
     }
-    for (index, adapter) in adapters.iter().enumerate() {
-        let yes_no = |has| if has { "yes" } else { "no" };
-        print(&format!("{index}: {adapter}"))?;
-        if !adapter.pci_bus_id.is_empty() {
-            print(&format!("   PCI bus id {}", adapter.pci_bus_id))?;
+    let Ranking { selection, reasons } = gpu::rank(&adapters, &environment);
+    let taken = selection.as_ref().ok().map(|selection| selection.index);
+    for (index, (adapter, reason)) in adapters.iter().zip(&reasons).enumerate() {
+        match arguments.json {
+            true => print(&to_json(index, adapter, taken == Some(index), reason).to_string())?,
+            false => describe(index, adapter, reason)?,
         }
-        print(&format!(
-            "   largest binding {} MiB, workgroup memory {} KiB, subgroups {}, f16 {}, timestamps {}",
-            adapter.max_binding_bytes >> 20,
-            adapter.workgroup_bytes >> 10,
-            adapter.subgroup_size.map_or("no".into(), |size| format!("of {size}")),
-            yes_no(adapter.f16),
-            yes_no(adapter.timestamps)
-        ))?;
+    }
+    match &selection {
+        Ok(selection) => selection.notes.iter().for_each(|note| tell(&format!("note: {note}"))),
+        Err(error) => tell(&format!("note: without --device nothing is taken: {error}")),
     }
     Ok(())
+}
+
+fn describe(index: usize, adapter: &AdapterDescription, reason: &str) -> Result<()> {
+    print(&format!("{index}: {}", adapter.name))?;
+    for (name, value) in facts(adapter).into_iter().chain([("choice", reason.to_owned())]) {
+        print(&format!("   {name:11} {value}"))?;
+    }
+    Ok(())
+}
+
+/// What is to be known of an adapter besides its name, for people.
+pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)> {
+    let yes_no = |has| if has { "yes" } else { "no" };
+    let bytes = |bytes: u64| match bytes >> 20 {
+        0 => format!("{} KiB", bytes >> 10),
+        mebibytes => format!("{mebibytes} MiB"),
+    };
+    let subgroups = match adapter.subgroup_sizes {
+        None => "no".to_owned(),
+        Some((least, most)) if least == most => format!("of {least}"),
+        Some((least, most)) => format!("of {least} to {most}"),
+    };
+    let (f16, timestamps) = (yes_no(adapter.f16), yes_no(adapter.timestamps));
+    let pci_bus_id = if adapter.pci_bus_id.is_empty() { "none" } else { &adapter.pci_bus_id };
+    let limits = format!(
+        "binding {}, buffer {}, workgroup memory {}",
+        bytes(adapter.max_binding_bytes),
+        bytes(adapter.max_buffer_bytes),
+        bytes(adapter.workgroup_bytes.into())
+    );
+    vec![
+        ("kind", format!("{}, {}, {}", adapter.kind, adapter.backend, adapter.driver)),
+        ("PCI bus id", pci_bus_id.to_owned()),
+        ("limits", limits),
+        ("features", format!("subgroups {subgroups}, f16 {f16}, timestamps {timestamps}")),
+        ("encode", format!("{} (of {})", EncodeVariant::best(adapter), variants(adapter).join(", "))),
+    ]
+}
+
+fn variants(adapter: &AdapterDescription) -> Vec<String> {
+    EncodeVariant::available(adapter).iter().map(EncodeVariant::to_string).collect()
+}
+
+/// The same for programs.
+pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
+    let properties = [
+        ("name", json!(adapter.name)),
+        ("kind", json!(adapter.kind)),
+        ("backend", json!(adapter.backend)),
+        ("driver", json!(adapter.driver)),
+        ("pci_bus_id", json!(Some(&adapter.pci_bus_id).filter(|id| !id.is_empty()))),
+        ("max_binding_bytes", json!(adapter.max_binding_bytes)),
+        ("max_buffer_bytes", json!(adapter.max_buffer_bytes)),
+        ("workgroup_bytes", json!(adapter.workgroup_bytes)),
+        ("subgroup_min_size", json!(adapter.subgroup_sizes.map(|(least, _)| least))),
+        ("subgroup_max_size", json!(adapter.subgroup_sizes.map(|(_, most)| most))),
+        ("f16", json!(adapter.f16)),
+        ("timestamps", json!(adapter.timestamps)),
+        ("encode", json!(EncodeVariant::best(adapter).to_string())),
+        ("encode_variants", json!(variants(adapter))),
+    ];
+    properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn to_json(index: usize, adapter: &AdapterDescription, taken: bool, reason: &str) -> Value {
+    let mut object = properties(adapter);
+    object.insert("index".into(), json!(index));
+    object.insert("taken".into(), json!(taken));
+    object.insert("reason".into(), json!(reason));
+    Value::Object(object)
 }

@@ -93,7 +93,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Device")]
 struct DeviceArguments {
-    /// Device to run on: an index or PCI bus id of `monosem devices`, part of a name, or `cpu` [default: the first GPU]
+    /// Device to run on: an index or PCI bus id of `monosem devices`, part of a name, or `cpu` [default: the best GPU
+    /// that CUDA_VISIBLE_DEVICES does not hide; software only where there is no sign of a GPU]
     #[arg(long, value_name = "INDEX|PCI|NAME|cpu")]
     device: Option<String>,
 }
@@ -105,6 +106,9 @@ impl DeviceArguments {
             None => AdapterChoice::default(),
         };
         let gpu = Gpu::open(&choice)?;
+        for note in gpu.notes() {
+            output::tell(&format!("note: {note}"));
+        }
         output::tell(&format!("device: {}", gpu.description()));
         Ok(gpu)
     }

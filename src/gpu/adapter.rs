@@ -1,37 +1,14 @@
-//! Adapters: which there are, which one is taken, and the device opened on it.
+//! Adapters: which there are, what they offer, and the device opened on one.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use super::readback::StagingPool;
+use super::{AdapterChoice, Environment, Selection, choose};
 use crate::error::{Error, Result};
 
-/// Which adapter to open.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AdapterChoice {
-    /// The first discrete GPU, else integrated, virtual, other, and last a software adapter.
-    #[default]
-    Best,
-    /// The adapter at this place of [`adapters`].
-    Index(usize),
-    /// The one adapter with this PCI bus id, or whose name contains this text, case ignored.
-    Named(String),
-    /// The first software adapter.
-    Cpu,
-}
-
-impl FromStr for AdapterChoice {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        Ok(match (text, text.parse()) {
-            ("cpu", _) => Self::Cpu,
-            (_, Ok(index)) => Self::Index(index),
-            _ => Self::Named(text.to_owned()),
-        })
-    }
-}
+/// NVIDIA's PCI vendor id.
+const NVIDIA: u32 = 0x10de;
 
 /// What an adapter is and offers.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +19,8 @@ pub struct AdapterDescription {
     pub kind: &'static str,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: &'static str,
+    /// Identity of the maker: PCI's, where it has one.
+    pub vendor: u32,
     /// Driver and version.
     pub driver: String,
     /// PCI bus id, empty where there is none.
@@ -54,6 +33,8 @@ pub struct AdapterDescription {
     pub workgroup_bytes: u32,
     /// Invocations a subgroup, if it has subgroups and their size never varies.
     pub subgroup_size: Option<u32>,
+    /// The smallest and the largest size that a subgroup can have, if there are subgroups.
+    pub subgroup_sizes: Option<(u32, u32)>,
     /// Whether f16 arithmetic is there.
     pub f16: bool,
     /// Whether dispatches can be timed on the device.
@@ -63,8 +44,8 @@ pub struct AdapterDescription {
 impl AdapterDescription {
     fn new(adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-        let fixed_subgroups =
-            features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let sizes = (info.subgroup_min_size, info.subgroup_max_size);
+        let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
         Self {
             kind: match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => "discrete",
@@ -79,15 +60,17 @@ impl AdapterDescription {
                 wgpu::Backend::Dx12 => "dx12",
                 _ => "other",
             },
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            vendor: info.vendor,
+            driver: printable(format!("{} {}", info.driver, info.driver_info).trim()),
             pci_bus_id: info.device_pci_bus_id.clone(),
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            subgroup_size: fixed_subgroups.then_some(info.subgroup_min_size),
+            subgroup_size: subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size),
+            subgroup_sizes,
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            name: info.name,
+            name: printable(&info.name),
         }
     }
 
@@ -96,7 +79,13 @@ impl AdapterDescription {
         self.kind == "software"
     }
 
-    fn rank(&self) -> usize {
+    /// Whether NVIDIA made it.
+    pub fn is_nvidia(&self) -> bool {
+        self.vendor == NVIDIA
+    }
+
+    /// The lower, the better.
+    pub(super) fn rank(&self) -> usize {
         ["discrete", "integrated", "virtual", "other", "software"]
             .iter()
             .position(|kind| *kind == self.kind)
@@ -108,6 +97,11 @@ impl fmt::Display for AdapterDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
     }
+}
+
+/// What a driver calls something, without what would move a terminal's cursor.
+fn printable(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).collect()
 }
 
 /// Every adapter of this machine, in the order of their indices.
@@ -123,51 +117,13 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
 }
 
-fn choose(found: &[AdapterDescription], choice: &AdapterChoice) -> Result<usize> {
-    let list = || {
-        let lines: Vec<_> = found.iter().enumerate().map(|(index, adapter)| format!("  {index}: {adapter}")).collect();
-        lines.join("\n")
-    };
-    if found.is_empty() {
-        return Err(Error::Device(
-            "no Vulkan, Metal or DX12 adapter was found; on Linux install a driver: the GPU's own, or \
-             `apt-get install mesa-vulkan-drivers` for one in software"
-                .into(),
-        ));
-    }
-    match choice {
-        AdapterChoice::Best => Ok((0..found.len()).min_by_key(|at| found[*at].rank()).unwrap_or(0)),
-        AdapterChoice::Index(index) if *index < found.len() => Ok(*index),
-        AdapterChoice::Index(index) => Err(Error::Device(format!("there is no device {index}:\n{}", list()))),
-        AdapterChoice::Cpu => found
-            .iter()
-            .position(AdapterDescription::is_software)
-            .ok_or_else(|| Error::Device(format!("there is no software adapter:\n{}", list()))),
-        AdapterChoice::Named(text) => {
-            let wanted = text.to_lowercase();
-            let fits = |adapter: &AdapterDescription| {
-                adapter.pci_bus_id.eq_ignore_ascii_case(&wanted) || adapter.name.to_lowercase().contains(&wanted)
-            };
-            let fitting: Vec<_> = (0..found.len()).filter(|at| fits(&found[*at])).collect();
-            match fitting[..] {
-                [only] => Ok(only),
-                [] => Err(Error::Device(format!("no device is called '{}':\n{}", text.escape_debug(), list()))),
-                _ => Err(Error::Device(format!(
-                    "'{}' fits several devices; give an index or a PCI bus id:\n{}",
-                    text.escape_debug(),
-                    list()
-                ))),
-            }
-        }
-    }
-}
-
 /// An open device.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) staging: StagingPool,
     description: AdapterDescription,
+    notes: Vec<String>,
     failure: Arc<OnceLock<Failure>>,
 }
 
@@ -182,12 +138,12 @@ impl Gpu {
     /// Opens a device with everything that its adapter offers and monosem can use.
     ///
     /// # Errors
-    /// [`Error::Device`] if no adapter fits the choice or it cannot be opened.
+    /// [`Error::Device`] if no adapter fits the choice (see [`choose`]) or it cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
         let adapters = enumerate();
         let descriptions: Vec<_> = adapters.iter().map(AdapterDescription::new).collect();
-        let at = choose(&descriptions, choice)?;
-        let (adapter, description) = (&adapters[at], descriptions[at].clone());
+        let Selection { index, notes } = choose(&descriptions, choice, &Environment::read())?;
+        let (adapter, description) = (&adapters[index], descriptions[index].clone());
         let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("monosem"),
@@ -207,7 +163,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = uncaptured.set(Failure::Uncaptured(error.to_string()));
         }));
-        Ok(Self { device, queue, staging: StagingPool::default(), description, failure })
+        Ok(Self { device, queue, staging: StagingPool::default(), description, notes, failure })
     }
 
     /// The same device, pretending that no binding may exceed so many bytes: tests reach a shard's edge with little data.
@@ -219,6 +175,7 @@ impl Gpu {
             queue: self.queue.clone(),
             staging: StagingPool::default(),
             description,
+            notes: self.notes.clone(),
             failure: self.failure.clone(),
         }
     }
@@ -226,6 +183,11 @@ impl Gpu {
     /// What this device is and offers.
     pub fn description(&self) -> &AdapterDescription {
         &self.description
+    }
+
+    /// What should be known of a device that nobody chose: that it is software, or one of several; a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Largest binding in bytes, as the adapter or [`Gpu::with_max_binding_bytes`] bounds it.

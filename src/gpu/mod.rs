@@ -5,13 +5,19 @@
 
 mod adapter;
 mod buffer;
+mod choice;
+mod cuda;
+mod environment;
+mod missing;
 mod pipeline;
 mod program;
 mod readback;
 pub mod template;
 
-pub use adapter::{AdapterChoice, AdapterDescription, Gpu, adapters};
+pub use adapter::{AdapterDescription, Gpu, adapters};
 pub use buffer::Buffer;
+pub use choice::{AdapterChoice, Ranking, Selection, choose, rank};
+pub use environment::{DeviceNode, Environment, NvidiaGpu, VARIABLES};
 pub use pipeline::{Pipeline, Source};
 pub use program::{Bind, Binding, EntryPoint, Program, Recording};
 pub use readback::Pending;

@@ -1,8 +1,10 @@
 //! Pre-activations of a chunk of features: the one dense product of a step.
 
+use std::fmt;
+
 use crate::error::Result;
 use crate::gpu::shaders::{encode_subgroup, encode_tiled};
-use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
+use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording};
 
 /// The ways to encode; all give the same bits on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,16 +19,24 @@ pub enum EncodeVariant {
 }
 
 impl EncodeVariant {
-    /// Those that this device can run.
-    pub fn available(gpu: &Gpu) -> Vec<Self> {
-        let subgroup = gpu.description().subgroup_size.filter(|lanes| [4, 8, 16].contains(lanes));
-        let subgroup = subgroup.filter(|_| gpu.description().is_software());
+    /// Those that this adapter can run, the fastest first.
+    pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
+        let subgroup = adapter.subgroup_size.filter(|lanes| [4, 8, 16].contains(lanes) && adapter.is_software());
         subgroup.map(|lanes| Self::Subgroup { lanes }).into_iter().chain([Self::Tiled]).collect()
     }
 
-    /// The fastest one for this device.
-    pub fn best(gpu: &Gpu) -> Self {
-        Self::available(gpu)[0]
+    /// The fastest one for this adapter.
+    pub fn best(adapter: &AdapterDescription) -> Self {
+        Self::available(adapter)[0]
+    }
+}
+
+impl fmt::Display for EncodeVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tiled => write!(f, "tiled"),
+            Self::Subgroup { lanes } => write!(f, "subgroup-{lanes}"),
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl ForwardKernels {
     pub fn new(gpu: &Gpu, k: u32) -> Result<Self> {
         Ok(Self {
             center: Center::new(gpu)?,
-            encode: Encode::new(gpu, EncodeVariant::best(gpu))?,
+            encode: Encode::new(gpu, EncodeVariant::best(gpu.description()))?,
             select: Select::new(gpu, k)?,
             decode: Decode::new(gpu)?,
             residual: Residual::new(gpu)?,

@@ -2,7 +2,7 @@
 
 use monosem::Error;
 use monosem::gpu::shaders::{activity, norms};
-use monosem::gpu::{AdapterChoice, Bind, Binding, EntryPoint, Gpu, Recording, Source, adapters, grid};
+use monosem::gpu::{Bind, Binding, EntryPoint, Recording, Source, grid};
 use monosem::kernels::Norms;
 
 use crate::kernels::gpu;
@@ -111,16 +111,4 @@ fn large_dispatches_are_folded_into_two_dimensions() {
         let [columns, rows, _] = grid(groups).map(u64::from);
         assert!(columns <= 65_535 && rows <= 65_535 && columns * rows >= groups);
     }
-}
-
-#[test]
-fn devices_are_chosen_by_index_name_or_kind() {
-    let all = adapters();
-    let open = |text: &str| Gpu::open(&text.parse().unwrap()).map(|gpu| gpu.description().name.clone());
-    assert_eq!("3".parse(), Ok(AdapterChoice::Index(3)));
-    assert_eq!("cpu".parse(), Ok(AdapterChoice::Cpu));
-    assert_eq!(open("0").unwrap(), all[0].name);
-    assert!(matches!(open("99"), Err(Error::Device(message)) if message.starts_with("there is no device 99")));
-    let Err(Error::Device(message)) = open("no such name") else { panic!("it was opened") };
-    assert!(message.contains(&all[0].name), "{message}");
 }

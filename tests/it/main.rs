@@ -1,5 +1,6 @@
 mod bad_input;
 mod cli;
+mod devices;
 mod eval;
 mod golden;
 mod gpu;

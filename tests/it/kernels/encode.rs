@@ -66,7 +66,7 @@ impl Case {
 
 #[test]
 fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
-    let variants = EncodeVariant::available(gpu());
+    let variants = EncodeVariant::available(gpu().description());
     assert!(variants.contains(&EncodeVariant::Tiled));
     let kernels: Vec<_> = variants.iter().map(|variant| Encode::new(gpu(), *variant).unwrap()).collect();
     for &shape in SHAPES {
@@ -89,7 +89,7 @@ fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
 #[test]
 fn chunks_give_the_bits_of_one_chunk() {
     let case = Case::new((50, 33, 300));
-    for variant in EncodeVariant::available(gpu()) {
+    for variant in EncodeVariant::available(gpu().description()) {
         let encode = Encode::new(gpu(), variant).unwrap();
         let whole = deterministic(|| bits(&case.encode(&encode, false, 300)));
         for chunk in [1, 7, 63, 128, 129] {
@@ -105,7 +105,7 @@ fn not_finite_numbers_stay_visible() {
     let mut case = Case::new((2, 16, 3));
     case.x[0] = f32::NAN;
     case.x[16] = f32::INFINITY;
-    for variant in EncodeVariant::available(gpu()) {
+    for variant in EncodeVariant::available(gpu().description()) {
         let u = case.encode(&Encode::new(gpu(), variant).unwrap(), true, 3);
         assert!(u[..3].iter().all(|u| u.is_nan()), "{variant:?}: {u:?}");
         for (u, w) in u[3..].iter().zip(case.w_enc.chunks_exact(16)) {
@@ -120,7 +120,7 @@ fn sums_are_folded_by_rule_d() {
     let case = Case { x: coarse(1, rows * d), w_enc: coarse(2, n * d), b_enc: coarse(3, n), rows, d, n };
     let rows_by_features = case.x.chunks(d).flat_map(|x| case.w_enc.chunks(d).zip(&case.b_enc).map(move |w| (x, w)));
     let expected: Vec<f32> = rows_by_features.map(|(x, (w, b))| rule_d(w, x) + b).collect();
-    for variant in EncodeVariant::available(gpu()) {
+    for variant in EncodeVariant::available(gpu().description()) {
         let actual = case.encode(&Encode::new(gpu(), variant).unwrap(), false, n);
         assert_eq!(bits(&actual), bits(&expected), "{variant:?}");
     }
