@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod reference;
 pub mod rng;
 pub mod sae;
+pub mod selftest;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -6,18 +6,14 @@ use monosem::gpu::{self, AdapterChoice, AdapterDescription, Environment, Ranking
 use monosem::kernels::EncodeVariant;
 use serde_json::{Map, Value, json};
 
-use super::output::{print, tell};
+use super::output::{self, print, tell};
 
 /// Lists the adapters: limits, features, the kernels that each would run, and which one is taken without --device
 #[derive(Args, Debug)]
-pub struct Arguments {
-    /// Prints one JSON object an adapter
-    #[arg(long)]
-    json: bool,
-}
+pub struct Arguments {}
 
 /// Lists them by index.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(_: &Arguments) -> Result<()> {
     let (adapters, environment) = (gpu::adapters(), Environment::read());
     if adapters.is_empty() {
         return gpu::choose(&adapters, &AdapterChoice::Best, &environment).map(drop);
@@ -25,7 +21,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Ranking { selection, reasons } = gpu::rank(&adapters, &environment);
     let taken = selection.as_ref().ok().map(|selection| selection.index);
     for (index, (adapter, reason)) in adapters.iter().zip(&reasons).enumerate() {
-        match arguments.json {
+        match output::json() {
             true => print(&to_json(index, adapter, taken == Some(index), reason).to_string())?,
             false => describe(index, adapter, reason)?,
         }

@@ -11,6 +11,7 @@ mod progress;
 mod run_directory;
 mod run_record;
 mod rows;
+mod selftest;
 mod train;
 
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ Example:
 enum Command {
     #[command(after_help = "Example:\n  monosem devices")]
     Devices(devices::Arguments),
+    #[command(after_help = "Examples:\n  monosem selftest\n  monosem selftest --device 1 --json")]
+    Selftest(selftest::Arguments),
     #[command(after_help = "\
 Examples:
   monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100000000
@@ -82,6 +85,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     let given = matches.subcommand().map_or(matches, |(_, given)| given);
     match &arguments.command {
         Command::Devices(arguments) => devices::run(arguments),
+        Command::Selftest(arguments) => selftest::run(arguments),
         Command::Train(arguments) => train::run(arguments, given),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
@@ -102,7 +106,7 @@ struct DeviceArguments {
 impl DeviceArguments {
     fn open(&self) -> Result<Gpu> {
         let choice = match &self.device {
-            Some(text) => text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {}),
+            Some(text) => text.parse().map_err(|problem| Error::Config(format!("--device: {problem}")))?,
             None => AdapterChoice::default(),
         };
         let gpu = Gpu::open(&choice)?;

@@ -1,17 +1,13 @@
 //! Training steps on the device against what SAELens and dictionary_learning computed in f64.
 
-use monosem::data::{Batch, Moments, Provenance};
-use monosem::gpu::Gpu;
-use monosem::kernels::{BackwardKernels, ForwardKernels};
-use monosem::reference::{Codes, Parameters};
-use monosem::sae::{self, Sae, SaeConfig};
-use monosem::train::{Encoder, Recipe, StepResults, TrainingStep, evaluate, geometric_median};
+use monosem::data::{Batch, Moments};
+use monosem::reference::Codes;
+use monosem::sae;
+use monosem::selftest::step::{Run, TOLERANCE, loss};
+use monosem::train::{Encoder, Recipe, evaluate, geometric_median};
 
 use crate::kernels::gpu;
 use crate::vectors::{self, Vectors, Worst, batches, dense, flag, number};
-
-/// Largest difference from a golden tensor, of that tensor's largest magnitude: f32 against f64 (3e-6 is usual).
-const TOLERANCE: f64 = 1e-5;
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
@@ -24,22 +20,28 @@ fn golden_saelens_topk_steps_on_the_device() {
         let config = &vectors.case["config"];
         let recipe = Recipe { clip: None, unit_norm_decoder: false, ..recipe(&vectors) };
         let mut run = Run::new(
-            vectors.saelens_parameters("init"),
+            gpu(),
+            &vectors.saelens_parameters("init"),
             number(config, "k") as usize,
             flag(config, "rescale_acts_by_decoder_norm"),
             flag(config, "apply_b_dec_to_input"),
             recipe,
-        );
+        )
+        .unwrap();
         let lr = number(&vectors.case["adam"], "lr");
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.f64s(&format!("step{s}.{name}"));
-            let results = run.step(x, lr);
-            worst.compare("loss", &[mean(&results.squared_errors)], &golden("loss"));
-            worst.compare("feature_acts", &run.feature_acts(), &golden("feature_acts"));
-            worst.compare("reconstruction", &run.reconstruction(), &golden("reconstruction"));
+            let results = run.step(x, lr).unwrap();
+            worst.compare("loss", &[loss(&results)], &golden("loss"));
+            worst.compare("feature_acts", &dense(&run.codes().unwrap(), run.features()), &golden("feature_acts"));
+            worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
             worst.compare_each("grad", &run.gradients(), &vectors.saelens_parameters(&format!("step{s}.grad")));
-            worst.compare_each("after", &run.parameters(), &vectors.saelens_parameters(&format!("step{s}.after")));
+            worst.compare_each(
+                "after",
+                &run.parameters().unwrap(),
+                &vectors.saelens_parameters(&format!("step{s}.after")),
+            );
         }
         worst.report(&vectors.name);
         tested += 1;
@@ -58,15 +60,15 @@ fn golden_dictionary_learning_topk_steps_on_the_device() {
         let median = geometric_median(&first, initial.b_dec.len());
         worst.compare("b_dec_initial", &median, &initial.b_dec);
         initial.b_dec = median;
-        let mut run = Run::new(initial, number(config, "k") as usize, false, true, recipe);
+        let mut run = Run::new(gpu(), &initial, number(config, "k") as usize, false, true, recipe).unwrap();
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
-            let results = run.step(x, golden("lr"));
-            worst.compare("loss", &[mean(&results.squared_errors)], &[golden("loss")]);
+            let results = run.step(x, golden("lr")).unwrap();
+            worst.compare("loss", &[loss(&results)], &[golden("loss")]);
             worst.compare("norm", &[results.gradient_norm.into()], &[golden("grad_norm_before_clip")]);
             let after = format!("step{s}.after");
             let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
-            worst.compare_each("after", &run.parameters(), &expected);
+            worst.compare_each("after", &run.parameters().unwrap(), &expected);
         }
         worst.report(&vectors.name);
     }
@@ -102,10 +104,6 @@ fn golden_saelens_topk_directory_on_the_device() {
     }
 }
 
-fn mean(squared_errors: &[f32]) -> f64 {
-    squared_errors.iter().map(|&error| f64::from(error)).sum::<f64>() / squared_errors.len() as f64
-}
-
 fn recipe(vectors: &Vectors) -> Recipe {
     let [_, batch, _] = vectors.dims("x")[..] else { panic!("{}: x is not [steps, rows, d]", vectors.name) };
     let adam = &vectors.case["adam"];
@@ -114,80 +112,5 @@ fn recipe(vectors: &Vectors) -> Recipe {
         beta2: number(adam, "beta2"),
         epsilon: number(adam, "eps"),
         ..Recipe::top_k(1, batch, 100)
-    }
-}
-
-/// A training run, read back after every step.
-struct Run {
-    step: TrainingStep,
-    beta1: f64,
-    moments: [Vec<f64>; 4],
-    previous: [Vec<f64>; 4],
-}
-
-impl Run {
-    fn new(initial: Parameters, k: usize, rescale: bool, input_centred: bool, recipe: Recipe) -> Self {
-        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
-        let config = SaeConfig {
-            d_in: initial.b_dec.len(),
-            features: initial.b_enc.len(),
-            k,
-            rescale_acts_by_decoder_norm: rescale,
-            apply_b_dec_to_input: input_centred,
-        };
-        let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(single);
-        let sae = Sae { config, w_enc, b_enc, w_dec, b_dec, provenance: Provenance::default() };
-        let gpu: &Gpu = gpu();
-        let forward = ForwardKernels::new(gpu, k as u32).unwrap();
-        let backward = BackwardKernels::new(gpu).unwrap();
-        let parameters = sae::Parameters::upload(gpu, &forward.norms, &sae).unwrap();
-        let beta1 = recipe.beta1;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe).unwrap();
-        let zeros = initial.each().map(|values| vec![0.0; values.len()]);
-        Self { step, beta1, moments: zeros.clone(), previous: zeros }
-    }
-
-    fn step(&mut self, x: &[f64], lr: f64) -> StepResults {
-        let rows: Vec<f32> = x.iter().map(|&value| value as f32).collect();
-        let pending = self.step.submit(gpu(), &rows, lr).unwrap();
-        let results = self.step.results(gpu(), pending).unwrap();
-        let [w_enc, w_dec, b_enc, b_dec] = self.step.first_moments(gpu()).unwrap();
-        let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        self.previous = std::mem::replace(&mut self.moments, [w_enc, b_enc, w_dec, b_dec].map(double));
-        results
-    }
-
-    /// The gradients, out of Adam's first moments: m = beta1 m + (1 - beta1) g.
-    fn gradients(&self) -> Parameters {
-        let gradient = |at: usize| {
-            let pairs = self.moments[at].iter().zip(&self.previous[at]);
-            pairs.map(|(now, before)| (now - self.beta1 * before) / (1.0 - self.beta1)).collect()
-        };
-        Parameters { w_enc: gradient(0), b_enc: gradient(1), w_dec: gradient(2), b_dec: gradient(3) }
-    }
-
-    fn parameters(&self) -> Parameters {
-        let sae = self.step.parameters().download(gpu()).unwrap();
-        let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
-        Parameters {
-            w_enc: double(sae.w_enc),
-            b_enc: double(sae.b_enc),
-            w_dec: double(sae.w_dec),
-            b_dec: double(sae.b_dec),
-        }
-    }
-
-    fn feature_acts(&self) -> Vec<f64> {
-        let (config, codes) = (self.step.parameters().config(), &self.step.forward().codes);
-        let keys: Vec<f64> = gpu().read::<f32>(&codes.keys).unwrap().into_iter().map(f64::from).collect();
-        let features = gpu().read(&codes.features).unwrap();
-        dense(&Codes { k: config.k, features, values: keys.clone(), keys }, config.features)
-    }
-
-    fn reconstruction(&self) -> Vec<f64> {
-        let d = self.step.parameters().config().d_in;
-        let padded: Vec<f32> = gpu().read(&self.step.forward().reconstruction).unwrap();
-        let width = self.step.parameters().quads() as usize * 4;
-        padded.chunks_exact(width).flat_map(|row| row[..d].iter().map(|&value| f64::from(value))).collect()
     }
 }

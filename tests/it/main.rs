@@ -9,6 +9,7 @@ mod kernels;
 mod memory;
 mod reference;
 mod rows;
+mod selftest;
 mod subgroups;
 mod train;
 mod training;

@@ -1,32 +1,12 @@
-use monosem::gpu::shaders::clip::{Params, main::Bindings};
-use monosem::kernels::{Clip, quads};
+use monosem::kernels::Clip;
 use monosem::reference;
+use monosem::selftest::FOLD;
+use monosem::selftest::clip::clip;
+use monosem::selftest::tensors::{AT_REST, bits, f64s, random};
 
-use super::{AT_REST, FOLD, Tensor, assert_close, bits, deterministic, f64s, gpu, pad, random, run};
+use super::{assert_close, deterministic, gpu};
 
 const GRADIENT_NOT_FINITE: u32 = 4;
-
-/// Norm and coefficient, and the guard.
-fn clip(kernel: &Clip, squares: &[f32], b_dec_gradient: &[f32], limit: f32) -> (Vec<f32>, Vec<u32>) {
-    let mut stored_squares = squares.to_vec();
-    stored_squares.resize(squares.len().next_multiple_of(4), 0.0);
-    let square_quads = stored_squares.len() as u32 / 4;
-    let d = b_dec_gradient.len();
-    let (block_squares, b_dec_gradient) = (Tensor::new(&stored_squares), Tensor::new(&pad(b_dec_gradient, d)));
-    let (clip, guard) = (Tensor::poisoned(2), Tensor::new(&AT_REST));
-    let params = Params { quads: quads(d), square_quads, limit };
-    run(|recording| {
-        let bindings = Bindings {
-            block_squares: &block_squares,
-            b_dec_gradient: &b_dec_gradient,
-            clip: &clip,
-            guard: &guard,
-            params,
-        };
-        kernel.record(recording, bindings);
-    });
-    (clip.read(), guard.read())
-}
 
 #[test]
 fn every_size_and_limit_matches_the_reference() {
@@ -35,16 +15,16 @@ fn every_size_and_limit_matches_the_reference() {
         let squares: Vec<f32> = random(1, blocks).into_iter().map(f32::abs).collect();
         let b_dec = random(2, d);
         for limit in [0.0, 1e-3, 1.0, 20.0, 1e6] {
-            let (actual, guard) = clip(&kernel, &squares, &b_dec, limit);
+            let (actual, guard) = clip(gpu(), &kernel, &squares, &b_dec, limit).unwrap();
             let expected = reference::clip(&f64s(&squares), &f64s(&b_dec), (limit > 0.0).then_some(f64::from(limit)));
             assert_close("clip norm", &actual[..1], &[expected.norm], FOLD);
             assert_close("clip coefficient", &actual[1..], &[expected.coefficient], FOLD);
             assert!(limit > 0.0 || actual[1] == 1.0);
             assert_eq!(guard, AT_REST);
         }
-        deterministic(|| bits(&clip(&kernel, &squares, &b_dec, 1.0).0));
+        deterministic(|| bits(&clip(gpu(), &kernel, &squares, &b_dec, 1.0).unwrap().0));
     }
-    let (nothing, guard) = clip(&kernel, &[0.0; 8], &[0.0; 20], 1.0);
+    let (nothing, guard) = clip(gpu(), &kernel, &[0.0; 8], &[0.0; 20], 1.0).unwrap();
     assert_eq!((nothing, guard), (vec![0.0, 1.0], AT_REST.to_vec()));
 }
 
@@ -59,7 +39,7 @@ fn a_norm_that_is_not_finite_raises_the_guard() {
         (vec![1.0], vec![f32::MAX]),
     ] {
         for limit in [0.0, 1.0] {
-            let (_, guard) = clip(&kernel, &squares, &b_dec, limit);
+            let (_, guard) = clip(gpu(), &kernel, &squares, &b_dec, limit).unwrap();
             assert_eq!(guard[0], GRADIENT_NOT_FINITE, "{squares:?}, {b_dec:?}");
         }
     }

@@ -1,45 +1,10 @@
-use monosem::gpu::shaders::code_gradients::{Params, main::Bindings};
-use monosem::kernels::{CodeGradients, quads};
+use monosem::kernels::CodeGradients;
 use monosem::reference;
+use monosem::selftest::FOLD;
+use monosem::selftest::code_gradients::code_gradients;
+use monosem::selftest::tensors::{HostCodes, bits, f64s, random};
 
-use super::{FOLD, HostCodes, Tensor, assert_close, bits, coarse, f64s, gpu, pad, random, rule_d, run};
-
-/// Gradients at the codes, shard by shard; `cuts` are the shards' ends.
-fn code_gradients(
-    kernel: &CodeGradients,
-    codes: &HostCodes,
-    g: &[f32],
-    w_dec: &[f32],
-    d: usize,
-    cuts: &[usize],
-) -> Vec<f32> {
-    let (features, values) = (Tensor::new(&codes.features), Tensor::new(&codes.values));
-    let (gradient, code_gradients) = (Tensor::new(&pad(g, d)), Tensor::new(&vec![0_f32; codes.values.len()]));
-    let mut first = 0;
-    for &end in cuts {
-        let w_dec = Tensor::new(&pad(&w_dec[first * d..end * d], d));
-        let params = Params {
-            entries: codes.values.len() as u32,
-            quads: quads(d),
-            k: codes.k as u32,
-            first: first as u32,
-            count: (end - first) as u32,
-        };
-        run(|recording| {
-            let bindings = Bindings {
-                features: &features,
-                values: &values,
-                gradient: &gradient,
-                w_dec: &w_dec,
-                code_gradients: &code_gradients,
-                params,
-            };
-            kernel.record(recording, bindings);
-        });
-        first = end;
-    }
-    code_gradients.read()
-}
+use super::{assert_close, coarse, gpu, rule_d};
 
 #[test]
 fn every_size_and_shard_matches_the_reference() {
@@ -55,11 +20,11 @@ fn every_size_and_shard_matches_the_reference() {
     ] {
         let codes = HostCodes::random(1, rows, n, k, false);
         let (g, w_dec) = (random(2, rows * d), random(3, n * d));
-        let whole = code_gradients(&kernel, &codes, &g, &w_dec, d, &[n]);
+        let whole = code_gradients(gpu(), &kernel, &codes, &g, &w_dec, d, &[n]).unwrap();
         let expected = reference::code_gradients(&codes.reference(), &f64s(&g), &f64s(&w_dec), d);
         assert_close(&format!("code_gradients {rows} x {d} of {n}"), &whole, &expected, FOLD);
         if n > 2048 {
-            let shards = code_gradients(&kernel, &codes, &g, &w_dec, d, &[1024, 2048, n]);
+            let shards = code_gradients(gpu(), &kernel, &codes, &g, &w_dec, d, &[1024, 2048, n]).unwrap();
             assert_eq!(bits(&shards), bits(&whole));
         }
     }
@@ -69,7 +34,7 @@ fn every_size_and_shard_matches_the_reference() {
 fn entries_without_a_value_are_left_as_they_are() {
     let kernel = CodeGradients::new(gpu()).unwrap();
     let codes = HostCodes { k: 4, features: vec![0, 1, 2, 3], values: vec![0.0, -0.0, 1.0, 0.0] };
-    let result = code_gradients(&kernel, &codes, &[2.0], &[5.0, 6.0, 7.0, 8.0], 1, &[4]);
+    let result = code_gradients(gpu(), &kernel, &codes, &[2.0], &[5.0, 6.0, 7.0, 8.0], 1, &[4]).unwrap();
     assert_eq!(bits(&result), bits(&[0.0, 0.0, 14.0, 0.0]));
 }
 
@@ -80,5 +45,5 @@ fn sums_are_folded_by_rule_d() {
     let codes = HostCodes { k: n, features: (0..8).collect(), values: vec![1.0; n] };
     let (g, w_dec) = (coarse(1, d), coarse(2, n * d));
     let expected: Vec<f32> = w_dec.chunks(d).map(|w| rule_d(&g, w)).collect();
-    assert_eq!(bits(&code_gradients(&kernel, &codes, &g, &w_dec, d, &[n])), bits(&expected));
+    assert_eq!(bits(&code_gradients(gpu(), &kernel, &codes, &g, &w_dec, d, &[n]).unwrap()), bits(&expected));
 }

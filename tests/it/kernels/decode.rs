@@ -1,56 +1,9 @@
-use monosem::gpu::shaders::decode::{Params, main::Bindings};
-use monosem::kernels::{Decode, quads};
-use monosem::reference;
+use monosem::kernels::Decode;
+use monosem::selftest::FOLD;
+use monosem::selftest::decode::Case;
+use monosem::selftest::tensors::bits;
 
-use super::{
-    FOLD, HostCodes, Tensor, assert_close, bits, coarse, deterministic, f64s, gpu, pad, random, run, stored, unpad,
-};
-
-struct Case {
-    codes: HostCodes,
-    rows: usize,
-    d: usize,
-    w_dec: Vec<f32>,
-    b_dec: Vec<f32>,
-}
-
-impl Case {
-    fn new(rows: usize, d: usize, n: usize, k: usize) -> Self {
-        let codes = HostCodes::random(1, rows, n, k, false);
-        Self { codes, rows, d, w_dec: random(2, n * d), b_dec: random(3, d) }
-    }
-
-    /// Reconstructions, shard by shard; `cuts` are the shards' ends.
-    fn decode(&self, kernel: &Decode, cuts: &[usize]) -> Vec<f32> {
-        let d = self.d;
-        let (features, values) = (Tensor::new(&self.codes.features), Tensor::new(&self.codes.values));
-        let (b_dec, reconstruction) = (Tensor::new(&pad(&self.b_dec, d)), Tensor::poisoned(self.rows * stored(d)));
-        let mut first = 0;
-        for &end in cuts {
-            let w_dec = Tensor::new(&pad(&self.w_dec[first * d..end * d], d));
-            let params = Params {
-                rows: self.rows as u32,
-                quads: quads(d),
-                k: self.codes.k as u32,
-                first: first as u32,
-                count: (end - first) as u32,
-            };
-            run(|recording| {
-                let bindings = Bindings {
-                    features: &features,
-                    values: &values,
-                    w_dec: &w_dec,
-                    b_dec: &b_dec,
-                    reconstruction: &reconstruction,
-                    params,
-                };
-                kernel.record(recording, bindings);
-            });
-            first = end;
-        }
-        unpad(&reconstruction.read::<f32>(), d)
-    }
-}
+use super::{assert_close, coarse, deterministic, gpu};
 
 #[test]
 fn every_size_matches_the_reference_and_shards_give_the_bits_of_one() {
@@ -67,15 +20,15 @@ fn every_size_matches_the_reference_and_shards_give_the_bits_of_one() {
         (65_535 * 4 + 3, 50, 2100, 1),
     ] {
         let case = Case::new(rows, d, n, k);
-        let whole = case.decode(&kernel, &[n]);
-        let expected = reference::decode(&case.codes.reference(), &f64s(&case.w_dec), &f64s(&case.b_dec), d);
+        let whole = case.decode(gpu(), &kernel, &[n]).unwrap();
+        let expected = case.expected();
         assert_close(&format!("decode {rows} x {d}, {k} of {n}"), &whole, &expected, FOLD);
         if n > 2048 {
-            assert_eq!(bits(&case.decode(&kernel, &[1024, 2048, n])), bits(&whole));
+            assert_eq!(bits(&case.decode(gpu(), &kernel, &[1024, 2048, n]).unwrap()), bits(&whole));
         }
     }
     let case = Case::new(30, 100, 300, 20);
-    deterministic(|| bits(&case.decode(&kernel, &[300])));
+    deterministic(|| bits(&case.decode(gpu(), &kernel, &[300]).unwrap()));
 }
 
 #[test]
@@ -84,13 +37,13 @@ fn a_nan_reaches_its_row_alone_and_a_zero_takes_nothing() {
     // No padding, into which a NaN goes too.
     let mut case = Case::new(3, 16, 30, 4);
     case.codes.values[4] = f32::NAN;
-    let x = case.decode(&kernel, &[30]);
+    let x = case.decode(gpu(), &kernel, &[30]).unwrap();
     for (row, x) in x.chunks_exact(16).enumerate() {
         assert!(x.iter().all(|x| x.is_nan() == (row == 1)), "row {row}: {x:?}");
     }
     case.codes.values = vec![0.0; 12];
     case.w_dec = vec![f32::NAN; 30 * 16];
-    assert_eq!(bits(&case.decode(&kernel, &[30])), bits(&case.b_dec.repeat(3)));
+    assert_eq!(bits(&case.decode(gpu(), &kernel, &[30]).unwrap()), bits(&case.b_dec.repeat(3)));
 }
 
 #[test]
@@ -104,5 +57,5 @@ fn sums_are_folded_by_rule_x() {
             codes.fold(case.b_dec[column], |sum, (j, a)| a.mul_add(case.w_dec[*j as usize * 40 + column], sum))
         }));
     }
-    assert_eq!(bits(&case.decode(&Decode::new(gpu()).unwrap(), &[200])), bits(&expected));
+    assert_eq!(bits(&case.decode(gpu(), &Decode::new(gpu()).unwrap(), &[200]).unwrap()), bits(&expected));
 }

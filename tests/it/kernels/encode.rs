@@ -1,7 +1,9 @@
-use monosem::kernels::{Encode, EncodeArguments, EncodeVariant};
-use monosem::reference;
+use monosem::kernels::{Encode, EncodeVariant};
+use monosem::selftest::FOLD;
+use monosem::selftest::encode::Case;
+use monosem::selftest::tensors::bits;
 
-use super::{FOLD, Tensor, bits, coarse, deterministic, f64s, gpu, pad, random, rule_d, run};
+use super::{assert_close, coarse, deterministic, gpu, rule_d};
 
 /// Rows, d, features: around the tiles of both kernels (128 x 128; 32 or 48 x 16, 32 or 64), and none a multiple of anything.
 const SHAPES: &[(usize, usize, usize)] = &[
@@ -20,50 +22,6 @@ const SHAPES: &[(usize, usize, usize)] = &[
     (9, 768, 65),
 ];
 
-struct Case {
-    rows: usize,
-    d: usize,
-    n: usize,
-    x: Vec<f32>,
-    w_enc: Vec<f32>,
-    b_enc: Vec<f32>,
-}
-
-impl Case {
-    fn new((rows, d, n): (usize, usize, usize)) -> Self {
-        Self { rows, d, n, x: random(1, rows * d), w_enc: random(2, n * d), b_enc: random(3, n) }
-    }
-
-    /// Pre-activations, `[rows, n]`, encoded in chunks of `chunk` features.
-    fn encode(&self, encode: &Encode, relu: bool, chunk: usize) -> Vec<f32> {
-        let centred = Tensor::new(&pad(&self.x, self.d));
-        let (w_enc, b_enc) = (Tensor::new(&pad(&self.w_enc, self.d)), Tensor::new(&self.b_enc));
-        let mut all = vec![f32::NAN; self.rows * self.n];
-        for first in (0..self.n).step_by(chunk) {
-            let count = chunk.min(self.n - first);
-            let stride = count.next_multiple_of(4) + 4;
-            let pre_activations = Tensor::poisoned(self.rows * stride);
-            let arguments = EncodeArguments {
-                centred: &centred,
-                w_enc: &w_enc,
-                b_enc: &b_enc,
-                pre_activations: &pre_activations,
-                rows: self.rows as u32,
-                quads: monosem::kernels::quads(self.d),
-                first: first as u32,
-                count: count as u32,
-                stride: stride as u32,
-                relu,
-            };
-            run(|recording| encode.record(recording, &arguments));
-            for (row, values) in pre_activations.read::<f32>().chunks_exact(stride).enumerate() {
-                all[row * self.n + first..][..count].copy_from_slice(&values[..count]);
-            }
-        }
-        all
-    }
-}
-
 #[test]
 fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
     let variants = EncodeVariant::available(gpu().description());
@@ -71,12 +29,12 @@ fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
     let kernels: Vec<_> = variants.iter().map(|variant| Encode::new(gpu(), *variant).unwrap()).collect();
     for &shape in SHAPES {
         let case = Case::new(shape);
-        let (x, w_enc, b_enc) = (f64s(&case.x), f64s(&case.w_enc), f64s(&case.b_enc));
         for relu in [false, true] {
-            let expected = reference::encode(&x, &w_enc, &b_enc, case.d, relu);
-            let results: Vec<_> = kernels.iter().map(|encode| case.encode(encode, relu, case.n.max(1))).collect();
+            let expected = case.expected(relu);
+            let results: Vec<_> =
+                kernels.iter().map(|encode| case.encode(gpu(), encode, relu, case.n.max(1)).unwrap()).collect();
             for (variant, result) in variants.iter().zip(&results) {
-                super::assert_close(&format!("encode {variant:?} {shape:?}"), result, &expected, FOLD);
+                assert_close(&format!("encode {variant:?} {shape:?}"), result, &expected, FOLD);
                 assert_eq!(bits(result), bits(&results[0]), "{variant:?} and {:?}, {shape:?}", variants[0]);
             }
             if relu {
@@ -91,10 +49,14 @@ fn chunks_give_the_bits_of_one_chunk() {
     let case = Case::new((50, 33, 300));
     for variant in EncodeVariant::available(gpu().description()) {
         let encode = Encode::new(gpu(), variant).unwrap();
-        let whole = deterministic(|| bits(&case.encode(&encode, false, 300)));
+        let whole = deterministic(|| bits(&case.encode(gpu(), &encode, false, 300).unwrap()));
         for chunk in [1, 7, 63, 128, 129] {
             if chunk > 1 || variant == EncodeVariant::Tiled {
-                assert_eq!(bits(&case.encode(&encode, false, chunk)), whole, "{variant:?}, chunks of {chunk}");
+                assert_eq!(
+                    bits(&case.encode(gpu(), &encode, false, chunk).unwrap()),
+                    whole,
+                    "{variant:?}, chunks of {chunk}"
+                );
             }
         }
     }
@@ -106,7 +68,7 @@ fn not_finite_numbers_stay_visible() {
     case.x[0] = f32::NAN;
     case.x[16] = f32::INFINITY;
     for variant in EncodeVariant::available(gpu().description()) {
-        let u = case.encode(&Encode::new(gpu(), variant).unwrap(), true, 3);
+        let u = case.encode(gpu(), &Encode::new(gpu(), variant).unwrap(), true, 3).unwrap();
         assert!(u[..3].iter().all(|u| u.is_nan()), "{variant:?}: {u:?}");
         for (u, w) in u[3..].iter().zip(case.w_enc.chunks_exact(16)) {
             assert_eq!(*u, if w[0] > 0.0 { f32::INFINITY } else { 0.0 }, "{variant:?}");
@@ -121,7 +83,7 @@ fn sums_are_folded_by_rule_d() {
     let rows_by_features = case.x.chunks(d).flat_map(|x| case.w_enc.chunks(d).zip(&case.b_enc).map(move |w| (x, w)));
     let expected: Vec<f32> = rows_by_features.map(|(x, (w, b))| rule_d(w, x) + b).collect();
     for variant in EncodeVariant::available(gpu().description()) {
-        let actual = case.encode(&Encode::new(gpu(), variant).unwrap(), false, n);
+        let actual = case.encode(gpu(), &Encode::new(gpu(), variant).unwrap(), false, n).unwrap();
         assert_eq!(bits(&actual), bits(&expected), "{variant:?}");
     }
 }

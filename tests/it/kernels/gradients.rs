@@ -1,92 +1,9 @@
-use monosem::gpu::shaders::gradients::{Params, blocks, features};
-use monosem::kernels::{BLOCK_FEATURES, Gradients, quads};
-use monosem::reference;
+use monosem::kernels::{BLOCK_FEATURES, Gradients};
+use monosem::selftest::FOLD;
+use monosem::selftest::gradients::Case;
+use monosem::selftest::tensors::bits;
 
-use super::{
-    DeviceRuns, FOLD, HostCodes, Tensor, assert_close, bits, deterministic, f32s, f64s, gpu, pad, random, rule_b,
-    rule_r, run,
-};
-
-struct Case {
-    d: usize,
-    n: usize,
-    codes: HostCodes,
-    runs: reference::Runs,
-    code_gradients: Vec<f32>,
-    centred: Vec<f32>,
-    gradient: Vec<f32>,
-    w_dec: Vec<f32>,
-    norms: Vec<f32>,
-}
-
-impl Case {
-    fn new(rows: usize, d: usize, n: usize, k: usize) -> Self {
-        let codes = HostCodes::random(1, rows, n, k, true);
-        let (centred, gradient, w_dec) = (random(2, rows * d), random(3, rows * d), random(4, n * d));
-        // The projection takes the code gradients for what they are: g · v.
-        let code_gradients = f32s(&reference::code_gradients(&codes.reference(), &f64s(&gradient), &f64s(&w_dec), d));
-        let norms = f32s(&reference::norms(&f64s(&w_dec), d));
-        let runs = reference::transpose(&codes.reference(), n);
-        Self { d, n, codes, runs, code_gradients, centred, gradient, w_dec, norms }
-    }
-
-    fn reference(&self, project: bool) -> reference::Gradients {
-        let (s, centred, g) = (f64s(&self.code_gradients), f64s(&self.centred), f64s(&self.gradient));
-        let (w_dec, norms) = (f64s(&self.w_dec), f64s(&self.norms));
-        reference::gradients(&self.runs, &self.codes.reference(), &s, &centred, &g, &w_dec, &norms, self.d, project)
-    }
-
-    /// `b_enc`'s gradients and the squared norms of the runs, and the squares of the feature blocks.
-    fn gradients(&self, kernels: &Gradients, project: bool, cuts: &[usize]) -> [Vec<f32>; 3] {
-        let (n, d) = (self.n, self.d);
-        let runs = DeviceRuns::new(&self.runs, n);
-        let (values, code_gradients) = (Tensor::new(&self.codes.values), Tensor::new(&self.code_gradients));
-        let (centred, gradient) = (Tensor::new(&pad(&self.centred, d)), Tensor::new(&pad(&self.gradient, d)));
-        let count = self.runs.features.len();
-        let (run_bias, run_squares) = (Tensor::poisoned(count), Tensor::poisoned(count));
-        let block_squares = Tensor::poisoned(n.div_ceil(BLOCK_FEATURES as usize));
-        let mut first = 0;
-        for &end in cuts {
-            let w_dec = Tensor::new(&pad(&self.w_dec[first * d..end * d], d));
-            let norms = Tensor::new(&self.norms[first..end]);
-            let params = Params {
-                quads: quads(d),
-                k: self.codes.k as u32,
-                first: first as u32,
-                blocks: ((end - first) as u32).div_ceil(BLOCK_FEATURES),
-                project: project.into(),
-            };
-            run(|recording| {
-                let bindings = features::Bindings {
-                    run_features: &runs.features,
-                    run_starts: &runs.starts,
-                    run_entries: &runs.entries,
-                    block_bounds: &runs.block_bounds,
-                    values: &values,
-                    code_gradients: &code_gradients,
-                    centred: &centred,
-                    gradient: &gradient,
-                    w_dec: &w_dec,
-                    norms: &norms,
-                    run_bias: &run_bias,
-                    run_squares: &run_squares,
-                    params,
-                };
-                kernels.record_features(recording, bindings, count as u32 + 10);
-                let bindings = blocks::Bindings {
-                    run_features: &runs.features,
-                    block_bounds: &runs.block_bounds,
-                    run_squares: &run_squares,
-                    block_squares: &block_squares,
-                    params,
-                };
-                kernels.record_blocks(recording, bindings);
-            });
-            first = end;
-        }
-        [run_bias.read(), run_squares.read(), block_squares.read()]
-    }
-}
+use super::{assert_close, deterministic, gpu, rule_b, rule_r};
 
 #[test]
 fn every_size_matches_the_reference_and_shards_give_the_bits_of_one() {
@@ -104,19 +21,15 @@ fn every_size_matches_the_reference_and_shards_give_the_bits_of_one() {
     ] {
         let case = Case::new(rows, d, n, k);
         for project in [false, true] {
-            let expected = case.reference(project);
-            let whole = case.gradients(&kernels, project, &[n]);
+            let [bias, squares, blocks] = case.expected(project);
+            let whole = case.gradients(gpu(), &kernels, project, &[n]).unwrap();
             let [run_bias, run_squares, block_squares] = &whole;
-            let mut blocks = vec![0.0; block_squares.len()];
-            for (feature, squared_norm) in case.runs.features.iter().zip(&expected.squared_norm) {
-                blocks[(feature / BLOCK_FEATURES) as usize] += squared_norm;
-            }
             let name = |what| format!("gradients {what} {rows} x {d} of {n}, projected {project}");
-            assert_close(&name("bias"), run_bias, &expected.b_enc, FOLD);
-            assert_close(&name("squares"), run_squares, &expected.squared_norm, FOLD);
+            assert_close(&name("bias"), run_bias, &bias, FOLD);
+            assert_close(&name("squares"), run_squares, &squares, FOLD);
             assert_close(&name("blocks"), block_squares, &blocks, FOLD);
             if n > 2048 {
-                let shards = case.gradients(&kernels, project, &[1024, 2048, n]);
+                let shards = case.gradients(gpu(), &kernels, project, &[1024, 2048, n]).unwrap();
                 assert_eq!(shards.map(|values| bits(&values)), whole.map(|values| bits(&values)));
             }
         }
@@ -127,14 +40,14 @@ fn every_size_matches_the_reference_and_shards_give_the_bits_of_one() {
 fn the_same_bits_every_time() {
     let kernels = Gradients::new(gpu()).unwrap();
     let case = Case::new(600, 50, 1500, 6);
-    deterministic(|| bits(&case.gradients(&kernels, true, &[1500]).concat()));
+    deterministic(|| bits(&case.gradients(gpu(), &kernels, true, &[1500]).unwrap().concat()));
 }
 
 #[test]
 fn sums_are_folded_by_rules_b_and_f() {
     let kernels = Gradients::new(gpu()).unwrap();
     let case = Case::new(1000, 20, 1500, 3);
-    let [run_bias, run_squares, block_squares] = case.gradients(&kernels, false, &[1500]);
+    let [run_bias, run_squares, block_squares] = case.gradients(gpu(), &kernels, false, &[1500]).unwrap();
     let biases = case.runs.iter().map(|(_, entries)| {
         rule_b(entries.iter().map(|entry| (*entry as usize / case.codes.k, case.code_gradients[*entry as usize])))
     });

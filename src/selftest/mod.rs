@@ -1,0 +1,130 @@
+//! Every kernel that a device would run, against its reference in f64: does this driver compute what it should?
+//!
+//! A file an operation, of the same stem as its kernel: the cases, the operation run on the device, and the check. The
+//! crate's own tests run the same cases, and more of them.
+
+#[doc(hidden)]
+pub mod activity;
+#[doc(hidden)]
+pub mod bias_gradient;
+#[doc(hidden)]
+pub mod center;
+mod check;
+#[doc(hidden)]
+pub mod clip;
+#[doc(hidden)]
+pub mod code_gradients;
+#[doc(hidden)]
+pub mod decode;
+#[doc(hidden)]
+pub mod encode;
+#[doc(hidden)]
+pub mod gradients;
+#[doc(hidden)]
+pub mod norms;
+#[doc(hidden)]
+pub mod residual;
+#[doc(hidden)]
+pub mod select;
+#[doc(hidden)]
+pub mod step;
+#[doc(hidden)]
+pub mod tensors;
+#[doc(hidden)]
+pub mod transpose;
+#[doc(hidden)]
+pub mod update;
+
+use std::time::{Duration, Instant};
+
+pub use check::Check;
+#[doc(hidden)]
+pub use check::{ELEMENTWISE, FOLD, worst_error};
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use check::Checker;
+
+/// What a self-test found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// A check an operation, variant and kind of result, in the order of a training step.
+    pub checks: Vec<Check>,
+    /// How long all of it took.
+    pub duration: Duration,
+}
+
+impl Report {
+    /// Number of checks that failed.
+    pub fn failed(&self) -> usize {
+        self.checks.iter().filter(|check| !check.passed()).count()
+    }
+}
+
+type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
+
+const OPERATIONS: [(&str, Operation); 14] = [
+    ("center", center::check),
+    ("encode", encode::check),
+    ("select", select::check),
+    ("decode", decode::check),
+    ("residual", residual::check),
+    ("norms", norms::check),
+    ("transpose", transpose::check),
+    ("code_gradients", code_gradients::check),
+    ("gradients", gradients::check),
+    ("bias_gradient", bias_gradient::check),
+    ("clip", clip::check),
+    ("update", update::check),
+    ("activity", activity::check),
+    ("step", step::check),
+];
+
+/// Checks every operation and whole training steps; `on_check` is told of each check as it is done.
+///
+/// A check that fails is no error: see [`Report::failed`].
+///
+/// # Errors
+/// [`Error::DeviceLost`] if the device goes away, which ends the test.
+pub fn run(gpu: &Gpu, on_check: impl FnMut(&Check)) -> Result<Report> {
+    run_with(&Checker { gpu, fault: false }, on_check)
+}
+
+fn run_with(checker: &Checker<'_>, mut on_check: impl FnMut(&Check)) -> Result<Report> {
+    let started = Instant::now();
+    let mut checks = Vec::new();
+    for (name, operation) in OPERATIONS {
+        let done = match operation(checker) {
+            Err(lost @ Error::DeviceLost(_)) => return Err(lost),
+            Err(error) => vec![Check::refused(name, &error)],
+            Ok(done) => done,
+        };
+        done.iter().for_each(&mut on_check);
+        checks.extend(done);
+    }
+    Ok(Report { checks, duration: started.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::AdapterChoice;
+
+    #[test]
+    fn a_wrong_value_fails_each_check() {
+        let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
+        let wrong = run_with(&Checker { gpu: &gpu, fault: true }, |_| {}).unwrap();
+        let passed: Vec<_> = wrong.checks.iter().filter(|check| check.passed()).collect();
+        assert!(passed.is_empty(), "{passed:?}");
+        assert_eq!(wrong.failed(), wrong.checks.len());
+        for check in &wrong.checks {
+            assert!(
+                check.cases > 0 && check.problem.as_ref().is_some_and(|problem| problem.contains("not")),
+                "{check:?}"
+            );
+        }
+        for (name, _) in OPERATIONS {
+            assert!(wrong.checks.iter().any(|check| check.operation.starts_with(name)), "{name} is not checked");
+        }
+    }
+}
