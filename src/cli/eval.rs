@@ -36,10 +36,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for batch in Batches::in_order(rows.clone(), batch)? {
         let batch = batch?;
         let next = place + batch.count as u64;
-        let numbers: Vec<u64> = (place..next).map(|place| rows.row(place)).collect();
+        let groups = match &sources {
+            Some(sources) => sources.of(&(place..next).map(|place| rows.row(place)).collect::<Vec<_>>())?,
+            None => vec![None; batch.count],
+        };
+        evaluator.add(&batch, |row| groups[row])?;
         place = next;
-        let groups = sources.as_ref().map(|sources| sources.of(&numbers)).transpose()?;
-        evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]))?;
     }
     let result = evaluator.finish()?;
     let exclusion = rows.exclusion();
@@ -93,16 +95,18 @@ fn object_of(measures: Measures) -> Map<String, Value> {
 }
 
 fn print_table(sources: &[(String, Measures)]) -> Result<()> {
-    let printable = |name: &str| name.escape_debug().to_string();
-    let width = sources.iter().map(|(name, _)| printable(name).chars().count()).max().unwrap_or(0).max("source".len());
+    let Some((_, measures)) = sources.first() else { return Ok(()) };
+    let heads: Vec<&str> = measures.iter().map(|(name, _)| *name).collect();
+    let mut lines = vec![("source".to_owned(), heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>())];
+    for (name, measures) in sources {
+        lines.push((name.escape_debug().to_string(), measures.iter().map(|(_, value)| readable(value)).collect()));
+    }
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     print("")?;
-    for (at, (name, measures)) in sources.iter().enumerate() {
-        if at == 0 {
-            let heads: String = measures.iter().map(|(name, _)| format!("  {name:>18}")).collect();
-            print(&format!("{:width$}{heads}", "source"))?;
-        }
-        let values: String = measures.iter().map(|(_, value)| format!("  {:>18}", readable(value))).collect();
-        print(&format!("{:width$}{values}", printable(name)))?;
+    for (name, cells) in lines {
+        let cells: String =
+            heads.iter().zip(cells).map(|(head, cell)| format!("  {cell:>0$}", head.len().max(12))).collect();
+        print(&format!("{name:width$}{cells}"))?;
     }
     Ok(())
 }
