@@ -28,11 +28,11 @@ pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &
     let text = read(path)?;
     let refuse = |offset: usize, problem: &str| {
         let line = 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
-        Err(Error::Config(format!("{}, line {line}: {problem}", path.to_string_lossy().escape_debug())))
+        Err(Error::Config(format!("{}, line {line}: {}", path.to_string_lossy().escape_debug(), printable(problem))))
     };
     let syntax = |error: toml::de::Error| {
         let problem = error.message().trim().replace('\n', ", ");
-        refuse(error.span().map_or(0, |span| span.start), &format!("{}; see toml.io", problem.escape_debug()))
+        refuse(error.span().map_or(0, |span| span.start), &format!("{problem}; toml.io has the syntax"))
     };
     let (positions, values) = match (DeTable::parse(&text), text.parse::<Table>()) {
         (Ok(positions), Ok(values)) => (positions, values),
@@ -51,7 +51,7 @@ pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &
         alone.insert(key.to_string(), values[key.as_ref()].clone());
         if let Err(error) = S::deserialize(alone) {
             // The second line repeats the key.
-            let problem = error.message().lines().next().unwrap_or_default().escape_debug().to_string();
+            let problem = error.message().lines().next().unwrap_or_default();
             return refuse(at, &format!("{key}: {problem}"));
         }
         if matches.value_source(flag.get_id().as_str()) != Some(ValueSource::CommandLine) {
@@ -94,10 +94,16 @@ fn read(path: &Path) -> Result<String> {
 
 fn unknown(key: &str, command: &Command) -> String {
     let flags = || command.get_arguments().filter_map(clap::Arg::get_long);
-    let nearest = flags().max_by(|a, b| strsim::jaro(key, a).total_cmp(&strsim::jaro(key, b)));
-    let key_printed: String = key.chars().take(80).flat_map(char::escape_debug).collect();
-    match nearest.filter(|known| strsim::jaro(key, known) > RESEMBLANCE) {
-        Some(known) => format!("there is no key `{key_printed}`; did you mean `{known}`?"),
-        None => format!("there is no key `{key_printed}`; there are {}", flags().collect::<Vec<_>>().join(", ")),
+    let key: String = key.chars().take(80).collect();
+    let nearest = flags().max_by(|a, b| strsim::jaro(&key, a).total_cmp(&strsim::jaro(&key, b)));
+    match nearest.filter(|known| strsim::jaro(&key, known) > RESEMBLANCE) {
+        Some(known) => format!("there is no key `{key}`; did you mean `{known}`?"),
+        None => format!("there is no key `{key}`; there are {}", flags().collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// Control characters escaped: quoted text may hold them.
+fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }

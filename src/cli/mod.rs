@@ -8,9 +8,9 @@ mod eval;
 mod man;
 mod output;
 mod progress;
+mod rows;
 mod run_directory;
 mod run_record;
-mod rows;
 mod selftest;
 mod train;
 
@@ -28,7 +28,7 @@ pub use output::{report, report_usage};
 
 /// Trains sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, term_width = 100, after_help = EXIT_CODES)]
+#[command(version, arg_required_else_help = true, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,10 +36,10 @@ pub struct Arguments {
     output: output::OutputArguments,
 }
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system.
 
-Example:
+Examples:
   monosem train --data activations/ --out run --expansion 8 --tokens 50000000
   monosem eval --sae run --data held-out/ --json";
 
@@ -95,11 +95,10 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
 }
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
-#[command(next_help_heading = "Device")]
 struct DeviceArguments {
     /// Device to run on: an index or PCI bus id of `monosem devices`, part of a name, or `cpu` [default: the best GPU
     /// that CUDA_VISIBLE_DEVICES does not hide; software only where there is no sign of a GPU]
-    #[arg(long, value_name = "INDEX|PCI|NAME|cpu")]
+    #[arg(long, value_name = "INDEX|PCI|NAME|cpu", help_heading = "Device")]
     device: Option<String>,
 }
 
@@ -119,10 +118,9 @@ impl DeviceArguments {
 }
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
-#[command(next_help_heading = "Data")]
 struct DataArguments {
     /// Activations: safetensors files, or directories of them
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH", help_heading = "Data")]
     data: Vec<PathBuf>,
 }
 

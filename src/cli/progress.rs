@@ -30,8 +30,7 @@ impl Display {
             Form::Nothing
         } else if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{bar:20} {pos}/{len}  {msg}  {eta} left");
-            let bar = ProgressBar::new(steps);
-            Form::Bar(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)))
+            Form::Bar(ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
         } else {
             Form::Lines { told: None }
         };
@@ -40,28 +39,25 @@ impl Display {
 
     /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
     pub fn show(&mut self, progress: &Progress) {
-        let words = || {
-            format!(
-                "loss {:.4}  FVU {:.4}  L0 {:.1}  {:.0} tokens/s",
-                progress.loss,
-                progress.fvu,
-                progress.l0,
-                progress.tokens as f64 / self.started.elapsed().as_secs_f64()
-            )
-        };
+        let is_last = progress.step == self.steps;
+        let tokens_per_second = progress.tokens as f64 / self.started.elapsed().as_secs_f64();
+        let Progress { step, loss, fvu, l0, .. } = progress;
+        let words = format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}  {tokens_per_second:.0} tokens/s");
+        let line = format!("step {step}/{}  {words}", self.steps);
         match &mut self.form {
             Form::Nothing => {}
+            Form::Bar(bar) if is_last => {
+                bar.finish_and_clear();
+                tell(&line);
+            }
             Form::Bar(bar) => {
-                bar.set_message(words());
-                bar.set_position(progress.step);
-                if progress.step == self.steps {
-                    bar.abandon();
-                }
+                bar.set_message(words);
+                bar.set_position(*step);
             }
             Form::Lines { told } => {
-                if progress.step == self.steps || told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                if is_last || told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                     *told = Some(Instant::now());
-                    tell(&format!("step {}/{}  {}", progress.step, self.steps, words()));
+                    tell(&line);
                 }
             }
         }
@@ -80,7 +76,7 @@ impl Drop for Display {
     fn drop(&mut self) {
         // An error's words start on a line of their own.
         if let Form::Bar(bar) = &self.form {
-            bar.abandon();
+            bar.finish_and_clear();
         }
     }
 }

@@ -12,13 +12,12 @@ use super::output::tell;
 /// Rows to leave out.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[command(next_help_heading = "Data")]
 pub struct RowArguments {
     /// Leaves out the rows of these tokens, e.g. of BOS; the data need the tensor `token_ids` [default: none]
-    #[arg(long, value_name = "ID,..", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID,..", value_delimiter = ',', allow_hyphen_values = true, help_heading = "Data")]
     exclude_tokens: Vec<i32>,
     /// Leaves out rows whose norm is above X times the median norm of all rows, e.g. 10 [default: no limit]
-    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = "Data")]
     max_norm: Option<f64>,
 }
 

@@ -33,7 +33,7 @@ pub struct RunRecord {
     end_time: Option<String>,
     wall_seconds: Option<f64>,
     #[serde(skip)]
-    clock: Instant,
+    started: Instant,
 }
 
 #[derive(Serialize)]
@@ -50,13 +50,13 @@ struct DataFile {
 }
 
 /// UTC, RFC 3339.
-fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 impl RunRecord {
-    /// The record of a run that starts now.
-    pub fn start(seed: u64, rows: &Selection, adapter: &AdapterDescription) -> Self {
+    /// The record of a run that is under way since `started`.
+    pub fn new(started: Instant, seed: u64, rows: &Selection, adapter: &AdapterDescription) -> Self {
         let data = rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
             path: path.to_string_lossy().into_owned(),
@@ -77,10 +77,10 @@ impl RunRecord {
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.row_counts().map(file).collect(),
             exclusion: rows.exclusion(),
-            start_time: now(),
+            start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,
             wall_seconds: None,
-            clock: Instant::now(),
+            started,
         }
     }
 
@@ -88,8 +88,8 @@ impl RunRecord {
     pub fn end(&mut self, error: Option<&Error>) {
         self.state = if error.is_some() { "failed" } else { "done" };
         self.error = error.map(error_json);
-        self.end_time = Some(now());
-        self.wall_seconds = Some(self.clock.elapsed().as_secs_f64());
+        self.end_time = Some(timestamp(SystemTime::now()));
+        self.wall_seconds = Some(self.started.elapsed().as_secs_f64());
     }
 
     /// Puts it into the run's directory, in place of what was there.

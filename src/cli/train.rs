@@ -26,7 +26,10 @@ use super::{DataArguments, DeviceArguments, config, output};
 
 /// Trains a TopK SAE
 #[derive(Args, Debug)]
-#[command(mut_arg("data", |data| data.required(false).required_unless_present("config")))]
+#[command(mut_args(|arg| match arg.get_id().as_str() {
+    "data" => arg.required(false).required_unless_present("config"),
+    _ => arg,
+}))]
 pub struct Arguments {
     /// Run directory to make: config.toml, run.json, metrics.jsonl, and the SAE in SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
@@ -228,6 +231,7 @@ impl Settings {
 
 /// Trains, and writes the run directory.
 pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+    let started = Instant::now();
     let settings = match &arguments.config {
         Some(path) => config::under_flags(path, &arguments.settings, matches)?,
         None => arguments.settings.clone(),
@@ -235,6 +239,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     settings.check()?;
     RunDirectory::check(&arguments.out)?;
     let data = Arc::new(Activations::open(&settings.data.data)?);
+    tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
     let config = settings.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
     let config_toml = config::to_toml(&settings.clone().resolved(&config, &recipe)?)?;
@@ -247,21 +252,22 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     let first_batch = first.next().transpose()?.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
     drop(first);
     let mut initial = initialize(&config, seed, &first_batch.rows)?;
+    tracing::info!(features = config.features, seed, "initial weights made");
     initial.provenance = settings.metadata.over(data.provenance());
 
     let mut directory = RunDirectory::create(&arguments.out)?;
-    let header = format!("# The run of this directory: monosem train --config FILE --out NEW repeats it.\n{config_toml}");
-    directory.replace_file("config.toml", header.as_bytes())?;
-    let mut record = RunRecord::start(seed, &rows, gpu.description());
+    // First, because it must be new: of two runs that start in one directory, the second makes nothing.
+    let log = Log::create(&mut directory, &recipe, settings.training.log_every)?;
+    let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
+    directory.replace_file("config.toml", format!("{header}\n{config_toml}").as_bytes())?;
+    let mut record = RunRecord::new(started, seed, &rows, gpu.description());
     record.write(&mut directory)?;
     let SaeConfig { d_in, features, k, .. } = config;
+    let (Recipe { steps, batch, .. }, rows) = (&recipe, rows.rows());
     tell(&format!(
-        "training {features} features of {d_in} values, {k} a row: {} steps of {} rows, out of {}",
-        recipe.steps,
-        recipe.batch,
-        rows.rows()
+        "training {features} features of {d_in} values, {k} a row: {steps} steps of {batch} rows, out of {rows}"
     ));
-    let result = train_and_save(&gpu, &initial, &recipe, batches()?, &mut directory, settings.training.log_every.get());
+    let result = train_and_save(&gpu, &initial, &recipe, batches()?, &mut directory, log);
     record.end(result.as_ref().err());
     let recorded = record.write(&mut directory);
     // What stopped the training matters more than what came of recording it.
@@ -280,22 +286,19 @@ fn train_and_save(
     recipe: &Recipe,
     batches: Batches,
     directory: &mut RunDirectory,
-    log_every: u64,
+    mut log: Log,
 ) -> Result<Value> {
-    let mut log = Log::create(directory, recipe, log_every)?;
-    let mut last = Value::Null;
+    let mut summary = json!({});
     let sae = train(gpu, initial, recipe.clone(), batches, |progress| {
         directory.keep();
-        last = log.write(progress)?;
+        summary = log.write(progress)?;
         Ok(())
     })?;
     let path = directory.join("sae");
     save(&sae, &path)?;
     tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
-    let mut summary = json!({ "state": "done", "sae": path.to_string_lossy() });
-    if let (Some(summary), Some(last)) = (summary.as_object_mut(), last.as_object_mut()) {
-        summary.append(last);
-    }
+    summary["state"] = "done".into();
+    summary["sae"] = path.to_string_lossy().into();
     Ok(summary)
 }
 
@@ -310,12 +313,12 @@ struct Log {
 }
 
 impl Log {
-    fn create(directory: &mut RunDirectory, recipe: &Recipe, every: u64) -> Result<Self> {
+    fn create(directory: &mut RunDirectory, recipe: &Recipe, every: NonZeroU64) -> Result<Self> {
         const NAME: &str = "metrics.jsonl";
         Ok(Self {
             file: directory.create_file(NAME)?,
             path: directory.join(NAME),
-            every,
+            every: every.get(),
             steps: recipe.steps,
             started: Instant::now(),
             display: Display::new(recipe.steps),

@@ -49,7 +49,12 @@ fn damaged_and_unsuitable_data() {
         ("cut", &|path| std::fs::write(path, &whole[..whole.len() - 7]).unwrap(), 3, "cut short"),
         ("longer", &|path| std::fs::write(path, [&whole[..], &[0; 3]].concat()).unwrap(), 3, "where its header needs"),
         ("text", &|path| std::fs::write(path, "these are no activations").unwrap(), 3, "not a safetensors file"),
-        ("huge", &|path| std::fs::write(path, [&max.to_le_bytes()[..], b"{}"].concat()).unwrap(), 3, "announces a header"),
+        (
+            "huge",
+            &|path| std::fs::write(path, [&max.to_le_bytes()[..], b"{}"].concat()).unwrap(),
+            3,
+            "announces a header",
+        ),
         ("no-json", &|path| raw(path, "{\"activations\":", 40), 3, "header: "),
         ("outside", &|path| raw(path, &entry("F32", "[1,10]", "[0,400]"), 40), 3, "not a safetensors file"),
         ("backwards", &|path| raw(path, &entry("F32", "[1,10]", "[40,0]"), 40), 3, "header: "),
@@ -57,7 +62,12 @@ fn damaged_and_unsuitable_data() {
         ("mismatch", &|path| raw(path, &entry("F32", "[2,10]", "[0,40]"), 40), 3, "header: "),
         ("negative", &|path| raw(path, &entry("F32", "[-1,10]", "[0,40]"), 40), 3, "header: "),
         ("other", &|path| tensor(path, "x\x1b\n", Dtype::F32, &[1, 10], &[0; 40]), 3, "(it has: x\\u{1b}\\n)"),
-        ("dtype", &|path| tensor(path, "activations", Dtype::I32, &[1, 10], &[0; 40]), 3, "is I32, not F16, BF16 or F32"),
+        (
+            "dtype",
+            &|path| tensor(path, "activations", Dtype::I32, &[1, 10], &[0; 40]),
+            3,
+            "is I32, not F16, BF16 or F32",
+        ),
         ("rank", &|path| tensor(path, "activations", Dtype::F32, &[10], &[0; 40]), 3, "has shape [10]"),
         ("rank3", &|path| tensor(path, "activations", Dtype::F32, &[1, 1, 10], &[0; 40]), 3, "must be [rows, width]"),
         ("no-rows", &|path| tensor(path, "activations", Dtype::F32, &[0, 10], &[]), 3, "has no rows"),
@@ -163,6 +173,7 @@ fn outputs_that_cannot_be_written() {
     fail(&train(&[&files.data], &full), 2, "full\\t is not empty");
     assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
     fail(&["encode", "--sae", &full, "--data", &files.data, "--out", &file], 2, "file\\t exists");
+    fail(&train(&[&files.data], ""), 2, "--out");
     fail(&["man", "--out", &file], 5, "file\\t: ");
     #[cfg(target_os = "linux")]
     fail(&train(&[&files.data], "/proc/self/run"), 5, "/proc/self/run");

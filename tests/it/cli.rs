@@ -12,7 +12,8 @@ const D: usize = 10;
 /// MONOSEM_BIN is for machines to which the tests were carried without the build directory.
 pub fn monosem(arguments: &[&str]) -> Output {
     let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    Command::new(program).args(arguments).output().unwrap()
+    // Help is as wide as the terminal, or as this says.
+    Command::new(program).args(arguments).env("COLUMNS", "100").output().unwrap()
 }
 
 /// Runs the program; it must succeed.

@@ -111,7 +111,10 @@ fn the_run_is_recorded() {
     assert!(run["commit"].as_str().is_none_or(|commit| commit.len() >= 40), "{run}");
     assert_eq!(run["command_line"][1], "train");
     assert_eq!(run["data"], serde_json::json!([{ "path": files.data, "rows": 500, "width": 10 }]));
-    assert_eq!((run["host"]["os"].as_str(), run["host"]["arch"].as_str()), (Some(std::env::consts::OS), Some(std::env::consts::ARCH)));
+    assert_eq!(
+        (run["host"]["os"].as_str(), run["host"]["arch"].as_str()),
+        (Some(std::env::consts::OS), Some(std::env::consts::ARCH))
+    );
     for key in ["adapter", "adapter_kind", "backend", "driver"] {
         assert!(run[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {run}");
     }
@@ -195,7 +198,11 @@ fn configuration_files_are_refused_by_line_and_key() {
     refuse(b"k = 4\n", &sizes[2..], &["neither --features nor --expansion"]);
     refuse(b"k = 4\n", &sizes[..6], &["neither --steps nor --tokens"]);
     refuse(b"k = 21\nfeatures = 20\nsteps = 1\n", &[], &["k is 21"]);
-    fail(&[&["train", "--out", &out, "--data", &files.data, "--config", &files.path("none")][..], &sizes].concat(), 5, "none");
+    fail(
+        &[&["train", "--out", &out, "--data", &files.data, "--config", &files.path("none")][..], &sizes].concat(),
+        5,
+        "none",
+    );
     fail(&["train", "--out", &out, "--config", "/dev/null"], 2, "neither --features");
     fail(&[&["train", "--out", &out, "--config", "/dev/null"][..], &sizes].concat(), 2, "there is no data");
     fail(&["train", "--out", &out], 2, "--data");
