@@ -107,6 +107,8 @@ struct Case {
     d: usize,
     n: usize,
     k: usize,
+    /// Seed of the rows.
+    seed: u64,
     /// SAELens's kind: keys times decoder norms, which are free, nothing clipped; else dictionary_learning's.
     rescale: bool,
     input_centred: bool,
@@ -121,11 +123,11 @@ const LEARNING_RATE: f64 = 1e-3;
 /// More rows and features than a block of either, one code a row, and every feature a code. None comes near a tie
 /// (see the test below), for f32 and f64 may break those differently.
 const CASES: [Case; 5] = [
-    Case { batch: 300, d: 13, n: 2100, k: 7, rescale: false, input_centred: true, sharded: false },
-    Case { batch: 300, d: 13, n: 2100, k: 7, rescale: false, input_centred: true, sharded: true },
-    Case { batch: 40, d: 33, n: 1100, k: 5, rescale: true, input_centred: false, sharded: true },
-    Case { batch: 65, d: 17, n: 130, k: 1, rescale: false, input_centred: true, sharded: false },
-    Case { batch: 5, d: 48, n: 40, k: 40, rescale: true, input_centred: true, sharded: false },
+    Case { batch: 300, d: 13, n: 2100, k: 7, seed: 260, rescale: false, input_centred: true, sharded: false },
+    Case { batch: 300, d: 13, n: 2100, k: 7, seed: 260, rescale: false, input_centred: true, sharded: true },
+    Case { batch: 40, d: 33, n: 1100, k: 5, seed: 180, rescale: true, input_centred: false, sharded: true },
+    Case { batch: 65, d: 17, n: 130, k: 1, seed: 130, rescale: false, input_centred: true, sharded: false },
+    Case { batch: 5, d: 48, n: 40, k: 40, seed: 270, rescale: true, input_centred: true, sharded: false },
 ];
 
 impl Case {
@@ -144,7 +146,7 @@ impl Case {
     }
 
     fn x(&self, step: u64) -> Vec<f64> {
-        f64s(&random(10 + step, self.batch * self.d))
+        f64s(&random(self.seed + step, self.batch * self.d))
     }
 
     fn recipe(&self) -> Recipe {
@@ -203,33 +205,39 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
 mod tests {
     use super::*;
 
+    /// The smallest gap, over all rows and steps, between the keys that are kept and those that are not, or between one
+    /// that is kept and 0, as a fraction of the largest key.
+    fn nearest_tie(case: &Case) -> f64 {
+        let recipe = case.reference_recipe();
+        let mut state = reference::State::new(case.initial());
+        let mut nearest = f64::INFINITY;
+        for step in 0..STEPS {
+            let x = case.x(step);
+            let Parameters { w_enc, b_enc, w_dec, b_dec } = &state.parameters;
+            let centred = if case.input_centred { reference::center(&x, b_dec) } else { x.clone() };
+            let mut keys = reference::encode(&centred, w_enc, b_enc, case.d, false);
+            if case.rescale {
+                let norms = reference::norms(w_dec, case.d);
+                keys.iter_mut().zip(norms.iter().cycle()).for_each(|(key, norm)| *key *= norm);
+            }
+            let largest = keys.iter().fold(0.0_f64, |largest, key| largest.max(key.abs()));
+            for row in keys.chunks_exact_mut(case.n) {
+                row.sort_by(|a, b| b.total_cmp(a));
+                let kept = row[..case.k].iter().map(|key| key.abs());
+                let gap = row.get(case.k).map_or(f64::INFINITY, |next| row[case.k - 1] - next);
+                nearest = kept.fold(nearest.min(gap / largest), |nearest, key| nearest.min(key / largest));
+            }
+            reference::step(&mut state, &x, case.d, &recipe, LEARNING_RATE);
+        }
+        nearest
+    }
+
     #[test]
     fn no_case_is_near_a_tie() {
         for case in CASES {
-            let recipe = case.reference_recipe();
-            let mut state = reference::State::new(case.initial());
-            let mut nearest = f64::INFINITY;
-            for step in 0..STEPS {
-                let x = case.x(step);
-                let Parameters { w_enc, b_enc, w_dec, b_dec } = &state.parameters;
-                let centred = if case.input_centred { reference::center(&x, b_dec) } else { x.clone() };
-                let mut keys = reference::encode(&centred, w_enc, b_enc, case.d, false);
-                if case.rescale {
-                    let norms = reference::norms(w_dec, case.d);
-                    keys.iter_mut().zip(norms.iter().cycle()).for_each(|(key, norm)| *key *= norm);
-                }
-                let largest = keys.iter().fold(0.0_f64, |largest, key| largest.max(key.abs()));
-                for row in keys.chunks_exact_mut(case.n) {
-                    row.sort_by(|a, b| b.total_cmp(a));
-                    // Which are kept, and which of those are above 0.
-                    let kept = row[..case.k].iter().map(|key| key.abs());
-                    let gap = row.get(case.k).map_or(f64::INFINITY, |next| row[case.k - 1] - next);
-                    nearest = kept.fold(nearest.min(gap / largest), |nearest, key| nearest.min(key / largest));
-                }
-                reference::step(&mut state, &x, case.d, &recipe, LEARNING_RATE);
-            }
-            // Ten times what a fold in f32 may be off by.
-            assert!(nearest > 5e-6, "{case:?}: {nearest:e}");
+            // Some ten times what a fold in f32 may be off by.
+            let nearest = nearest_tie(&case);
+            assert!(nearest > 3e-5, "{case:?}: {nearest:e}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which device is taken: every case without its hardware, and what the program prints of the one that is there.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use monosem::Error;
 use monosem::gpu::{
@@ -314,10 +314,31 @@ fn devices_are_opened_as_they_are_chosen() {
     }
 }
 
+fn monosem(arguments: &[&str]) -> Output {
+    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
+    Command::new(program).args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_device_that_is_not_there_is_exit_4_and_none_at_all_exit_2() {
+    for (device, code, words) in [
+        ("no such device", 4, "no device is called 'no such device'"),
+        ("99", 4, "there is no device 99"),
+        ("ffff:ff:1f.7", 4, "no device is called"),
+        (" ", 2, "name a device"),
+        ("", 2, "--device"),
+    ] {
+        let output = monosem(&["selftest", "--device", device]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "'{device}': {message}");
+        assert!(message.contains(words), "'{device}': {message}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
 #[test]
 fn the_list_has_a_line_of_json_an_adapter() {
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    let output = Command::new(program).args(["devices", "--json"]).output().unwrap();
+    let output = monosem(&["devices", "--json"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
