@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 
 /// Largest difference of an f32 fold from the same sum in f64, of the tensor's largest magnitude. A fold of t terms drifts
@@ -37,9 +37,19 @@ impl Check {
         self.problem.is_none() && self.cases > 0 && self.worst <= self.tolerance
     }
 
-    pub(super) fn refused(operation: &'static str, error: &Error) -> Self {
-        let (variant, problem) = (String::new(), Some(format!("could not be run: {error}")));
-        Self { operation, variant, cases: 0, worst: f64::INFINITY, tolerance: 0.0, problem }
+    /// The failed check of an operation that could not be run; an error if nothing can be run any more.
+    pub(super) fn refused(operation: &'static str, variant: impl ToString, error: Error) -> Result<Self> {
+        match error {
+            Error::DeviceLost(_) => Err(error),
+            _ => Ok(Self {
+                operation,
+                variant: variant.to_string(),
+                cases: 0,
+                worst: f64::INFINITY,
+                tolerance: 0.0,
+                problem: Some(format!("could not be run: {error}")),
+            }),
+        }
     }
 }
 
@@ -183,6 +193,14 @@ mod tests {
     #[test]
     fn nothing_compared_is_nothing_passed() {
         assert!(!Check { cases: 0, ..compare(&[], &[], 0.0) }.passed());
-        assert!(!Check::refused("x", &Error::Device("no".into())).passed());
+    }
+
+    #[test]
+    fn what_cannot_be_run_fails_and_a_lost_device_ends_it() {
+        let refusal = Error::Shader { shader: "encode.main".into(), message: "no".into() };
+        let check = Check::refused("encode", "tiled", refusal).unwrap();
+        assert!(!check.passed() && check.variant == "tiled", "{check:?}");
+        assert!(check.problem.unwrap().contains("shader encode.main was refused"));
+        assert!(matches!(Check::refused("x", "", Error::DeviceLost("gone".into())), Err(Error::DeviceLost(_))));
     }
 }

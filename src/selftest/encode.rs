@@ -66,5 +66,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
         }
         Ok(values.done())
     };
+    // One that is refused does not hide the others.
+    let check_variant = |variant| check_variant(variant).or_else(|error| Check::refused("encode", variant, error));
     EncodeVariant::available(checker.gpu.description()).into_iter().map(check_variant).collect()
 }

@@ -11,7 +11,12 @@ use crate::kernels::gpu;
 
 fn lines(arguments: &[&str]) -> Vec<String> {
     let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    let output = Command::new(program).arg("selftest").args(arguments).output().unwrap();
+    let mut command = Command::new(program);
+    command.arg("selftest").args(arguments);
+    if let Ok(device) = std::env::var("MONOSEM_TEST_DEVICE") {
+        command.args(["--device", &device]);
+    }
+    let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     text.lines().map(str::to_owned).collect()
