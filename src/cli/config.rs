@@ -66,17 +66,21 @@ pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &
 /// # Errors
 /// [`Error::Config`] when a value cannot be written in TOML.
 pub fn to_toml(settings: &impl Serialize) -> Result<String> {
-    toml::to_string(settings).map_err(|error| unwritable(&error))
+    toml::to_string(settings).map_err(|error| unwritable(settings, &error))
 }
 
 fn to_table(settings: &impl Serialize) -> Result<Table> {
-    Table::try_from(settings).map_err(|error| unwritable(&error))
+    Table::try_from(settings).map_err(|error| unwritable(settings, &error))
 }
 
-fn unwritable(error: &toml::ser::Error) -> Error {
-    Error::Config(format!(
-        "the settings cannot be written to a configuration file: {error}; file names must be UTF-8, and numbers at most 2^63 - 1"
-    ))
+fn unwritable(settings: &impl Serialize, error: &toml::ser::Error) -> Error {
+    let values = serde_json::to_value(settings).unwrap_or_default();
+    let mut keys = values.as_object().into_iter().flatten();
+    let too_large = |value: &serde_json::Value| value.as_u64().is_some_and(|number| i64::try_from(number).is_err());
+    Error::Config(match keys.find(|(_, value)| too_large(value)) {
+        Some((key, value)) => format!("--{key} {value} is too large: at most 2^63 - 1 can be in a configuration file"),
+        None => format!("the settings make no configuration file: {error}; the names of files must be UTF-8"),
+    })
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -19,7 +19,8 @@ pub struct Arguments {
 
 /// Prints the page, or writes all of them.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let program = super::Arguments::command();
+    // `monosem help` has no page.
+    let program = super::Arguments::command().disable_help_subcommand(true);
     let Some(directory) = &arguments.out else {
         let mut page = Vec::new();
         clap_mangen::Man::new(program).render(&mut page).map_err(Error::io("the manual page"))?;

@@ -20,8 +20,7 @@ pub struct OutputArguments {
     /// Says nothing on stderr but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Says more on stderr: -v what is done, -vv its details, -vvv everything, the graphics library's words included
-    /// (RUST_LOG chooses more finely)
+    /// Says more on stderr; -vv lets the graphics library speak too, and RUST_LOG chooses more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -34,9 +33,8 @@ pub fn set_style(arguments: &OutputArguments) {
     let filter = match (arguments.quiet, arguments.verbose) {
         (true, _) => "error",
         (_, 0) => "warn",
-        (_, 1) => "warn,monosem=info",
-        (_, 2) => "warn,monosem=debug",
-        _ => "trace",
+        (_, 1) => "warn,monosem=debug",
+        _ => "debug",
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))

@@ -28,14 +28,15 @@ use super::{DataArguments, DeviceArguments, config, output};
 #[derive(Args, Debug)]
 #[command(mut_args(|arg| match arg.get_id().as_str() {
     "data" => arg.required(false).required_unless_present("config"),
-    _ => arg,
+    // So that the message is about the number.
+    _ => arg.allow_negative_numbers(true),
 }))]
 pub struct Arguments {
     /// Run directory to make: config.toml, run.json, metrics.jsonl, and the SAE in SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// TOML file of flags, as `log-every = 5`: every flag below but --out and --config may be in it, by its name without
-    /// dashes; a flag on the command line wins [default: none]
+    /// TOML file of settings, as `log-every = 5`: any flag from --data to --device, by its name without the dashes in
+    /// front; a flag on the command line wins [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -107,7 +108,7 @@ struct TrainingSettings {
     #[arg(long, value_name = "T")]
     tokens: Option<u64>,
     /// Highest learning rate [default: 2e-4 / sqrt(features / 16384); below 10000 steps times sqrt(10000 / steps), at most 4]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
     lr: Option<f64>,
     /// Steps over which the learning rate rises from 0 [default: a fifteenth of the steps, at most 1000]
     #[arg(long, value_name = "STEPS")]
@@ -116,7 +117,7 @@ struct TrainingSettings {
     #[arg(long, value_name = "STEPS")]
     decay: Option<u64>,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, default_value_t = 1.0, value_name = "NORM", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     clip: f64,
     /// Seed of the initial weights and of the order of the rows
     #[arg(long, default_value_t = 0)]

@@ -11,10 +11,10 @@ use crate::cli::{Files, fail, monosem, noise, succeed, write};
 const SIZES: [&str; 8] = ["--features", "20", "--k", "4", "--batch", "10", "--steps", "2"];
 
 fn train<'a>(data: &'a [&'a str], out: &'a str) -> Vec<&'a str> {
-    [&["train", "--out", out, "--data"], data, &SIZES].concat()
+    let data: Vec<_> = data.iter().flat_map(|path| ["--data", path]).collect();
+    [&["train", "--out", out], &data[..], &SIZES].concat()
 }
 
-/// Whether nothing is there, with no other rows of a failed start left in the directory above.
 fn assert_untouched(out: &str) {
     assert!(!Path::new(out).exists(), "{out}");
 }
@@ -129,11 +129,11 @@ fn unusable_flags() {
     };
     refuse(&sizes("--k", "0"), 2, "k is 0");
     refuse(&sizes("--k", "21"), 2, "k is 21");
-    refuse(&sizes("--k", "-1"), 2, "--k");
+    refuse(&sizes("--k", "-1"), 2, "'-1' for '--k <K>'");
     refuse(&sizes("--k", "18446744073709551616"), 2, "--k");
     refuse(&sizes("--features", "0"), 2, "at least one input and one feature");
     refuse(&sizes("--features", "4294967295"), 2, "at most 2^32 - 2");
-    refuse(&sizes("--features", "18446744073709551615"), 2, "2^63 - 1");
+    refuse(&sizes("--features", "18446744073709551615"), 2, "at most 2^32 - 2");
     refuse(&sizes("--batch", "0"), 2, "batch is 0");
     refuse(&sizes("--batch", "501"), 2, "a batch of 501 rows");
     refuse(&sizes("--steps", "0"), 2, "steps is 0");
@@ -148,6 +148,7 @@ fn unusable_flags() {
     refuse(&with("--lr", "nan"), 2, "the learning rate is NaN");
     refuse(&with("--clip", "-1"), 2, "the norm must be above 0");
     refuse(&with("--warmup", "9223372036854775807"), 2, "of warm-up");
+    refuse(&with("--seed", "18446744073709551615"), 2, "--seed 18446744073709551615 is too large");
     refuse(&with("--log-every", "0"), 2, "--log-every");
     refuse(&with("--context-size", "0"), 2, "--context-size");
     refuse(&with("--model-name", ""), 2, "--model-name");
@@ -179,12 +180,30 @@ fn outputs_that_cannot_be_written() {
     fail(&train(&[&files.data], "/proc/self/run"), 5, "/proc/self/run");
 }
 
+/// A configuration file could not hold its name.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text() {
+    use std::os::unix::ffi::OsStringExt;
+    let files = Files::new();
+    let mut name = files.path("latin1-").into_bytes();
+    name.push(0xe9);
+    let name = std::ffi::OsString::from_vec(name);
+    std::fs::rename(&files.data, &name).unwrap();
+    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
+    let mut command = std::process::Command::new(program);
+    let output = command.args(train(&[], &files.path("run"))).arg("--data").arg(&name).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("the names of files must be UTF-8"), "{message}");
+}
+
 /// Only what a failed start made is removed, so that the same command can be given again.
 #[test]
 fn a_failed_start_leaves_nothing() {
     let files = Files::new();
     // The loss of step 1 is not finite: everything that can be checked before the first step was.
-    let huge = write(&files.directory.path().join("huge"), 20, |at| if at % 2 == 0 { 3e38 } else { -3e38 });
+    let huge = write(&files.directory.path().join("huge"), 20, |at| 3e38 * noise(at).signum());
     let (deep, empty) = (files.path("new/deep/run"), files.path("empty"));
     std::fs::create_dir(&empty).unwrap();
     for out in [&deep, &empty] {
