@@ -164,7 +164,7 @@ impl Sums {
     }
 }
 
-/// An evaluation under way, batch by batch, of all rows and of groups of them.
+/// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host memory.
 pub struct Evaluator<'a> {
     pass: EvaluationPass<'a>,
     all: Sums,
