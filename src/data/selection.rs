@@ -14,7 +14,7 @@ const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;
 /// Which rows to leave out; by default none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowFilter {
-    /// Rows of these tokens, by the tensor `token_ids` (i32 [rows]) of every file.
+    /// Rows of these tokens, by the tensor `token_ids` (i32, `[rows]`) of every file.
     pub exclude_tokens: Vec<i32>,
     /// Rows whose Euclidean norm is above so many times the median norm of all rows.
     pub max_norm: Option<f64>,
