@@ -66,6 +66,8 @@ pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &
 /// # Errors
 /// [`Error::Config`] when a value cannot be written in TOML.
 pub fn to_toml(settings: &impl Serialize) -> Result<String> {
+    // A table refuses the numbers that text takes but nobody can read again; it would lose the order.
+    to_table(settings)?;
     toml::to_string(settings).map_err(|error| unwritable(settings, &error))
 }
 
