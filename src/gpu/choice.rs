@@ -99,9 +99,8 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
     let (nvidia, others): (Vec<usize>, Vec<usize>) = gpus.iter().partition(|at| found[**at].is_nvidia());
     let visibility = visibility(found, &nvidia, environment);
     let candidates = match &visibility {
-        Visibility::Unrestricted => gpus.clone(),
         Visibility::Only(visible) => [&visible[..], &others].concat(),
-        Visibility::Unclear(_) => gpus.clone(),
+        Visibility::Unrestricted | Visibility::Unclear(_) => gpus.clone(),
     };
     let best = candidates.iter().copied().min_by_key(|at| found[*at].rank());
     let variable = format!(
@@ -195,11 +194,12 @@ fn named(found: &[AdapterDescription], text: &str) -> Vec<usize> {
 
 /// Whether the later of two adapters is the earlier one's GPU once more: behind another API, or another driver.
 fn same_gpu(earlier: &AdapterDescription, later: &AdapterDescription) -> bool {
-    if earlier.backend != later.backend {
-        return earlier.name == later.name;
+    let same_place = !later.pci_bus_id.is_empty() && earlier.pci_bus_id == later.pci_bus_id;
+    match earlier.backend == later.backend {
+        // DX12 looks the bus id up by model, so that equal models share one.
+        true => same_place && earlier.backend == "vulkan",
+        false => same_place || earlier.name == later.name,
     }
-    // DX12 looks the bus id up by model, so that equal models share one.
-    earlier.backend == "vulkan" && !later.pci_bus_id.is_empty() && earlier.pci_bus_id == later.pci_bus_id
 }
 
 /// Domain, bus, device and function of `[domain:]bus:device.function`, all in hexadecimal.

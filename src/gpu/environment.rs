@@ -146,7 +146,7 @@ fn manifest_directories(root: &Path) -> Vec<PathBuf> {
     places.iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place)).join("vulkan/icd.d")).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -156,7 +156,6 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn nodes_drivers_manifests_and_uuids_are_read() {
         let directory = tempfile::tempdir().unwrap();
@@ -172,7 +171,7 @@ mod tests {
             fs::create_dir_all(&device).unwrap();
             std::os::unix::fs::symlink(format!("../../bus/drivers/{driver}"), device.join("driver")).unwrap();
         }
-        write(root, "usr/share/vulkan/icd.d/nvidia_icd.json", "{}");
+        write(root, "etc/vulkan/icd.d/nvidia_icd.json", "{}");
         let information =
             |uuid| format!("Model: \t\t NVIDIA H100\nIRQ:   \t\t 18\nGPU UUID: \t {uuid}\nDMA Size: \t 47\n");
         write(root, "proc/driver/nvidia/gpus/0000:01:00.0/information", &information("GPU-8932f937-d72c"));
@@ -190,6 +189,6 @@ mod tests {
         assert_eq!(refused, [false, false, true, false]);
         let uuid = "GPU-8932f937-d72c".to_owned();
         assert_eq!(facts.nvidia_gpus, [NvidiaGpu { pci_bus_id: "0000:01:00.0".into(), uuid }]);
-        assert_eq!(facts.driver_manifests, [root.join("usr/share/vulkan/icd.d/nvidia_icd.json")]);
+        assert_eq!(facts.driver_manifests, [root.join("etc/vulkan/icd.d/nvidia_icd.json")]);
     }
 }

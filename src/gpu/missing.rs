@@ -16,9 +16,10 @@ pub(super) fn explain_missing(found: &[AdapterDescription], environment: &Enviro
     for cause in causes(environment) {
         let _ = write!(message, "\n- {cause}");
     }
-    match found.is_empty() {
-        true => message += "\n`apt-get install libvulkan1 mesa-vulkan-drivers` adds a device in software",
-        false => message += "\n`--device cpu` insists on software",
+    if !found.is_empty() {
+        message += "\n`--device cpu` insists on software";
+    } else if cfg!(target_os = "linux") {
+        message += "\n`apt-get install libvulkan1 mesa-vulkan-drivers` adds a device in software";
     }
     message
 }
@@ -32,9 +33,6 @@ fn describe(nodes: &[DeviceNode]) -> String {
 }
 
 fn causes(environment: &Environment) -> Vec<String> {
-    if !cfg!(target_os = "linux") {
-        return vec!["install or update the GPU's driver".into()];
-    }
     let mut causes = Vec::new();
     if !environment.has_vulkan_loader {
         causes.push(
@@ -102,7 +100,7 @@ fn causes(environment: &Environment) -> Vec<String> {
                 .to_owned(),
         );
     } else if causes.is_empty() {
-        causes.push("install the GPU's own driver".to_owned());
+        causes.push("install or update the GPU's own driver".to_owned());
     }
     causes
 }

@@ -117,8 +117,10 @@ fn the_best_kind_is_taken_and_the_first_of_equals() {
 fn a_gpu_behind_two_drivers_or_apis_is_one_gpu() {
     let vulkan = adapter("NVIDIA RTX 4090", "discrete", NVIDIA, "0000:01:00.0");
     let dx12 = AdapterDescription { backend: "dx12", ..vulkan.clone() };
+    let without_bus_id = AdapterDescription { pci_bus_id: String::new(), ..dx12.clone() };
     let other_driver = AdapterDescription { name: "NVK AD102".into(), ..vulkan.clone() };
-    for found in [[vulkan.clone(), dx12], [vulkan.clone(), other_driver]] {
+    for other in [dx12, without_bus_id, other_driver] {
+        let found = [vulkan.clone(), other];
         assert_eq!(best(&found, &bare()), Ok((0, String::new())));
         assert_eq!(rank(&found, &bare()).reasons[1], "the same GPU as 0");
         assert_eq!(named(&found, "1:0.0"), Ok(0));
