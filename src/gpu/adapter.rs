@@ -104,6 +104,15 @@ fn printable(name: &str) -> String {
     name.chars().filter(|character| !character.is_control()).collect()
 }
 
+/// Domain, bus, device and function of `[domain:]bus:device.function`, all in hexadecimal.
+pub(super) fn pci_address(text: &str) -> Option<[u32; 4]> {
+    let number = |text: &str| u32::from_str_radix(text, 16).ok().filter(|_| !text.starts_with('+'));
+    let (rest, function) = text.rsplit_once('.')?;
+    let (rest, device) = rest.rsplit_once(':')?;
+    let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
+    Some([number(domain)?, number(bus)?, number(device)?, number(function)?])
+}
+
 /// Every adapter of this machine, in the order of their indices.
 pub fn adapters() -> Vec<AdapterDescription> {
     enumerate().iter().map(AdapterDescription::new).collect()

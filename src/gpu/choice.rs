@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
+use super::adapter::pci_address;
 use super::cuda::{Visibility, visibility};
 use super::missing::explain_missing;
 use super::{AdapterDescription, Environment};
@@ -200,15 +201,6 @@ fn same_gpu(earlier: &AdapterDescription, later: &AdapterDescription) -> bool {
         true => same_place && earlier.backend == "vulkan",
         false => same_place || earlier.name == later.name,
     }
-}
-
-/// Domain, bus, device and function of `[domain:]bus:device.function`, all in hexadecimal.
-pub(super) fn pci_address(text: &str) -> Option<[u32; 4]> {
-    let number = |text: &str| u32::from_str_radix(text, 16).ok().filter(|_| !text.starts_with('+'));
-    let (rest, function) = text.rsplit_once('.')?;
-    let (rest, device) = rest.rsplit_once(':')?;
-    let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
-    Some([number(domain)?, number(bus)?, number(device)?, number(function)?])
 }
 
 /// An adapter on a line.

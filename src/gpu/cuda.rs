@@ -1,6 +1,6 @@
 //! What `CUDA_VISIBLE_DEVICES` means for adapters of another API, which ignores it.
 
-use super::choice::pci_address;
+use super::adapter::pci_address;
 use super::{AdapterDescription, Environment};
 
 /// Which NVIDIA adapters the variable leaves visible.

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::cli::{Files, fail, monosem, noise, succeed, write};
+use crate::cli::{Files, fail, monosem, noise, program, succeed, write};
 
 const SIZES: [&str; 8] = ["--features", "20", "--k", "4", "--batch", "10", "--steps", "2"];
 
@@ -190,8 +190,7 @@ fn names_that_are_no_text() {
     name.push(0xe9);
     let name = std::ffi::OsString::from_vec(name);
     std::fs::rename(&files.data, &name).unwrap();
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    let mut command = std::process::Command::new(program);
+    let mut command = std::process::Command::new(program());
     let output = command.args(train(&[], &files.path("run"))).arg("--data").arg(&name).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
@@ -246,10 +245,9 @@ fn a_full_disk() {
 
     // 16 blocks of 512 or 1,024 bytes: enough for the metrics, and too little for 20,000 weights.
     let limited = |arguments: &[&str]| {
-        let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
         let script = "trap '' XFSZ; ulimit -f 16; exec \"$@\"";
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", script, "sh"]).arg(program).args(arguments);
+        command.args(["-c", script, "sh"]).arg(program()).args(arguments);
         command.env("MESA_SHADER_CACHE_DISABLE", "true").output().unwrap()
     };
     let sizes = ["--features", "1000", "--k", "4", "--batch", "10", "--steps", "2"];
@@ -272,7 +270,6 @@ fn a_full_disk() {
 #[test]
 fn a_full_stdout_is_an_error_and_a_closed_one_is_none() {
     use std::process::{Command, Stdio};
-    let program = || std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
     for arguments in [&["--help"][..], &["completions", "bash"], &["man"], &["devices"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let output = Command::new(program()).args(arguments).stdout(full).output().unwrap();

@@ -1,5 +1,6 @@
 //! The program, end to end.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,11 +10,14 @@ use serde_json::Value;
 
 const D: usize = 10;
 
-/// MONOSEM_BIN is for machines to which the tests were carried without the build directory.
+/// The program's file; MONOSEM_BIN is for machines to which the tests were carried without the build directory.
+pub fn program() -> OsString {
+    std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into())
+}
+
 pub fn monosem(arguments: &[&str]) -> Output {
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
     // Help is as wide as the terminal, or as this says.
-    Command::new(program).args(arguments).env("COLUMNS", "100").output().unwrap()
+    Command::new(program()).args(arguments).env("COLUMNS", "100").output().unwrap()
 }
 
 /// Runs the program; it must succeed.

@@ -1,6 +1,6 @@
 //! Which device is taken: every case without its hardware, and what the program prints of the one that is there.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use monosem::Error;
 use monosem::gpu::{
@@ -9,6 +9,7 @@ use monosem::gpu::{
 use monosem::kernels::EncodeVariant;
 use serde_json::Value;
 
+use crate::cli::{monosem, program};
 use crate::kernels::gpu;
 
 const NVIDIA: u32 = 0x10de;
@@ -316,9 +317,15 @@ fn devices_are_opened_as_they_are_chosen() {
     }
 }
 
-fn monosem(arguments: &[&str]) -> Output {
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    Command::new(program).args(arguments).output().unwrap()
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_adapters_is_exit_4_with_the_cure() {
+    for command in ["devices", "selftest"] {
+        let output = Command::new(program()).arg(command).env("VK_DRIVER_FILES", "/nonexistent").output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{command}: {message}");
+        assert_says(&message, &["VK_DRIVER_FILES is '/nonexistent'", "mesa-vulkan-drivers"]);
+    }
 }
 
 #[test]

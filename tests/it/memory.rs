@@ -5,6 +5,8 @@ use std::process::Command;
 
 use monosem::gpu::AdapterDescription;
 
+use crate::cli::program;
+
 /// A process whose address space ends at about 2 GB cannot hold 1.8 GB of weights and moments beside the driver:
 /// a software adapter then runs out of memory as a GPU does.
 #[test]
@@ -15,10 +17,9 @@ fn a_full_device_is_an_error_that_names_the_buffer() {
     }
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
     let output = Command::new("sh")
         .args(["-c", "ulimit -v 2000000; exec \"$@\"", "sh"])
-        .arg(program)
+        .arg(program())
         .args(["train", "--device", "cpu", "--features", "200000", "--k", "4", "--batch", "16", "--steps", "1"])
         .args(["--data", "examples/data/sample-val.safetensors", "--out"])
         .arg(&out)

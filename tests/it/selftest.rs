@@ -7,11 +7,11 @@ use monosem::kernels::EncodeVariant;
 use monosem::selftest;
 use serde_json::Value;
 
+use crate::cli::program;
 use crate::kernels::gpu;
 
 fn lines(arguments: &[&str]) -> Vec<String> {
-    let program = std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.arg("selftest").args(arguments);
     if let Ok(device) = std::env::var("MONOSEM_TEST_DEVICE") {
         command.args(["--device", &device]);
