@@ -39,6 +39,6 @@ fn main() -> Result<()> {
         Ok(())
     })?;
 
-    println!("FVU on all rows: {:.3}", evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?.fvu);
+    println!("FVU on all rows: {:.3}", evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?.all.fvu);
     sae::save(&sae, &directory)
 }

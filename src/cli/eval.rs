@@ -44,17 +44,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         place = next;
     }
     let result = evaluator.finish()?;
-    let exclusion = rows.exclusion();
+    let (all, exclusion) = (&result.all, rows.exclusion());
     let fields = [
-        ("tokens", json!(result.tokens)),
+        ("tokens", json!(all.tokens)),
         ("rows_excluded_by_token", json!(exclusion.rows_excluded_by_token)),
         ("rows_excluded_by_norm", json!(exclusion.rows_excluded_by_norm)),
-        ("fvu", json!(result.fvu)),
-        ("explained_variance", json!(1.0 - result.fvu)),
-        ("mse", json!(result.mse)),
-        ("mse_per_dim", json!(result.mse_per_dim)),
-        ("l0", json!(result.l0)),
-        ("cosine", json!(result.cosine)),
+        ("fvu", json!(all.fvu)),
+        ("explained_variance", json!(1.0 - all.fvu)),
+        ("mse", json!(all.mse)),
+        ("mse_per_dim", json!(all.mse_per_dim)),
+        ("l0", json!(all.l0)),
+        ("cosine", json!(all.cosine)),
         ("unfired_fraction", json!(result.unfired_fraction)),
         ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, sae.config.features))),
     ];

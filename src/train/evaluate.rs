@@ -91,22 +91,12 @@ pub struct Reconstruction {
     pub cosine: f64,
 }
 
-/// What [`evaluate`] finds: [`Reconstruction`] of all rows, and what they leave unused.
+/// What [`evaluate`] finds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Rows seen.
-    pub tokens: u64,
-    /// As [`Reconstruction::fvu`].
-    pub fvu: f64,
-    /// As [`Reconstruction::mse`].
-    pub mse: f64,
-    /// As [`Reconstruction::mse_per_dim`].
-    pub mse_per_dim: f64,
-    /// As [`Reconstruction::l0`].
-    pub l0: f64,
-    /// As [`Reconstruction::cosine`].
-    pub cosine: f64,
-    /// Fraction of the features that fired on none of these rows.
+    /// All rows.
+    pub all: Reconstruction,
+    /// Fraction of the features that fired on none of them.
     pub unfired_fraction: f64,
     /// The groups that occur, each measured on its own rows alone, about their own mean.
     pub groups: BTreeMap<u32, Reconstruction>,
@@ -202,18 +192,13 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Config`] if there was no row.
     pub fn finish(self) -> Result<Evaluation> {
         let config = self.pass.encoder.parameters.config();
-        let Reconstruction { tokens, fvu, mse, mse_per_dim, l0, cosine } = self.all.reconstruction(config.d_in);
-        if tokens == 0 {
+        let all = self.all.reconstruction(config.d_in);
+        if all.tokens == 0 {
             return Err(Error::Config("there is no row to evaluate on".into()));
         }
         let groups = self.groups.iter().map(|(&group, sums)| (group, sums.reconstruction(config.d_in)));
         Ok(Evaluation {
-            tokens,
-            fvu,
-            mse,
-            mse_per_dim,
-            l0,
-            cosine,
+            all,
             unfired_fraction: self.pass.unfired()? as f64 / config.features as f64,
             groups: groups.collect(),
         })

@@ -96,10 +96,10 @@ fn golden_saelens_topk_directory_on_the_device() {
         moments.add(&x);
         let batch = Batch { count: rows, variance: moments.total_variance(), rows: x };
         let result = evaluate(gpu(), &sae, rows, [Ok(batch)]).unwrap();
-        worst.compare("mse", &[result.mse], &[error / rows as f64]);
-        worst.compare("fvu", &[result.fvu], &[error / moments.total_variance()]);
+        worst.compare("mse", &[result.all.mse], &[error / rows as f64]);
+        worst.compare("fvu", &[result.all.fvu], &[error / moments.total_variance()]);
         let active = expected.f64s("feature_acts").iter().filter(|&&value| value > 0.0).count();
-        worst.compare("l0", &[result.l0], &[active as f64 / rows as f64]);
+        worst.compare("l0", &[result.all.l0], &[active as f64 / rows as f64]);
         worst.report(&directory.file_name().unwrap().to_string_lossy());
     }
 }

@@ -127,18 +127,18 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
         let close = |name: &str, actual: f64, expected: f64| {
             assert!((actual - expected).abs() <= 1e-5 * expected.abs(), "{name}: {actual}, not {expected}");
         };
-        assert_eq!(result.tokens, BATCH as u64);
-        close("mse", result.mse, error / BATCH as f64);
-        close("mse_per_dim", result.mse_per_dim, error / (BATCH * D) as f64);
-        close("fvu", result.fvu, error / data.variance);
+        assert_eq!(result.all.tokens, BATCH as u64);
+        close("mse", result.all.mse, error / BATCH as f64);
+        close("mse_per_dim", result.all.mse_per_dim, error / (BATCH * D) as f64);
+        close("fvu", result.all.fvu, error / data.variance);
         let active = codes.values.iter().filter(|value| **value > 0.0).count();
-        close("l0", result.l0, active as f64 / BATCH as f64);
+        close("l0", result.all.l0, active as f64 / BATCH as f64);
         close("unfired_fraction", result.unfired_fraction, unfired);
         let cosines = x.chunks(D).zip(residual.dot.iter().zip(&residual.squared_norm));
         let cosine = |(row, (dot, square)): (&[f64], (&f64, &f64))| {
             dot / (row.iter().map(|value| value * value).sum::<f64>() * square).sqrt()
         };
-        close("cosine", result.cosine, cosines.map(cosine).sum::<f64>() / BATCH as f64);
+        close("cosine", result.all.cosine, cosines.map(cosine).sum::<f64>() / BATCH as f64);
     }
 }
 
