@@ -1,5 +1,7 @@
 //! `monosem encode`
 
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -23,14 +25,23 @@ pub struct Arguments {
     out: PathBuf,
 }
 
-/// Encodes every row.
+/// Encodes every row. The file is there from the start, so that no work ends at a path that cannot be written, and gone
+/// again if the work fails.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.out.exists() {
-        return Err(Error::Config(format!(
-            "--out {} exists: name a new file",
-            arguments.out.to_string_lossy().escape_debug()
-        )));
-    }
+    let out = &arguments.out;
+    File::create_new(out).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::Config(format!("--out {} exists: name a new file", out.to_string_lossy().escape_debug()))
+        }
+        _ => Error::io(out)(error),
+    })?;
+    encode(arguments).inspect_err(|_| {
+        // The error that led here matters more than one from tidying up.
+        let _ = fs::remove_file(out);
+    })
+}
+
+fn encode(arguments: &Arguments) -> Result<()> {
     let (sae, data, batch) = arguments.apply.open()?;
     let gpu = arguments.apply.device.open()?;
     let mut encoder = Encoder::new(&gpu, &sae, batch)?;

@@ -174,6 +174,8 @@ fn outputs_that_cannot_be_written() {
     fail(&train(&[&files.data], &full), 2, "full\\t is not empty");
     assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
     fail(&["encode", "--sae", &full, "--data", &files.data, "--out", &file], 2, "file\\t exists");
+    let nowhere = files.path("nowhere/codes");
+    fail(&["encode", "--sae", &full, "--data", &files.data, "--out", &nowhere], 5, "nowhere/codes");
     fail(&train(&[&files.data], ""), 2, "--out");
     fail(&["man", "--out", &file], 5, "file\\t: ");
     #[cfg(target_os = "linux")]
@@ -261,6 +263,13 @@ fn a_full_disk() {
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["config.toml", "metrics.jsonl", "run.json"], "no half of an SAE");
+
+    let codes = files.path("codes.safetensors");
+    let output = limited(&["encode", "--sae", &kept, "--data", &files.data, &files.data, "--out", &codes]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{message}");
+    assert!(message.contains("codes.safetensors: File too large"), "{message}");
+    assert!(!Path::new(&codes).exists(), "no half of the codes");
 
     fail(&train(&[&files.data], &kept), 2, "is not empty");
     assert_eq!(std::fs::read(&weights).unwrap(), before);
