@@ -6,15 +6,12 @@ use std::path::Path;
 use clap::Args;
 use monosem::Result;
 use monosem::data::{Batches, Sources};
-use monosem::train::{Evaluation, Evaluator, Reconstruction};
+use monosem::train::{DEAD_WINDOW, Evaluation, Evaluator, Reconstruction};
 use serde_json::{Map, Value, json};
 
 use super::ApplyArguments;
 use super::output::{self, print};
 use super::rows::RowArguments;
-
-/// Tokens after which a feature that has not fired is dead.
-const DEAD_WINDOW: u64 = 10_000_000;
 
 /// Measures how well an SAE reconstructs activations, over all rows and for each source of them
 #[derive(Args, Debug)]

@@ -13,6 +13,6 @@ pub use evaluate::{Encoder, Evaluation, Evaluator, HostCodes, Reconstruction, ev
 pub use forward::Forward;
 pub use geometric_median::geometric_median;
 pub use initialize::initialize;
-pub use recipe::Recipe;
+pub use recipe::{DEAD_WINDOW, Recipe};
 pub use step::{StepResults, TrainingStep};
 pub use trainer::{Progress, Trainer, train};

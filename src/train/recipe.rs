@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 
+/// Tokens after which a feature that has not fired is dead (Gao et al. 2024).
+pub const DEAD_WINDOW: u64 = 10_000_000;
+
 /// A training recipe. [`Recipe::top_k`] is dictionary_learning's for its `TopKTrainer`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
@@ -48,7 +51,7 @@ impl Recipe {
             epsilon: 1e-8,
             clip: Some(1.0),
             unit_norm_decoder: true,
-            dead_window: 10_000_000,
+            dead_window: DEAD_WINDOW,
         }
     }
 
