@@ -9,6 +9,7 @@ mod choice;
 mod cuda;
 mod environment;
 mod missing;
+mod pace;
 mod pipeline;
 mod program;
 mod readback;
@@ -19,7 +20,7 @@ pub use buffer::Buffer;
 pub use choice::{AdapterChoice, Ranking, Selection, choose, rank};
 pub use environment::{DeviceNode, Environment, NvidiaGpu, VARIABLES};
 pub use pipeline::{Pipeline, Source};
-pub use program::{Bind, Binding, EntryPoint, Program, Recording};
+pub use program::{Bind, Binding, EntryPoint, Pause, Program, Recording};
 pub use readback::Pending;
 
 /// The Rust side of every shader, written by the build script from the WGSL.

@@ -1,5 +1,11 @@
 //! Lists of device commands: described by kernels, prepared once, run many times.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::pace::Pace;
 use super::{Buffer, Gpu, Pending, Pipeline, Source};
 use crate::error::{Error, Result};
 
@@ -47,6 +53,7 @@ struct Dispatch {
 #[derive(Default)]
 pub struct Recording {
     commands: Vec<Command>,
+    marks: Vec<usize>,
 }
 
 impl Recording {
@@ -78,6 +85,11 @@ impl Recording {
         self.commands.push(Command::Copy { source, target, bytes });
     }
 
+    /// A place at which [`Gpu::submit_with_pauses`] pauses, the first being mark 0.
+    pub fn mark(&mut self) {
+        self.marks.push(self.commands.len());
+    }
+
     /// Fills `buffer` with zeros.
     pub fn clear(&mut self, buffer: &Buffer) {
         self.commands.push(Command::Clear(buffer.raw.clone()));
@@ -87,6 +99,25 @@ impl Recording {
 /// A recording with its bind groups made: ready to run, again and again.
 pub struct Program {
     operations: Vec<Operation>,
+    /// The shortest submissions there can be, one dispatch each.
+    dispatches: Vec<Range<usize>>,
+    marks: Vec<usize>,
+    pace: Pace,
+}
+
+impl Program {
+    fn has_dispatches(&self) -> bool {
+        self.operations.iter().any(|operation| matches!(operation, Operation::Dispatch { .. }))
+    }
+}
+
+/// When [`Gpu::submit_with_pauses`] pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Before the mark of this number.
+    Mark(usize),
+    /// While the device is busy.
+    Busy,
 }
 
 enum Operation {
@@ -94,6 +125,12 @@ enum Operation {
     Copy { source: wgpu::Buffer, target: wgpu::Buffer, bytes: u64 },
     Clear(wgpu::Buffer),
 }
+
+/// Submissions that wait for the device while it is busy with one.
+const SUBMISSIONS_AHEAD: usize = 2;
+
+/// Dispatches whose timestamps one query set holds; it has room for 4,096.
+const TIMED_DISPATCHES: usize = 2048;
 
 /// Uniforms of one program share a buffer; each starts at a multiple of what every adapter allows.
 const UNIFORM_STRIDE: u64 = 256;
@@ -113,7 +150,7 @@ impl Gpu {
         let mut constants = vec![0_u8; uniforms.size() as usize];
         let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut slots = (0..).step_by(UNIFORM_STRIDE as usize);
-        let operations = recording
+        let operations: Vec<_> = recording
             .commands
             .into_iter()
             .map(|command| match command {
@@ -132,7 +169,8 @@ impl Gpu {
             return Err(Error::Device(format!("the device refuses a binding: {refusal}")));
         }
         self.queue.write_buffer(&uniforms, 0, &constants);
-        Ok(Program { operations })
+        let dispatches = single_dispatches(&operations);
+        Ok(Program { operations, dispatches, marks: recording.marks, pace: Pace::default() })
     }
 
     fn bind(&self, dispatch: Dispatch, uniforms: &wgpu::Buffer, slot: u64) -> Operation {
@@ -173,26 +211,71 @@ impl Gpu {
     /// As [`Gpu::submit`], and [`Error::OutOfMemory`] if there is no room for the results.
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut operations = program.operations.iter().peekable();
-        while let Some(operation) = operations.next() {
-            match operation {
-                Operation::Copy { source, target, bytes } => {
-                    encoder.copy_buffer_to_buffer(source, 0, target, 0, *bytes);
-                }
-                Operation::Clear(buffer) => encoder.clear_buffer(buffer, 0, None),
-                Operation::Dispatch { .. } => {
-                    let mut pass = encoder.begin_compute_pass(&Default::default());
-                    run_dispatch(&mut pass, operation);
-                    while let Some(next) = operations.next_if(|next| matches!(next, Operation::Dispatch { .. })) {
-                        run_dispatch(&mut pass, next);
-                    }
+        let submissions = match program.pace.submissions(self, &program.dispatches)? {
+            Some(submissions) => submissions,
+            None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
+                program.pace.learn(self.submit_timed(program)?);
+                return self.read_all(results);
+            }
+            None => program.dispatches.clone(),
+        };
+        for operations in submissions {
+            self.submit_operations(program, operations);
+        }
+        self.read_all(results)
+    }
+
+    /// As [`Gpu::submit_and_read`], but lets the caller do something meanwhile: `pause` is called before the operations
+    /// after each mark are submitted, and again and again while the device is busy with the ones before.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit_and_read`], and those of `pause`.
+    pub fn submit_with_pauses(
+        &self,
+        program: &Program,
+        results: &[&Buffer],
+        mut pause: impl FnMut(Pause) -> Result<()>,
+    ) -> Result<Pending> {
+        self.check()?;
+        let mut marks = program.marks.iter().enumerate().peekable();
+        let mut busy = VecDeque::new();
+        for operations in program.dispatches.iter().cloned() {
+            while let Some((mark, _)) = marks.next_if(|(_, at)| **at < operations.end) {
+                pause(Pause::Mark(mark))?;
+            }
+            self.submit_operations(program, operations);
+            let done = Arc::new(AtomicBool::new(false));
+            let signal = done.clone();
+            self.queue.on_submitted_work_done(move || signal.store(true, Ordering::Release));
+            busy.push_back(done);
+            while busy.len() > SUBMISSIONS_AHEAD {
+                if busy[0].load(Ordering::Acquire) {
+                    busy.pop_front();
+                } else {
+                    pause(Pause::Busy)?;
+                    self.poll(wgpu::PollType::Poll)?;
+                    self.check()?;
                 }
             }
         }
-        let pending = self.stage(&mut encoder, results)?;
+        self.read_all(results)
+    }
+
+    fn submit_operations(&self, program: &Program, operations: Range<usize>) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut operations = program.operations[operations].iter().peekable();
+        while let Some(operation) = operations.next() {
+            if let Operation::Dispatch { .. } = operation {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                run_dispatch(&mut pass, operation);
+                while let Some(next) = operations.next_if(|next| matches!(next, Operation::Dispatch { .. })) {
+                    run_dispatch(&mut pass, next);
+                }
+            } else {
+                run_transfer(&mut encoder, operation);
+            }
+        }
         self.queue.submit([encoder.finish()]);
-        Ok(self.fetch(pending))
     }
 
     /// Runs a program once and waits, timing each dispatch on the device: `(entry point, seconds)` in order.
@@ -204,49 +287,89 @@ impl Gpu {
         if !self.has_timestamps() {
             return Err(Error::Device(format!("{} has no timestamps", self.description().name)));
         }
-        let mut timed = Vec::new();
-        for operation in &program.operations {
+        if !program.has_dispatches() {
+            return Ok(Vec::new());
+        }
+        let seconds = self.seconds(self.submit_timed(program)?)?;
+        let labels = program.operations.iter().filter_map(|operation| match operation {
+            Operation::Dispatch { label, .. } => Some(label.clone()),
+            _ => None,
+        });
+        Ok(labels.zip(seconds).collect())
+    }
+
+    /// Runs a program with each dispatch a submission; what can be fetched is the ticks at which each began and ended.
+    fn submit_timed(&self, program: &Program) -> Result<Pending> {
+        let count = program.dispatches.len() as u64;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let timestamps = self.allocate("timestamps", (16 * count).max(16), usage)?;
+        for (set, dispatches) in program.dispatches.chunks(TIMED_DISPATCHES).enumerate() {
             let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,
                 ty: wgpu::QueryType::Timestamp,
-                count: 2,
+                count: 2 * dispatches.len() as u32,
             });
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            match operation {
-                Operation::Copy { source, target, bytes } => {
-                    encoder.copy_buffer_to_buffer(source, 0, target, 0, *bytes);
-                }
-                Operation::Clear(buffer) => encoder.clear_buffer(buffer, 0, None),
-                Operation::Dispatch { label, .. } => {
+            for (number, operations) in (0..).zip(dispatches) {
+                let mut encoder = self.device.create_command_encoder(&Default::default());
+                for operation in &program.operations[operations.clone()] {
+                    let Operation::Dispatch { label, .. } = operation else {
+                        run_transfer(&mut encoder, operation);
+                        continue;
+                    };
                     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                         label: Some(label),
                         timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
                             query_set: &queries,
-                            beginning_of_pass_write_index: Some(0),
-                            end_of_pass_write_index: Some(1),
+                            beginning_of_pass_write_index: Some(2 * number),
+                            end_of_pass_write_index: Some(2 * number + 1),
                         }),
                     });
                     run_dispatch(&mut pass, operation);
-                    drop(pass);
-                    timed.push((label.clone(), queries));
                 }
+                self.queue.submit([encoder.finish()]);
             }
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let offset = (set * TIMED_DISPATCHES * 16) as u64;
+            encoder.resolve_query_set(&queries, 0..2 * dispatches.len() as u32, &timestamps, offset);
             self.queue.submit([encoder.finish()]);
         }
-        timed.into_iter().map(|(label, queries)| Ok((label, self.resolve(&queries)?))).collect()
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let pending = self.stage(&mut encoder, &[(&timestamps, 0..16 * count)])?;
+        self.queue.submit([encoder.finish()]);
+        Ok(self.fetch(pending))
     }
 
-    fn resolve(&self, queries: &wgpu::QuerySet) -> Result<f64> {
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = self.allocate("timestamps", 16, usage)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.resolve_query_set(queries, 0..2, &resolved, 0);
-        let pending = self.stage_raw(&mut encoder, &[(&resolved, 16)])?;
-        self.queue.submit([encoder.finish()]);
-        let ticks: Vec<u64> = self.fetch(pending).wait(self)?.words_as();
-        let ticks = ticks[1].saturating_sub(ticks[0]) as f64;
-        Ok(ticks * f64::from(self.queue.get_timestamp_period()) * 1e-9)
+    /// The duration of each timed dispatch.
+    pub(super) fn seconds(&self, timestamps: Pending) -> Result<Vec<f64>> {
+        let ticks: Vec<[u64; 2]> = timestamps.wait(self)?.words_as();
+        let period = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+        Ok(ticks.iter().map(|[begin, end]| end.saturating_sub(*begin) as f64 * period).collect())
     }
+}
+
+fn run_transfer(encoder: &mut wgpu::CommandEncoder, operation: &Operation) {
+    match operation {
+        Operation::Copy { source, target, bytes } => encoder.copy_buffer_to_buffer(source, 0, target, 0, *bytes),
+        Operation::Clear(buffer) => encoder.clear_buffer(buffer, 0, None),
+        Operation::Dispatch { .. } => {}
+    }
+}
+
+/// Each dispatch with the transfers before it; what follows the last dispatch is the last one's.
+fn single_dispatches(operations: &[Operation]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut start = 0;
+    for (at, operation) in operations.iter().enumerate() {
+        if matches!(operation, Operation::Dispatch { .. }) {
+            ranges.push(start..at + 1);
+            start = at + 1;
+        }
+    }
+    match ranges.last_mut() {
+        Some(last) => last.end = operations.len(),
+        None => ranges.push(0..operations.len()),
+    }
+    ranges
 }
 
 fn run_dispatch(pass: &mut wgpu::ComputePass<'_>, operation: &Operation) {

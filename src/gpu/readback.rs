@@ -1,6 +1,7 @@
 //! Results on their way back to the host: copied into staging buffers that are used again, and never waited for
 //! unless the caller says so.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Buffer, Gpu};
@@ -13,7 +14,10 @@ pub(super) struct StagingPool(Mutex<Vec<wgpu::Buffer>>);
 impl StagingPool {
     fn take(&self, bytes: u64) -> Option<wgpu::Buffer> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = free.iter().position(|buffer| buffer.size() == bytes)?;
+        // No more than twice as large, so that small results do not take the large buffers.
+        let fits = |buffer: &wgpu::Buffer| (bytes..=2 * bytes).contains(&buffer.size());
+        let fitting = free.iter().enumerate().filter(|(_, buffer)| fits(buffer));
+        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.size())?;
         Some(free.swap_remove(at))
     }
 
@@ -80,7 +84,8 @@ impl Pending {
         if let Some(Err(refusal)) = self.mapped.get() {
             return Err(lost(refusal.to_string()));
         }
-        let bytes = staging.slice(..).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
+        let length: u64 = self.lengths.iter().sum();
+        let bytes = staging.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
         staging.unmap();
         gpu.staging.give_back(staging);
         Ok(Results { bytes, lengths: std::mem::take(&mut self.lengths) })
@@ -93,23 +98,40 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`] if there is no room for a staging copy, [`Error::DeviceLost`] if the device failed.
     pub fn read<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&self, buffer: &Buffer) -> Result<Vec<T>> {
+        Ok(self.read_all(&[buffer])?.wait(self)?.get(0))
+    }
+
+    /// Asks for a range of bytes of `buffer` as it is once everything submitted so far has run, without waiting.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if there is no room for a staging copy.
+    ///
+    /// # Panics
+    /// If the range reaches past the buffer's end: sizes are the caller's own.
+    pub fn read_range(&self, buffer: &Buffer, range: Range<u64>) -> Result<Pending> {
+        assert!(range.end <= buffer.bytes(), "{}: read past the end", buffer.name());
+        self.read_ranges(&[(&buffer.raw, range)])
+    }
+
+    /// Asks for what the buffers hold once everything submitted so far has run, without waiting.
+    pub(super) fn read_all(&self, buffers: &[&Buffer]) -> Result<Pending> {
+        let ranges: Vec<_> = buffers.iter().map(|buffer| (&buffer.raw, 0..buffer.bytes())).collect();
+        self.read_ranges(&ranges)
+    }
+
+    fn read_ranges(&self, ranges: &[(&wgpu::Buffer, Range<u64>)]) -> Result<Pending> {
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        let pending = self.stage(&mut encoder, &[buffer])?;
+        let pending = self.stage(&mut encoder, ranges)?;
         self.queue.submit([encoder.finish()]);
-        Ok(self.fetch(pending).wait(self)?.get(0))
+        Ok(self.fetch(pending))
     }
 
-    pub(super) fn stage(&self, encoder: &mut wgpu::CommandEncoder, results: &[&Buffer]) -> Result<Pending> {
-        let sources: Vec<_> = results.iter().map(|buffer| (&buffer.raw, buffer.bytes())).collect();
-        self.stage_raw(encoder, &sources)
-    }
-
-    pub(super) fn stage_raw(
+    pub(super) fn stage(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        sources: &[(&wgpu::Buffer, u64)],
+        sources: &[(&wgpu::Buffer, Range<u64>)],
     ) -> Result<Pending> {
-        let lengths: Vec<u64> = sources.iter().map(|(_, bytes)| *bytes).collect();
+        let lengths: Vec<u64> = sources.iter().map(|(_, range)| range.end - range.start).collect();
         let total = lengths.iter().sum();
         let staging = match total {
             0 => None,
@@ -120,9 +142,9 @@ impl Gpu {
         };
         if let Some(staging) = &staging {
             let mut offset = 0;
-            for (source, bytes) in sources {
-                encoder.copy_buffer_to_buffer(source, 0, staging, offset, *bytes);
-                offset += bytes;
+            for ((source, range), length) in sources.iter().zip(&lengths) {
+                encoder.copy_buffer_to_buffer(source, range.start, staging, offset, *length);
+                offset += length;
             }
         }
         Ok(Pending { staging, lengths, mapped: Arc::default() })

@@ -6,6 +6,7 @@ mod forward;
 mod geometric_median;
 mod initialize;
 mod recipe;
+mod state;
 mod step;
 mod trainer;
 
@@ -14,5 +15,6 @@ pub use forward::Forward;
 pub use geometric_median::geometric_median;
 pub use initialize::initialize;
 pub use recipe::{DEAD_WINDOW, Recipe};
+pub use state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
 pub use step::{StepResults, TrainingStep};
 pub use trainer::{Progress, Trainer, train};

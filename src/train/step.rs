@@ -1,12 +1,13 @@
 //! A training step: the forward pass, gradients over the sparse codes, clipping, Adam. Nothing of size features · d is
 //! held but the parameters and their moments.
 
+use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::{Forward, Recipe};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{
     Clip as ClipResult, Guard, Step, activity, bias_gradient, clip, code_gradients, gradients, update,
 };
-use crate::gpu::{Buffer, Gpu, Pending, Program, Recording};
+use crate::gpu::{Buffer, Gpu, Pause, Pending, Program, Recording};
 use crate::kernels::{BLOCK_ROWS, BackwardKernels, ForwardKernels, Runs};
 use crate::sae::{Parameters, Shard};
 
@@ -100,6 +101,76 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::Config`] if `rows` is no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
     pub fn submit(&mut self, gpu: &Gpu, rows: &[f32], learning_rate: f64) -> Result<Pending> {
+        self.prepare(gpu, rows, learning_rate)?;
+        gpu.submit_and_read(&self.program, &self.reported())
+    }
+
+    /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard before
+    /// its own update, and without a wait unless the sink is slower than the device.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`], and those of the sink.
+    pub fn submit_and_copy(
+        &mut self,
+        gpu: &Gpu,
+        rows: &[f32],
+        learning_rate: f64,
+        sink: &mut dyn StateSink,
+    ) -> Result<Pending> {
+        self.prepare(gpu, rows, learning_rate)?;
+        let (tensors, stages) = (state_tensors(self.parameters.config()), self.state_parts());
+        let mut copy = state::copy(gpu, sink, &tensors, &stages);
+        let pending = gpu.submit_with_pauses(&self.program, &self.reported(), |pause| match pause {
+            Pause::Busy => copy.advance(),
+            Pause::Mark(stage) => copy.reach(stage),
+        })?;
+        copy.finish()?;
+        Ok(pending)
+    }
+
+    /// Copies the state as it is after the last step to `sink`, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the sink.
+    pub fn copy_state(&self, gpu: &Gpu, sink: &mut dyn StateSink) -> Result<()> {
+        state::copy(gpu, sink, &state_tensors(self.parameters.config()), &self.state_parts()).finish()
+    }
+
+    /// Goes on from a state that was copied after `taken` steps.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the source; the state is then neither of both.
+    pub fn restore_state(&mut self, gpu: &Gpu, source: &mut dyn StateSource, taken: u32) -> Result<()> {
+        state::restore(gpu, source, &state_tensors(self.parameters.config()), &self.state_parts())?;
+        self.taken = taken;
+        Ok(())
+    }
+
+    /// The state by the marks before which it must be copied: each shard's, then the decoder bias's.
+    fn state_parts(&self) -> Vec<Vec<StatePart>> {
+        let row = u64::from(self.parameters.quads()) * 16;
+        let shards = self.parameters.shards.iter().zip(&self.states).map(|(shard, state)| {
+            let buffers = [
+                (&shard.w_enc, row),
+                (&shard.w_dec, row),
+                (&state.m_w_enc, row),
+                (&state.v_w_enc, row),
+                (&state.m_w_dec, row),
+                (&state.v_w_dec, row),
+                (&shard.b_enc, 4),
+                (&state.b_enc_moments, 8),
+                (&shard.norms, 4),
+                (&state.last_fired, 4),
+                (&state.fired, 4),
+            ];
+            let (first, rows) = (shard.first.into(), shard.count.into());
+            parts(0, first, rows, &buffers)
+        });
+        let bias = [(&self.parameters.b_dec, row), (&self.m_b_dec, row), (&self.v_b_dec, row)];
+        shards.chain([parts(11, 0, 1, &bias)]).collect()
+    }
+
+    fn prepare(&mut self, gpu: &Gpu, rows: &[f32], learning_rate: f64) -> Result<()> {
         let d = self.parameters.config().d_in;
         if rows.len() != self.recipe.batch * d {
             return Err(Error::Config(format!(
@@ -111,9 +182,11 @@ impl TrainingStep {
         self.taken += 1;
         self.forward.upload(gpu, rows, d);
         gpu.upload(&self.step, 0, &[self.step_constants(learning_rate)]);
-        let backward = &self.backward;
-        let results = [&self.forward.row_statistics, &backward.clip, &backward.dead, &self.forward.guard];
-        gpu.submit_and_read(&self.program, &results)
+        Ok(())
+    }
+
+    fn reported(&self) -> [&Buffer; 4] {
+        [&self.forward.row_statistics, &self.backward.clip, &self.backward.dead, &self.forward.guard]
     }
 
     /// Waits for a step's results.
@@ -196,8 +269,14 @@ impl TrainingStep {
         backward.transpose.record(&mut recording, &self.forward.codes, rows, &self.runs);
         self.record_gradients(&mut recording, backward);
         self.record_clip(&mut recording, backward);
-        self.record_update(&mut recording, backward);
-        self.record_activity(&mut recording, backward);
+        recording.clear(&self.backward.dead);
+        for (shard, state) in self.parameters.shards.iter().zip(&self.states) {
+            recording.mark();
+            self.record_update(&mut recording, backward, shard, state);
+            self.record_activity(&mut recording, backward, shard, state);
+        }
+        recording.mark();
+        self.record_bias_update(&mut recording, backward);
         recording
     }
 
@@ -281,69 +360,70 @@ impl TrainingStep {
         kernels.clip.record(recording, bindings);
     }
 
-    fn record_update(&self, recording: &mut Recording, kernels: &BackwardKernels) {
+    fn record_update(&self, recording: &mut Recording, kernels: &BackwardKernels, shard: &Shard, state: &ShardState) {
         let (forward, runs, scratch) = (&self.forward, &self.runs, &self.backward);
-        let (k, quads, unit_norm) =
-            (forward.codes.k, self.parameters.quads(), u32::from(self.recipe.unit_norm_decoder));
-        for (shard, state) in self.parameters.shards.iter().zip(&self.states) {
-            let bindings = update::features::Bindings {
-                run_features: &runs.features,
-                run_starts: &runs.starts,
-                run_entries: &runs.entries,
-                block_bounds: &runs.block_bounds,
-                values: &forward.codes.values,
-                code_gradients: &scratch.code_gradients,
-                centred: &forward.centred,
-                gradient: &forward.gradient,
-                w_enc: &shard.w_enc,
-                m_w_enc: &state.m_w_enc,
-                v_w_enc: &state.v_w_enc,
-                w_dec: &shard.w_dec,
-                m_w_dec: &state.m_w_dec,
-                v_w_dec: &state.v_w_dec,
-                b_enc: &shard.b_enc,
-                b_enc_moments: &state.b_enc_moments,
-                norms: &shard.norms,
-                clip: &scratch.clip,
-                guard: &forward.guard,
-                step: &self.step,
-                params: update::Params { quads, k, first: shard.first, count: shard.count, unit_norm },
-            };
-            kernels.update.record_features(recording, bindings);
-        }
+        let bindings = update::features::Bindings {
+            run_features: &runs.features,
+            run_starts: &runs.starts,
+            run_entries: &runs.entries,
+            block_bounds: &runs.block_bounds,
+            values: &forward.codes.values,
+            code_gradients: &scratch.code_gradients,
+            centred: &forward.centred,
+            gradient: &forward.gradient,
+            w_enc: &shard.w_enc,
+            m_w_enc: &state.m_w_enc,
+            v_w_enc: &state.v_w_enc,
+            w_dec: &shard.w_dec,
+            m_w_dec: &state.m_w_dec,
+            v_w_dec: &state.v_w_dec,
+            b_enc: &shard.b_enc,
+            b_enc_moments: &state.b_enc_moments,
+            norms: &shard.norms,
+            clip: &scratch.clip,
+            guard: &forward.guard,
+            step: &self.step,
+            params: self.update_params(shard.first, shard.count),
+        };
+        kernels.update.record_features(recording, bindings);
+    }
+
+    fn record_bias_update(&self, recording: &mut Recording, kernels: &BackwardKernels) {
         let bindings = update::bias::Bindings {
             b_dec: &self.parameters.b_dec,
             m_b_dec: &self.m_b_dec,
             v_b_dec: &self.v_b_dec,
-            b_dec_gradient: &scratch.b_dec_gradient,
-            clip: &scratch.clip,
-            guard: &forward.guard,
+            b_dec_gradient: &self.backward.b_dec_gradient,
+            clip: &self.backward.clip,
+            guard: &self.forward.guard,
             step: &self.step,
-            params: update::Params { quads, k, first: 0, count: 0, unit_norm },
+            params: self.update_params(0, 0),
         };
         kernels.update.record_bias(recording, bindings);
     }
 
-    fn record_activity(&self, recording: &mut Recording, kernels: &BackwardKernels) {
-        let (runs, dead, guard, step) = (&self.runs, &self.backward.dead, &self.forward.guard, &self.step);
+    fn update_params(&self, first: u32, count: u32) -> update::Params {
+        let (quads, k) = (self.parameters.quads(), self.forward.codes.k);
+        update::Params { quads, k, first, count, unit_norm: u32::from(self.recipe.unit_norm_decoder) }
+    }
+
+    fn record_activity(&self, recording: &mut Recording, kernels: &BackwardKernels, shard: &Shard, state: &ShardState) {
+        let (runs, dead, step) = (&self.runs, &self.backward.dead, &self.step);
         let window = self.recipe.dead_window.div_ceil(self.recipe.batch as u64).clamp(1, u32::MAX.into()) as u32;
-        recording.clear(dead);
-        for (shard, state) in self.parameters.shards.iter().zip(&self.states) {
-            let params = activity::Params { first: shard.first, count: shard.count, window };
-            let bindings = activity::record::Bindings {
-                run_features: &runs.features,
-                run_starts: &runs.starts,
-                block_bounds: &runs.block_bounds,
-                last_fired: &state.last_fired,
-                fired: &state.fired,
-                guard,
-                step,
-                params,
-            };
-            kernels.activity.record(recording, bindings, runs.capacity().min(shard.count));
-            let last_fired = &state.last_fired;
-            kernels.activity.record_dead(recording, activity::count_dead::Bindings { last_fired, dead, step, params });
-        }
+        let params = activity::Params { first: shard.first, count: shard.count, window };
+        let bindings = activity::record::Bindings {
+            run_features: &runs.features,
+            run_starts: &runs.starts,
+            block_bounds: &runs.block_bounds,
+            last_fired: &state.last_fired,
+            fired: &state.fired,
+            guard: &self.forward.guard,
+            step,
+            params,
+        };
+        kernels.activity.record(recording, bindings, runs.capacity().min(shard.count));
+        let last_fired = &state.last_fired;
+        kernels.activity.record_dead(recording, activity::count_dead::Bindings { last_fired, dead, step, params });
     }
 }
 
@@ -379,6 +459,18 @@ impl Backward {
             dead: gpu.buffer("dead features", 1)?,
         })
     }
+}
+
+/// The rows from `first` on of the state's tensors from `tensor` on, a buffer each, which holds so many bytes a row.
+fn parts(tensor: usize, first: u64, rows: u64, buffers: &[(&Buffer, u64)]) -> Vec<StatePart> {
+    let part = |(tensor, &(buffer, stored_row_bytes)): (usize, &(&Buffer, u64))| StatePart {
+        tensor,
+        first,
+        rows,
+        buffer: buffer.clone(),
+        stored_row_bytes,
+    };
+    (tensor..).zip(buffers).map(part).collect()
 }
 
 /// What a raised guard says.

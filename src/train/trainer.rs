@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Recipe, TrainingStep};
+use super::{Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending};
@@ -62,16 +62,61 @@ impl<'a> Trainer<'a> {
         Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0 })
     }
 
+    /// Goes on from a state that was copied after `steps` steps.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the source; nothing can be done with the trainer then.
+    pub fn restore(&mut self, steps: u64, source: &mut dyn StateSource) -> Result<()> {
+        // A recipe has fewer than 2^32 steps.
+        self.step.restore_state(self.gpu, source, steps as u32)?;
+        (self.submitted, self.finished) = (steps, steps);
+        Ok(())
+    }
+
     /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under way.
     ///
     /// # Errors
     /// As [`Trainer::next_finished`].
     pub fn step(&mut self, batch: &Batch) -> Result<Option<Progress>> {
+        self.submit(batch, |step, gpu, learning_rate| step.submit(gpu, &batch.rows, learning_rate))
+    }
+
+    /// As [`Trainer::step`], and meanwhile copies the state as it is before this step to `sink`.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and those of the sink.
+    pub fn step_and_copy(&mut self, batch: &Batch, sink: &mut dyn StateSink) -> Result<Option<Progress>> {
+        self.submit(batch, |step, gpu, learning_rate| step.submit_and_copy(gpu, &batch.rows, learning_rate, sink))
+    }
+
+    fn submit(
+        &mut self,
+        batch: &Batch,
+        submit: impl FnOnce(&mut TrainingStep, &Gpu, f64) -> Result<Pending>,
+    ) -> Result<Option<Progress>> {
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
-        let pending = self.step.submit(self.gpu, &batch.rows, learning_rate)?;
+        let pending = submit(&mut self.step, self.gpu, learning_rate)?;
         self.in_flight.push_back(InFlight { pending, variance: batch.variance, learning_rate });
         self.submitted += 1;
         if self.in_flight.len() > STEPS_AHEAD { self.next_finished() } else { Ok(None) }
+    }
+
+    /// Copies the state as it is after every step submitted so far to `sink`, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the sink.
+    pub fn copy_state(&self, sink: &mut dyn StateSink) -> Result<()> {
+        self.step.copy_state(self.gpu, sink)
+    }
+
+    /// Steps submitted so far, those before a restored state included.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// Steps whose results have been returned.
+    pub fn finished(&self) -> u64 {
+        self.finished
     }
 
     /// Waits for the oldest unfinished step; none if all are finished.

@@ -1,0 +1,86 @@
+//! Where a program is cut into submissions, so that none runs for long.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Gpu, Pending};
+use crate::error::Result;
+
+/// What a submission may take. Windows resets a device that is busy with one for 2 s; other work may share the device.
+const SECONDS: f64 = 0.1;
+
+/// What is known of a program's running time.
+#[derive(Default)]
+pub(super) struct Pace(Mutex<Knowledge>);
+
+#[derive(Default)]
+enum Knowledge {
+    #[default]
+    Nothing,
+    /// The start and the end of each dispatch, on their way.
+    Measured(Pending),
+    Submissions(Vec<Range<usize>>),
+}
+
+impl Pace {
+    /// The operations of each submission, or none as long as that is not known.
+    pub(super) fn submissions(&self, gpu: &Gpu, dispatches: &[Range<usize>]) -> Result<Option<Vec<Range<usize>>>> {
+        let mut knowledge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Knowledge::Measured(pending) = &*knowledge
+            && pending.is_ready(gpu)?
+            && let Knowledge::Measured(pending) = std::mem::take(&mut *knowledge)
+        {
+            *knowledge = Knowledge::Submissions(group(dispatches, &gpu.seconds(pending)?, SECONDS));
+        }
+        Ok(match &*knowledge {
+            Knowledge::Submissions(submissions) => Some(submissions.clone()),
+            _ => None,
+        })
+    }
+
+    /// Whether nobody has measured yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Knowledge::Nothing)
+    }
+
+    /// Takes the timestamps of a run.
+    pub(super) fn learn(&self, timestamps: Pending) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Knowledge::Measured(timestamps);
+    }
+}
+
+/// Joins neighbours as long as they stay within `limit` seconds together.
+fn group(dispatches: &[Range<usize>], seconds: &[f64], limit: f64) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut busy = f64::INFINITY;
+    for (dispatch, seconds) in dispatches.iter().zip(seconds) {
+        busy += seconds;
+        match groups.last_mut() {
+            Some(group) if busy <= limit => group.end = dispatch.end,
+            _ => {
+                groups.push(dispatch.clone());
+                busy = *seconds;
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::group;
+
+    #[test]
+    fn submissions_are_as_long_as_allowed() {
+        let dispatches = [0..2, 2..3, 3..4, 4..6, 6..7];
+        for (seconds, expected) in [
+            ([0.0; 5], vec![0..7]),
+            ([1.0; 5], vec![0..2, 2..3, 3..4, 4..6, 6..7]),
+            ([0.3, 0.2, 0.1, 0.5, 0.5], vec![0..3, 3..4, 4..6, 6..7]),
+            ([9.0, 0.1, 0.1, 0.1, 9.0], vec![0..2, 2..6, 6..7]),
+        ] {
+            assert_eq!(group(&dispatches, &seconds, 0.5), expected, "{seconds:?}");
+        }
+        assert_eq!(group(&[], &[], 0.5), []);
+    }
+}

@@ -1,0 +1,259 @@
+//! All that a training run has on the device, as tensors that do not depend on the device or its shards, and their way
+//! out and in again, a tile at a time.
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::thread::sleep;
+use std::time::Duration;
+
+use safetensors::Dtype;
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu, Pending};
+use crate::sae::SaeConfig;
+
+/// A tensor of the training state. Rows are features, but those of the decoder bias, of which there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateTensor {
+    /// As in a checkpoint.
+    pub name: &'static str,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// `[rows, columns]`.
+    pub shape: [usize; 2],
+}
+
+impl StateTensor {
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> u64 {
+        (self.shape[1] * self.dtype.bitsize() / 8) as u64
+    }
+}
+
+/// The state of training an SAE: weights, Adam's moments, decoder norms, when each feature last fired and how often.
+pub fn state_tensors(config: &SaeConfig) -> Vec<StateTensor> {
+    let SaeConfig { d_in, features, .. } = *config;
+    let tensor = |name, dtype, rows, columns| StateTensor { name, dtype, shape: [rows, columns] };
+    let (f32, u32) = (Dtype::F32, Dtype::U32);
+    vec![
+        tensor("W_enc", f32, features, d_in),
+        tensor("W_dec", f32, features, d_in),
+        tensor("W_enc.m", f32, features, d_in),
+        tensor("W_enc.v", f32, features, d_in),
+        tensor("W_dec.m", f32, features, d_in),
+        tensor("W_dec.v", f32, features, d_in),
+        tensor("b_enc", f32, features, 1),
+        tensor("b_enc.moments", f32, features, 2),
+        tensor("decoder_norms", f32, features, 1),
+        tensor("last_fired", u32, features, 1),
+        tensor("times_fired", u32, features, 1),
+        tensor("b_dec", f32, 1, d_in),
+        tensor("b_dec.m", f32, 1, d_in),
+        tensor("b_dec.v", f32, 1, d_in),
+    ]
+}
+
+/// Some rows of a tensor of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tile {
+    /// Index into [`state_tensors`].
+    pub tensor: usize,
+    /// Its first row.
+    pub first: u64,
+    /// Whole rows, without padding.
+    pub bytes: Vec<u8>,
+}
+
+/// Where the state goes. The tiles of a tensor come in ascending order.
+pub trait StateSink {
+    /// Takes a tile, or gives it back if it had to wait.
+    ///
+    /// # Errors
+    /// Its own.
+    fn offer(&mut self, tile: Tile) -> Result<Option<Tile>>;
+
+    /// Takes a tile, and waits if it must.
+    ///
+    /// # Errors
+    /// Its own.
+    fn put(&mut self, tile: Tile) -> Result<()>;
+}
+
+/// Where a state comes from. The tiles of a tensor are asked for in ascending order.
+pub trait StateSource {
+    /// Fills `bytes` with whole rows of a tensor, an index into [`state_tensors`], from its row `first` on.
+    ///
+    /// # Errors
+    /// Its own.
+    fn read(&mut self, tensor: usize, first: u64, bytes: &mut [u8]) -> Result<()>;
+}
+
+/// The rows of a tensor that one buffer holds.
+pub(super) struct StatePart {
+    /// Index into [`state_tensors`].
+    pub tensor: usize,
+    /// Its first row.
+    pub first: u64,
+    pub rows: u64,
+    pub buffer: Buffer,
+    /// Bytes of a row in the buffer, its padding included.
+    pub stored_row_bytes: u64,
+}
+
+/// The largest tile.
+const TILE_BYTES: u64 = 8 << 20;
+
+/// Tiles on their way from the device at once.
+const TILES_AHEAD: usize = 4;
+
+/// How long to wait when neither the device nor the sink is ready.
+const IDLE: Duration = Duration::from_micros(200);
+
+/// A tile before it is read.
+pub(super) struct Place<'a> {
+    part: &'a StatePart,
+    /// First row, counted in the part.
+    first: u64,
+    rows: u64,
+    row_bytes: u64,
+}
+
+fn places<'a>(tensors: &'a [StateTensor], parts: &'a [StatePart]) -> impl Iterator<Item = Place<'a>> {
+    parts.iter().flat_map(|part| {
+        let rows = (TILE_BYTES / part.stored_row_bytes).max(1);
+        let row_bytes = tensors[part.tensor].row_bytes();
+        let starts = (0..part.rows).step_by(rows as usize);
+        starts.map(move |first| Place { part, first, rows: rows.min(part.rows - first), row_bytes })
+    })
+}
+
+impl Place<'_> {
+    fn request(&self, gpu: &Gpu) -> Result<Pending> {
+        let StatePart { buffer, stored_row_bytes, .. } = self.part;
+        gpu.read_range(buffer, self.first * stored_row_bytes..(self.first + self.rows) * stored_row_bytes)
+    }
+
+    fn tile(&self, mut bytes: Vec<u8>) -> Tile {
+        let (row, stored) = (self.row_bytes as usize, self.part.stored_row_bytes as usize);
+        if row != stored {
+            for at in 0..self.rows as usize {
+                bytes.copy_within(at * stored..at * stored + row, at * row);
+            }
+            bytes.truncate(self.rows as usize * row);
+        }
+        Tile { tensor: self.part.tensor, first: self.part.first + self.first, bytes }
+    }
+}
+
+/// A copy of the state under way: tiles are requested from the device, fetched, and handed to a sink.
+pub(super) struct StateCopy<'a, P: Iterator<Item = (usize, Place<'a>)>> {
+    gpu: &'a Gpu,
+    sink: &'a mut dyn StateSink,
+    /// Not requested yet, each with the stage whose kernels will write over it.
+    places: Peekable<P>,
+    requested: VecDeque<(Place<'a>, Pending)>,
+    /// Fetched, but the sink had no room for it.
+    fetched: Option<Tile>,
+}
+
+/// A copy of the parts of each stage.
+pub(super) fn copy<'a>(
+    gpu: &'a Gpu,
+    sink: &'a mut dyn StateSink,
+    tensors: &'a [StateTensor],
+    stages: &'a [Vec<StatePart>],
+) -> StateCopy<'a, impl Iterator<Item = (usize, Place<'a>)>> {
+    let stages = stages.iter().enumerate();
+    let places = stages.flat_map(|(stage, parts)| places(tensors, parts).map(move |place| (stage, place)));
+    StateCopy { gpu, sink, places: places.peekable(), requested: VecDeque::new(), fetched: None }
+}
+
+impl<'a, P: Iterator<Item = (usize, Place<'a>)>> StateCopy<'a, P> {
+    /// Does what can be done without waiting.
+    pub fn advance(&mut self) -> Result<()> {
+        if let Some(tile) = self.fetched.take() {
+            self.fetched = self.sink.offer(tile)?;
+        }
+        let is_ready = match self.requested.front() {
+            Some((_, pending)) => self.fetched.is_none() && pending.is_ready(self.gpu)?,
+            None => false,
+        };
+        if is_ready {
+            self.fetched = self.fetch()?;
+        }
+        if self.requested.len() < TILES_AHEAD {
+            return self.request_next();
+        }
+        if self.fetched.is_some() || !is_ready {
+            sleep(IDLE);
+        }
+        Ok(())
+    }
+
+    /// Requests everything up to a stage, handing on what was requested before to make room.
+    pub fn reach(&mut self, stage: usize) -> Result<()> {
+        while self.places.peek().is_some_and(|(next, _)| *next <= stage) {
+            if self.requested.len() >= TILES_AHEAD {
+                self.hand_on()?;
+            }
+            self.request_next()?;
+        }
+        Ok(())
+    }
+
+    /// Hands on whatever is left.
+    pub fn finish(mut self) -> Result<()> {
+        self.reach(usize::MAX)?;
+        while self.fetched.is_some() || !self.requested.is_empty() {
+            self.hand_on()?;
+        }
+        Ok(())
+    }
+
+    fn request_next(&mut self) -> Result<()> {
+        if let Some((_, place)) = self.places.next() {
+            let pending = place.request(self.gpu)?;
+            self.requested.push_back((place, pending));
+        }
+        Ok(())
+    }
+
+    /// The oldest request's tile, waiting for it.
+    fn fetch(&mut self) -> Result<Option<Tile>> {
+        let Some((place, pending)) = self.requested.pop_front() else { return Ok(None) };
+        Ok(Some(place.tile(pending.wait(self.gpu)?.get(0))))
+    }
+
+    fn hand_on(&mut self) -> Result<()> {
+        let tile = match self.fetched.take() {
+            Some(tile) => Some(tile),
+            None => self.fetch()?,
+        };
+        tile.map_or(Ok(()), |tile| self.sink.put(tile))
+    }
+}
+
+/// Writes the state to the device.
+pub(super) fn restore(
+    gpu: &Gpu,
+    source: &mut dyn StateSource,
+    tensors: &[StateTensor],
+    stages: &[Vec<StatePart>],
+) -> Result<()> {
+    let (mut rows, mut stored) = (Vec::new(), Vec::new());
+    for place in stages.iter().flat_map(|parts| places(tensors, parts)) {
+        let StatePart { tensor, buffer, stored_row_bytes, .. } = place.part;
+        rows.resize((place.rows * place.row_bytes) as usize, 0);
+        source.read(*tensor, place.part.first + place.first, &mut rows)?;
+        stored.clear();
+        stored.resize((place.rows * stored_row_bytes) as usize, 0);
+        let targets = stored.chunks_exact_mut(*stored_row_bytes as usize);
+        for (row, target) in rows.chunks_exact(place.row_bytes as usize).zip(targets) {
+            target[..row.len()].copy_from_slice(row);
+        }
+        gpu.upload(buffer, place.first * stored_row_bytes, &stored);
+        // Otherwise the copies on their way would pile up to the size of the state.
+        gpu.wait_for_uploads()?;
+    }
+    Ok(())
+}
