@@ -2,9 +2,10 @@
 //! scheduler over them, and any Vulkan, Metal or DX12 adapter to run on.
 //!
 //! `gpu` talks to the device, `kernels` are the operations, `reference` the same operations on the CPU in f64,
-//! `sae` is the model, `train` the scheduler and `data` where activations come from.
+//! `sae` is the model, `train` the scheduler, `checkpoint` what it leaves to go on from, and `data` where activations come from.
 #![warn(missing_docs)]
 
+pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod gpu;
@@ -13,6 +14,7 @@ pub mod reference;
 pub mod rng;
 pub mod sae;
 pub mod selftest;
+mod staging;
 pub mod train;
 
 pub use error::{Error, Result};

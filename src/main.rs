@@ -10,10 +10,7 @@ fn main() -> ExitCode {
         Ok((arguments, matches)) => cli::run(&arguments, &matches),
         Err(refused) => return cli::report_usage(&refused),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::report(&error),
-    }
+    result.unwrap_or_else(|error| cli::report(&error))
 }
 
 /// Mesa's device-select layer reorders the adapters and, without an X session, prints errors that are none.

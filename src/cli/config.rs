@@ -71,6 +71,31 @@ pub fn to_toml(settings: &impl Serialize) -> Result<String> {
     toml::to_string(settings).map_err(|error| unwritable(settings, &error))
 }
 
+/// Fails if the settings of a run differ from those in its file at `path`, but for the `changeable` ones.
+///
+/// # Errors
+/// [`Error::Config`] naming the flag, [`Error::Io`].
+pub fn refuse_changes(path: &Path, settings: &impl Serialize, changeable: &[&str]) -> Result<()> {
+    let name = path.to_string_lossy();
+    let before: Table = read(path)?
+        .parse()
+        .map_err(|error: toml::de::Error| Error::Config(format!("{}: {}", name.escape_debug(), error.message())))?;
+    let now = to_table(settings)?;
+    for key in before.keys().chain(now.keys()).filter(|key| !changeable.contains(&key.as_str())) {
+        let (old, new) = (before.get(key), now.get(key));
+        if old != new {
+            let word = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), toml::Value::to_string);
+            return Err(Error::Config(format!(
+                "--{key} is {} and was {} when the run began ({}): a run goes on as it began; leave it so, or name a new --out",
+                printable(&word(new)),
+                printable(&word(old)),
+                name.escape_debug()
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn to_table(settings: &impl Serialize) -> Result<Table> {
     Table::try_from(settings).map_err(|error| unwritable(settings, &error))
 }

@@ -1,20 +1,25 @@
 //! The command line: one subcommand a file, each a call into the library and its result printed.
 
+mod checkpoints;
 mod completions;
 mod config;
 mod devices;
 mod encode;
 mod eval;
 mod man;
+mod metrics_log;
 mod output;
+mod previous_run;
 mod progress;
 mod rows;
 mod run_directory;
 mod run_record;
 mod selftest;
+mod signals;
 mod train;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -80,18 +85,19 @@ pub fn parse() -> std::result::Result<(Arguments, ArgMatches), clap::Error> {
 }
 
 /// Runs the subcommand.
-pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     output::set_style(&arguments.output);
     let given = matches.subcommand().map_or(matches, |(_, given)| given);
     match &arguments.command {
         Command::Devices(arguments) => devices::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),
-        Command::Train(arguments) => train::run(arguments, given),
+        Command::Train(arguments) => return train::run(arguments, given),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]

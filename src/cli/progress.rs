@@ -13,6 +13,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Shows progress on stderr.
 pub struct Display {
     steps: u64,
+    steps_before: u64,
     started: Instant,
     form: Form,
 }
@@ -34,13 +35,23 @@ impl Display {
         } else {
             Form::Lines { told: None }
         };
-        Self { steps, started: Instant::now(), form }
+        Self { steps, steps_before: 0, started: Instant::now(), form }
+    }
+
+    /// The steps from here on are what takes time.
+    pub fn resume_from(&mut self, steps: u64) {
+        self.steps_before = steps;
+        if let Form::Bar(bar) = &self.form {
+            bar.set_position(steps);
+            bar.reset_eta();
+        }
     }
 
     /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
     pub fn show(&mut self, progress: &Progress) {
         let is_last = progress.step == self.steps;
-        let tokens_per_second = progress.tokens as f64 / self.started.elapsed().as_secs_f64();
+        let share = (progress.step - self.steps_before) as f64 / progress.step as f64;
+        let tokens_per_second = share * progress.tokens as f64 / self.started.elapsed().as_secs_f64();
         let Progress { step, loss, fvu, l0, .. } = progress;
         let words = format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}  {tokens_per_second:.0} tokens/s");
         let line = format!("step {step}/{}  {words}", self.steps);

@@ -56,6 +56,11 @@ impl RunDirectory {
         Ok(directory)
     }
 
+    /// The directory of a run that goes on.
+    pub fn open(path: &Path) -> Self {
+        Self { path: path.to_owned(), made: Vec::new(), kept: true }
+    }
+
     /// Path of `name` in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::output::error_json;
 use super::run_directory::RunDirectory;
+use super::train::End;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]
@@ -29,6 +30,8 @@ pub struct RunRecord {
     data: Vec<DataFile>,
     #[serde(flatten)]
     exclusion: Exclusion,
+    /// The step after which a resumed run went on; the times are then of what followed.
+    resumed_from: Option<u64>,
     start_time: String,
     end_time: Option<String>,
     wall_seconds: Option<f64>,
@@ -55,8 +58,8 @@ fn timestamp(time: SystemTime) -> String {
 }
 
 impl RunRecord {
-    /// The record of a run that is under way since `started`.
-    pub fn new(started: Instant, seed: u64, rows: &Selection, adapter: &AdapterDescription) -> Self {
+    /// The record of a run that is under way since `started`, then after step `step`.
+    pub fn new(started: Instant, seed: u64, rows: &Selection, adapter: &AdapterDescription, step: u64) -> Self {
         let data = rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
             path: path.to_string_lossy().into_owned(),
@@ -77,6 +80,7 @@ impl RunRecord {
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.row_counts().map(file).collect(),
             exclusion: rows.exclusion(),
+            resumed_from: (step > 0).then_some(step),
             start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,
             wall_seconds: None,
@@ -84,10 +88,14 @@ impl RunRecord {
         }
     }
 
-    /// The run is over, with this error if there is one.
-    pub fn end(&mut self, error: Option<&Error>) {
-        self.state = if error.is_some() { "failed" } else { "done" };
-        self.error = error.map(error_json);
+    /// The run is over.
+    pub fn end(&mut self, result: std::result::Result<&End, &Error>) {
+        self.state = match result {
+            Ok(End::Done) => "done",
+            Ok(End::Interrupted) => "interrupted",
+            Err(_) => "failed",
+        };
+        self.error = result.err().map(error_json);
         self.end_time = Some(timestamp(SystemTime::now()));
         self.wall_seconds = Some(self.started.elapsed().as_secs_f64());
     }

@@ -1,33 +1,35 @@
 //! `monosem train`
 
-use std::fs::File;
-use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{PathBuf, absolute};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, ArgMatches, Args};
-use monosem::data::{Activations, Batches, Provenance};
-use monosem::gpu::Gpu;
+use monosem::checkpoint::Manifest;
+use monosem::data::{Activations, Batches, Provenance, Selection};
 use monosem::sae::{Sae, SaeConfig, save};
-use monosem::train::{Progress, Recipe, initialize, train};
+use monosem::train::{Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::checkpoints::{CheckpointSettings, Checkpoints};
+use super::metrics_log::{Log, Position};
 use super::output::{print, tell};
-use super::progress::Display;
+use super::previous_run::PreviousRun;
 use super::rows::RowArguments;
 use super::run_directory::RunDirectory;
 use super::run_record::RunRecord;
+use super::signals::Signals;
 use super::{DataArguments, DeviceArguments, config, output};
 
 /// Trains a TopK SAE
 #[derive(Args, Debug)]
 #[command(mut_args(|arg| match arg.get_id().as_str() {
-    "data" => arg.required(false).required_unless_present("config"),
+    "data" => arg.required(false).required_unless_present_any(["config", "resume"]),
     // So that the message is about the number.
     _ => arg.allow_negative_numbers(true),
 }))]
@@ -35,6 +37,10 @@ pub struct Arguments {
     /// Run directory to make: config.toml, run.json, metrics.jsonl, and the SAE in SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Goes on from the newest whole checkpoint in --out, or starts if there is none; a run that is done stays as it is.
+    /// Flags that would change the result are refused; without --data the settings are those of the run's config.toml
+    #[arg(long)]
+    resume: bool,
     /// TOML file of settings, as `log-every = 5`: any flag from --data to --device, by its name without the dashes in
     /// front; a flag on the command line wins [default: none]
     #[arg(long, value_name = "FILE")]
@@ -59,6 +65,9 @@ struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     training: TrainingSettings,
+    #[command(flatten)]
+    #[serde(flatten)]
+    checkpoints: CheckpointSettings,
     #[command(flatten)]
     #[serde(flatten)]
     metadata: MetadataSettings,
@@ -230,123 +239,205 @@ impl Settings {
     }
 }
 
+/// Settings that a run may go on with changed: its result is the same.
+const CHANGEABLE: &[&str] = &[
+    "checkpoint-every",
+    "keep-checkpoints",
+    "log-every",
+    "device",
+    "model-name",
+    "hook-name",
+    "context-size",
+    "dataset-path",
+];
+
 /// Trains, and writes the run directory.
-pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let started = Instant::now();
-    let settings = match &arguments.config {
-        Some(path) => config::under_flags(path, &arguments.settings, matches)?,
-        None => arguments.settings.clone(),
-    };
+    let signals = Signals::listen()?;
+    let previous = if arguments.resume { PreviousRun::find(&arguments.out)? } else { None };
+    let settings = read_settings(arguments, matches, previous.as_ref())?;
     settings.check()?;
-    RunDirectory::check(&arguments.out)?;
+    if previous.is_none() {
+        RunDirectory::check(&arguments.out)?;
+    }
     let data = Arc::new(Activations::open(&settings.data.data)?);
     tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
     let config = settings.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
-    let config_toml = config::to_toml(&settings.clone().resolved(&config, &recipe)?)?;
+    let resolved = settings.clone().resolved(&config, &recipe)?;
+    if let Some(previous) = &previous {
+        config::refuse_changes(&previous.config(), &resolved, CHANGEABLE)?;
+        if previous.is_done()? {
+            tell(&format!("the run in {} is done", arguments.out.to_string_lossy().escape_debug()));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
 
     let seed = settings.training.seed;
     let rows = settings.rows.select(data.clone())?;
-    let batches = || Batches::shuffled(rows.clone(), recipe.batch, seed, 0, recipe.steps);
-    let mut first = batches()?;
+    let (batch, steps) = (recipe.batch, recipe.steps);
+    let batches = |first, steps| Batches::shuffled(rows.clone(), batch, seed, first, steps);
     let gpu = settings.device.open()?;
-    let first_batch = first.next().transpose()?.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
-    drop(first);
-    let mut initial = initialize(&config, seed, &first_batch.rows)?;
+    let first_batch = batches(0, 1)?.next().transpose()?;
+    let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
+    let initial = initialize(&config, seed, &first_batch.rows)?;
     tracing::info!(features = config.features, seed, "initial weights made");
-    initial.provenance = settings.metadata.over(data.provenance());
+    let mut trainer = Trainer::new(&gpu, &initial, recipe.clone())?;
 
-    let mut directory = RunDirectory::create(&arguments.out)?;
-    // First, because it must be new: of two runs that start in one directory, the second makes nothing.
-    let log = Log::create(&mut directory, &recipe, settings.training.log_every)?;
+    let log_every = settings.training.log_every;
+    let (mut directory, mut log) = match &previous {
+        Some(_) => {
+            let directory = RunDirectory::open(&arguments.out);
+            let log = Log::open(&directory, steps, log_every)?;
+            (directory, log)
+        }
+        None => {
+            let mut directory = RunDirectory::create(&arguments.out)?;
+            // First, because it must be new: of two runs that start in one directory, the second makes nothing.
+            let log = Log::create(&mut directory, steps, log_every)?;
+            (directory, log)
+        }
+    };
+    let mut checkpoints = Checkpoints::new(directory.join("checkpoints"), config.clone(), settings.checkpoints.clone());
+    let found = checkpoints.restore(&mut trainer, |manifest| check_manifest(manifest, &config, &recipe, &rows))?;
+    let position = found.as_ref().map_or(Ok(Position::default()), Position::of)?;
+    log.rewind(trainer.submitted(), &position)?;
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
-    directory.replace_file("config.toml", format!("{header}\n{config_toml}").as_bytes())?;
-    let mut record = RunRecord::new(started, seed, &rows, gpu.description());
+    directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
+    let mut record = RunRecord::new(started, seed, &rows, gpu.description(), trainer.submitted());
     record.write(&mut directory)?;
+
     let SaeConfig { d_in, features, k, .. } = config;
-    let (Recipe { steps, batch, .. }, rows) = (&recipe, rows.rows());
-    tell(&format!(
-        "training {features} features of {d_in} values, {k} a row: {steps} steps of {batch} rows, out of {rows}"
-    ));
-    let result = train_and_save(&gpu, &initial, &recipe, batches()?, &mut directory, log);
-    record.end(result.as_ref().err());
+    let (step, all) = (trainer.submitted(), rows.rows());
+    let batches = batches(step * batch as u64, steps - step)?;
+    tell(&match step {
+        0 => format!(
+            "training {features} features of {d_in} values, {k} a row: {steps} steps of {batch} rows, out of {all}"
+        ),
+        _ => format!("going on after step {step} of {steps}"),
+    });
+    let provenance = settings.metadata.over(data.provenance());
+    let mut run =
+        Run { trainer, config, recipe, rows: all, directory: &mut directory, log, checkpoints, summary: json!({}) };
+    let result = run.train(batches, &signals).and_then(|()| run.leave(&signals, provenance));
+    let summary = run.summary;
+    record.end(result.as_ref());
     let recorded = record.write(&mut directory);
     // What stopped the training matters more than what came of recording it.
-    let summary = result?;
+    let end = result?;
     recorded?;
     if output::json() {
         print(&summary.to_string())?;
     }
+    Ok(match end {
+        End::Done => ExitCode::SUCCESS,
+        End::Interrupted => signals.exit_code().into(),
+    })
+}
+
+/// The settings of the command line over those of a file: --config's, or where there is no data the previous run's.
+fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<&PreviousRun>) -> Result<Settings> {
+    let flags = &arguments.settings;
+    let previous = previous.filter(|_| flags.data.data.is_empty()).map(PreviousRun::config);
+    match arguments.config.clone().or(previous) {
+        Some(path) => config::under_flags(&path, flags, matches),
+        None => Ok(flags.clone()),
+    }
+}
+
+/// Fails if a checkpoint is not one of this run: what `config.toml` cannot show.
+fn check_manifest(manifest: &Manifest, config: &SaeConfig, recipe: &Recipe, rows: &Selection) -> Result<()> {
+    let (before, now) = (Position::of(manifest)?.rows, rows.rows());
+    if before != now {
+        return Err(Error::Config(format!(
+            "the data have {now} rows, and had {before} when the run began: give it the same, or name a new --out"
+        )));
+    }
+    if (&manifest.sae, &manifest.recipe) != (config, recipe) {
+        let step = manifest.step;
+        return Err(Error::Config(format!(
+            "the checkpoint of step {step} is of another run than config.toml beside it: restore one of them"
+        )));
+    }
     Ok(())
 }
 
-/// Gives what `--json` prints last.
-fn train_and_save(
-    gpu: &Gpu,
-    initial: &Sae,
-    recipe: &Recipe,
-    batches: Batches,
-    directory: &mut RunDirectory,
-    mut log: Log,
-) -> Result<Value> {
-    let mut summary = json!({});
-    let sae = train(gpu, initial, recipe.clone(), batches, |progress| {
-        directory.keep();
-        summary = log.write(progress)?;
-        Ok(())
-    })?;
-    let path = directory.join("sae");
-    save(&sae, &path)?;
-    tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
-    summary["state"] = "done".into();
-    summary["sae"] = path.to_string_lossy().into();
-    Ok(summary)
+/// How a run ended that did not fail.
+pub enum End {
+    /// The SAE is there.
+    Done,
+    /// Asked to end; the state is there.
+    Interrupted,
 }
 
-/// A line of metrics.jsonl every few steps, the same on stdout for programs, and progress for people.
-struct Log {
-    file: File,
-    path: PathBuf,
-    every: u64,
-    steps: u64,
-    started: Instant,
-    display: Display,
+/// A run under way.
+struct Run<'a> {
+    trainer: Trainer<'a>,
+    config: SaeConfig,
+    recipe: Recipe,
+    /// Rows of data to train on.
+    rows: u64,
+    directory: &'a mut RunDirectory,
+    log: Log,
+    checkpoints: Checkpoints,
+    /// What `--json` prints last.
+    summary: Value,
 }
 
-impl Log {
-    fn create(directory: &mut RunDirectory, recipe: &Recipe, every: NonZeroU64) -> Result<Self> {
-        const NAME: &str = "metrics.jsonl";
-        Ok(Self {
-            file: directory.create_file(NAME)?,
-            path: directory.join(NAME),
-            every: every.get(),
-            steps: recipe.steps,
-            started: Instant::now(),
-            display: Display::new(recipe.steps),
-        })
-    }
-
-    /// Gives the step's metrics.
-    fn write(&mut self, progress: &Progress) -> Result<Value> {
-        let metrics = json!({
-            "step": progress.step,
-            "tokens": progress.tokens,
-            "loss": progress.loss,
-            "fvu": progress.fvu,
-            "l0": progress.l0,
-            "gradient_norm": progress.gradient_norm,
-            "learning_rate": progress.learning_rate,
-            "dead": progress.dead,
-            "seconds": self.started.elapsed().as_secs_f64(),
-        });
-        if progress.step.is_multiple_of(self.every) || progress.step == 1 || progress.step == self.steps {
-            // In one write, so that whoever follows the file sees whole lines.
-            self.file.write_all(format!("{metrics}\n").as_bytes()).map_err(Error::io(&self.path))?;
-            if output::json() {
-                self.display.aside(|| print(&metrics.to_string()))?;
+impl Run<'_> {
+    /// Takes the steps that are left, or as many as the signals allow.
+    fn train(&mut self, batches: Batches, signals: &Signals) -> Result<()> {
+        for batch in batches {
+            if signals.received() {
+                break;
             }
+            let batch = batch?;
+            let finished = match self.checkpoints.due(self.trainer.submitted())? {
+                Some(writer) => self.trainer.step_and_copy(&batch, writer),
+                None => self.trainer.step(&batch),
+            };
+            self.tell_of(finished?)?;
         }
-        self.display.show(progress);
-        Ok(metrics)
+        while let Some(progress) = self.trainer.next_finished()? {
+            self.tell_of(Some(progress))?;
+        }
+        Ok(())
     }
+
+    fn tell_of(&mut self, finished: Option<Progress>) -> Result<()> {
+        let Some(progress) = finished else { return Ok(()) };
+        self.directory.keep();
+        self.summary = self.log.write(&progress)?;
+        let Self { config, recipe, rows, log, .. } = self;
+        self.checkpoints.finished(progress.step, || manifest(progress.step, config, recipe, *rows, log))
+    }
+
+    /// Leaves the SAE, or if steps are left the state.
+    fn leave(&mut self, signals: &Signals, provenance: Provenance) -> Result<End> {
+        let step = self.trainer.finished();
+        if step == self.recipe.steps {
+            self.checkpoints.finish()?;
+            let path = self.directory.join("sae");
+            save(&Sae { provenance, ..self.trainer.sae()? }, &path)?;
+            tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
+            self.summary["state"] = "done".into();
+            self.summary["sae"] = path.to_string_lossy().into();
+            return Ok(End::Done);
+        }
+        self.summary["state"] = "interrupted".into();
+        self.summary["exit_code"] = signals.exit_code().into();
+        if step > 0 {
+            let manifest = manifest(step, &self.config, &self.recipe, self.rows, &self.log);
+            let path = self.checkpoints.save(&self.trainer, manifest)?;
+            let path = path.to_string_lossy();
+            tell(&format!("asked to end: saved {}; with --resume the run goes on", path.escape_debug()));
+            self.summary["checkpoint"] = path.into();
+        }
+        Ok(End::Interrupted)
+    }
+}
+
+fn manifest(step: u64, config: &SaeConfig, recipe: &Recipe, rows: u64, log: &Log) -> Manifest {
+    Manifest::new(step, config, recipe, json!(log.position(rows)))
 }

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::{Error, Result};
 
@@ -19,6 +20,24 @@ pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Length prefix of the header.
 const PREFIX_BYTES: u64 = 8;
+
+/// The start of a file of these tensors, up to their data, and where each then lies in the file.
+pub(crate) fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
+    let mut end = 0;
+    let mut infos = Vec::new();
+    for &(name, dtype, shape) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) }));
+    }
+    let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();
+    let header = Metadata::new(None, infos).map_err(io::Error::other)?;
+    let mut json = serde_json::to_vec(&header)?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let start = PREFIX_BYTES + json.len() as u64;
+    let places = offsets.iter().map(|&(first, end)| start + first as u64..start + end as u64).collect();
+    Ok(([&(json.len() as u64).to_le_bytes()[..], &json].concat(), places))
+}
 
 /// An open file whose header agrees with its size.
 #[derive(Debug)]
@@ -166,6 +185,21 @@ impl TensorFile {
             }
             _ => Error::io(&self.path)(error),
         })
+    }
+
+    /// Type, shape and place in the file of a tensor of any type.
+    pub(crate) fn place(&self, name: &str) -> Option<(Dtype, &[usize], Range<u64>)> {
+        let info = self.header.info(name)?;
+        let (start, end) = info.data_offsets;
+        Some((info.dtype, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
+    }
+
+    /// Fills `buffer` with the bytes of tensor `name` at `offset` of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
+    pub(crate) fn read_raw(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read_at(name, offset, buffer)
     }
 
     /// Finds an optional tensor of one integer a row.

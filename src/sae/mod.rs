@@ -3,6 +3,8 @@
 mod parameters;
 mod saelens;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 
@@ -13,7 +15,7 @@ pub use saelens::{load, save};
 /// What defines a TopK sparse autoencoder besides its weights ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3).
 ///
 /// `u = W_enc (x - b_dec) + b_enc`; of each row the `k` largest keys are kept and rectified; `x^ = W_decᵀ a + b_dec`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SaeConfig {
     /// Width of an activation vector.
     pub d_in: usize,

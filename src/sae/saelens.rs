@@ -1,7 +1,5 @@
 //! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes it).
 
-mod staging;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -11,11 +9,11 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::staging::Staging;
 use super::{Sae, SaeConfig};
 use crate::data::Provenance;
 use crate::data::safetensors::TensorFile;
 use crate::error::{Error, Result};
+use crate::staging::Staging;
 
 const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";

@@ -1,12 +1,14 @@
 //! What a training run does besides its data: sizes, schedule, optimiser.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Tokens after which a feature that has not fired is dead (Gao et al. 2024).
 pub const DEAD_WINDOW: u64 = 10_000_000;
 
 /// A training recipe. [`Recipe::top_k`] is dictionary_learning's for its `TopKTrainer`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Rows a step.
     pub batch: usize,

@@ -1,6 +1,6 @@
 //! A directory that appears whole or not at all.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// A directory beside its destination, removed with what is in it unless it was committed.
-pub(super) struct Staging {
+pub(crate) struct Staging {
     path: PathBuf,
     parent: PathBuf,
     committed: bool,
@@ -19,7 +19,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::Config`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
-    pub(super) fn new(dir: &Path) -> Result<Self> {
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
         let (Some(name), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
             return Err(Error::Config(format!("{dir:?} exists, and nothing is overwritten: name a new directory")));
         };
@@ -29,14 +29,9 @@ impl Staging {
         };
         let mut attempt = 0;
         loop {
-            let mut hidden = OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}-{attempt}.tmp", std::process::id()));
-            let path = parent.join(hidden);
+            let path = parent.join(hidden(name, attempt));
             match fs::create_dir(&path) {
-                Ok(()) => {
-                    return Ok(Self { path, parent, committed: false });
-                }
+                Ok(()) => return Ok(Self { path, parent, committed: false }),
                 // Left by a process of the same number that was killed.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
                 Err(error) => return Err(Error::io(&path)(error)),
@@ -45,7 +40,7 @@ impl Staging {
     }
 
     /// Where to write.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -53,7 +48,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn commit(mut self, dir: &Path) -> Result<()> {
+    pub(crate) fn commit(mut self, dir: &Path) -> Result<()> {
         sync_dir(&self.path)?;
         fs::rename(&self.path, dir).map_err(Error::io(dir))?;
         self.committed = true;
@@ -74,6 +69,39 @@ impl Drop for Staging {
 fn sync_dir(path: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io(path))?;
+    }
+    Ok(())
+}
+
+/// Removes a directory so that it is never seen half-removed under its name.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    let hidden = dir.with_file_name(hidden(dir.file_name().unwrap_or_default(), 0));
+    fs::rename(dir, &hidden).and_then(|()| fs::remove_dir_all(&hidden)).map_err(Error::io(dir))
+}
+
+/// A name that says that what it names is not whole.
+fn hidden(name: &OsStr, attempt: u32) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}-{attempt}.tmp", std::process::id()));
+    hidden
+}
+
+/// Removes what processes that were killed left in `parent`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove_leftovers(parent: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(parent))?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
+            fs::remove_dir_all(entry.path()).map_err(Error::io(entry.path()))?;
+        }
     }
     Ok(())
 }

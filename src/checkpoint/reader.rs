@@ -1,0 +1,119 @@
+//! Reads a checkpoint back, and checks it on the way.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{MANIFEST, Manifest, STATE};
+use crate::data::safetensors::TensorFile;
+use crate::error::{Error, Result};
+use crate::train::{StateSource, StateTensor, state_tensors};
+
+/// Bytes read at a time by [`verify`].
+const CHUNK_BYTES: u64 = 8 << 20;
+
+/// An open checkpoint. Each tensor's checksum is checked with its last row.
+pub struct Reader {
+    path: PathBuf,
+    manifest: Manifest,
+    file: TensorFile,
+    tensors: Vec<Tensor>,
+}
+
+struct Tensor {
+    layout: StateTensor,
+    place: Range<u64>,
+    expected: String,
+    read: u64,
+    hash: Xxh3,
+}
+
+impl Reader {
+    /// Opens the checkpoint in `path` and checks everything but the tensors' values.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] naming what is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let manifest = Manifest::read(path)?;
+        manifest.sae.validate().map_err(|error| Error::data(path.join(MANIFEST), error.to_string()))?;
+        let file = TensorFile::open(&path.join(STATE))?;
+        let tensors = state_tensors(&manifest.sae).into_iter().map(|layout| {
+            let StateTensor { name, dtype, shape } = &layout;
+            let place = match file.place(name) {
+                Some((found, size, place)) if found == *dtype && size == shape => place,
+                _ => return Err(Error::data(file.path(), format!("has no tensor {name} of {dtype:?} {shape:?}"))),
+            };
+            let Some((_, expected)) = manifest.checksums.iter().find(|(known, _)| known == name) else {
+                return Err(Error::data(path.join(MANIFEST), format!("has no checksum of {name}")));
+            };
+            Ok(Tensor { place, expected: expected.clone(), read: 0, hash: Xxh3::new(), layout })
+        });
+        let tensors = tensors.collect::<Result<_>>()?;
+        Ok(Self { path: path.to_owned(), manifest, file, tensors })
+    }
+
+    /// What the checkpoint says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The checkpoint's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl StateSource for Reader {
+    fn read(&mut self, tensor: usize, first: u64, bytes: &mut [u8]) -> Result<()> {
+        let Tensor { layout, place, expected, read, hash } = &mut self.tensors[tensor];
+        let at = first * layout.row_bytes();
+        self.file.read_raw(layout.name, place.start + at, bytes)?;
+        if at == 0 {
+            (*read, *hash) = (0, Xxh3::new());
+        }
+        hash.update(bytes);
+        *read += bytes.len() as u64;
+        if *read == place.end - place.start && format!("{:016x}", hash.digest()) != *expected {
+            return Err(Error::data(
+                self.file.path(),
+                format!(
+                    "tensor {} is damaged: its checksum is not that of {MANIFEST}; use another checkpoint",
+                    layout.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the whole checkpoint in `path` and gives what is wrong with it: nothing, if it is whole.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn verify(path: &Path) -> Result<Vec<Error>> {
+    let mut reader = match Reader::open(path) {
+        Err(error @ Error::Data { .. }) => return Ok(vec![error]),
+        other => other?,
+    };
+    let mut damages = Vec::new();
+    for tensor in 0..reader.tensors.len() {
+        match read_whole(&mut reader, tensor) {
+            Err(error @ Error::Data { .. }) => damages.push(error),
+            other => other?,
+        }
+    }
+    Ok(damages)
+}
+
+fn read_whole(reader: &mut Reader, tensor: usize) -> Result<()> {
+    let layout = &reader.tensors[tensor].layout;
+    let (rows, row_bytes) = (layout.shape[0] as u64, layout.row_bytes());
+    let step = (CHUNK_BYTES / row_bytes).max(1);
+    let mut bytes = Vec::new();
+    for first in (0..rows).step_by(step as usize) {
+        bytes.resize((step.min(rows - first) * row_bytes) as usize, 0);
+        reader.read(tensor, first, &mut bytes)?;
+    }
+    Ok(())
+}

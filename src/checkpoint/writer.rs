@@ -1,0 +1,173 @@
+//! Writes a checkpoint on a thread of its own, while the training goes on.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Manifest, STATE, path};
+use crate::data::safetensors::layout;
+use crate::error::{Error, Result};
+use crate::sae::SaeConfig;
+use crate::staging::Staging;
+use crate::train::{StateSink, StateTensor, Tile, state_tensors};
+
+/// Tiles that wait for the disk.
+const DEPTH: usize = 2;
+
+/// A checkpoint that is being written. Dropped before it is committed, it leaves nothing behind.
+pub struct Writer {
+    step: u64,
+    tiles: Option<SyncSender<Tile>>,
+    manifest: Option<Sender<Manifest>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Writer {
+    /// Begins the checkpoint after `step` steps in `directory`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is one already, [`Error::Io`].
+    pub fn create(directory: &Path, config: &SaeConfig, step: u64) -> Result<Self> {
+        fs::create_dir_all(directory).map_err(Error::io(directory))?;
+        let target = path(directory, step);
+        let file = StateFile::create(Staging::new(&target)?, state_tensors(config))?;
+        let (tiles, waiting) = sync_channel(DEPTH);
+        let (manifest, committed) = channel();
+        let thread = thread::Builder::new()
+            .name("monosem-checkpoint".into())
+            .spawn(move || file.write(&waiting, &committed, &target))
+            .map_err(Error::io("the thread that writes checkpoints"))?;
+        Ok(Self { step, tiles: Some(tiles), manifest: Some(manifest), thread: Some(thread) })
+    }
+
+    /// Steps after which the state is.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Gives the checkpoint its name as soon as it is on the disk, once all of its tiles were put; does not wait for it.
+    pub fn commit(&mut self, manifest: Manifest) {
+        self.tiles = None;
+        if let Some(sender) = self.manifest.take() {
+            // A thread that is gone has an error, which `finish` returns.
+            let _ = sender.send(manifest);
+        }
+    }
+
+    /// Whether [`Writer::finish`] would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until a committed checkpoint is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the checkpoint is then not there at all.
+    pub fn finish(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        (self.tiles, self.manifest) = (None, None);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            Some(Ok(result)) => result,
+            None => Ok(()),
+        }
+    }
+
+    /// Why the thread no longer takes tiles.
+    fn failure(&mut self) -> Error {
+        let gone = || Error::io("checkpoints")(std::io::Error::other("the thread that writes them has ended"));
+        self.join().err().unwrap_or_else(gone)
+    }
+}
+
+impl StateSink for Writer {
+    fn offer(&mut self, tile: Tile) -> Result<Option<Tile>> {
+        match self.tiles.as_ref().map(|tiles| tiles.try_send(tile)) {
+            Some(Ok(())) => Ok(None),
+            Some(Err(TrySendError::Full(tile))) => Ok(Some(tile)),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(self.failure()),
+        }
+    }
+
+    fn put(&mut self, tile: Tile) -> Result<()> {
+        match self.tiles.as_ref().map(|tiles| tiles.send(tile)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The error that led here matters more than one of a checkpoint that nobody waits for.
+        let _ = self.join();
+    }
+}
+
+/// `state.safetensors` as it grows.
+struct StateFile {
+    staging: Staging,
+    file: File,
+    path: PathBuf,
+    tensors: Vec<Tensor>,
+}
+
+struct Tensor {
+    layout: StateTensor,
+    place: Range<u64>,
+    written: u64,
+    hash: Xxh3,
+}
+
+impl StateFile {
+    fn create(staging: Staging, tensors: Vec<StateTensor>) -> Result<Self> {
+        let path = staging.path().join(STATE);
+        let named: Vec<_> = tensors.iter().map(|tensor| (tensor.name, tensor.dtype, &tensor.shape[..])).collect();
+        let (header, places) = layout(&named).map_err(Error::io(&path))?;
+        let mut file = File::create_new(&path).map_err(Error::io(&path))?;
+        file.write_all(&header).map_err(Error::io(&path))?;
+        let tensors = tensors.into_iter().zip(places);
+        let tensors = tensors.map(|(layout, place)| Tensor { layout, place, written: 0, hash: Xxh3::new() }).collect();
+        Ok(Self { staging, file, path, tensors })
+    }
+
+    fn write(mut self, tiles: &Receiver<Tile>, manifest: &Receiver<Manifest>, target: &Path) -> Result<()> {
+        for tile in tiles {
+            self.write_tile(&tile).map_err(Error::io(&self.path))?;
+        }
+        // Whoever drops the writer without a manifest does not want the checkpoint.
+        let Ok(mut manifest) = manifest.recv() else { return Ok(()) };
+        if let Some(tensor) = self.tensors.iter().find(|tensor| tensor.written != tensor.place.end - tensor.place.start)
+        {
+            let problem = format!("{} is incomplete: {} bytes of it were given", tensor.layout.name, tensor.written);
+            return Err(Error::io(&self.path)(std::io::Error::other(problem)));
+        }
+        self.file.sync_all().map_err(Error::io(&self.path))?;
+        let checksum = |tensor: &Tensor| (tensor.layout.name.to_owned(), format!("{:016x}", tensor.hash.digest()));
+        manifest.checksums = self.tensors.iter().map(checksum).collect();
+        manifest.write(self.staging.path())?;
+        self.staging.commit(target)
+    }
+
+    fn write_tile(&mut self, tile: &Tile) -> std::io::Result<()> {
+        let tensor = &mut self.tensors[tile.tensor];
+        let at = tile.first * tensor.layout.row_bytes();
+        if at != tensor.written {
+            let problem = format!("{} goes on at byte {at} after byte {}", tensor.layout.name, tensor.written);
+            return Err(std::io::Error::other(problem));
+        }
+        self.file.seek(SeekFrom::Start(tensor.place.start + at))?;
+        self.file.write_all(&tile.bytes)?;
+        tensor.hash.update(&tile.bytes);
+        tensor.written += tile.bytes.len() as u64;
+        Ok(())
+    }
+}
