@@ -17,6 +17,7 @@ mod run_record;
 mod selftest;
 mod signals;
 mod train;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ enum Command {
 Examples:
   monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100000000
   monosem train --config run/config.toml --out again --seed 1
+  monosem train --out run --resume
   monosem train --data activations/ --out run --expansion 8 --steps 1500 --json --quiet | jq .fvu")]
     Train(Box<train::Arguments>),
     #[command(after_help = "\
@@ -67,6 +69,8 @@ Examples:
     Eval(eval::Arguments),
     #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(after_help = "Examples:\n  monosem verify run\n  monosem verify run/checkpoints/step-500 --json")]
+    Verify(verify::Arguments),
     #[command(after_help = "\
 Examples:
   monosem completions bash > ~/.local/share/bash-completion/completions/monosem
@@ -94,6 +98,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Train(arguments) => return train::run(arguments, given),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }

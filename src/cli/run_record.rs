@@ -1,5 +1,6 @@
 //! `run.json`: what ran, on what, from when to when, and how it ended.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use monosem::data::{Exclusion, Selection};
@@ -18,6 +19,8 @@ pub struct RunRecord {
     state: &'static str,
     /// What failed, as `--json` prints it.
     error: Option<Value>,
+    /// XXH3 of the finished SAE's files.
+    sae: BTreeMap<String, String>,
     version: &'static str,
     commit: Option<&'static str>,
     command_line: Vec<String>,
@@ -69,6 +72,7 @@ impl RunRecord {
         Self {
             state: "running",
             error: None,
+            sae: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("MONOSEM_COMMIT"),
             command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
@@ -91,7 +95,10 @@ impl RunRecord {
     /// The run is over.
     pub fn end(&mut self, result: std::result::Result<&End, &Error>) {
         self.state = match result {
-            Ok(End::Done) => "done",
+            Ok(End::Done { checksums }) => {
+                self.sae = checksums.clone();
+                "done"
+            }
             Ok(End::Interrupted) => "interrupted",
             Err(_) => "failed",
         };

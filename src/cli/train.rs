@@ -1,14 +1,16 @@
 //! `monosem train`
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, ArgMatches, Args};
-use monosem::checkpoint::Manifest;
+use monosem::checkpoint::{self, Manifest};
 use monosem::data::{Activations, Batches, Provenance, Selection};
 use monosem::sae::{Sae, SaeConfig, save};
 use monosem::train::{Progress, Recipe, Trainer, initialize};
@@ -331,7 +333,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         print(&summary.to_string())?;
     }
     Ok(match end {
-        End::Done => ExitCode::SUCCESS,
+        End::Done { .. } => ExitCode::SUCCESS,
         End::Interrupted => signals.exit_code().into(),
     })
 }
@@ -365,8 +367,8 @@ fn check_manifest(manifest: &Manifest, config: &SaeConfig, recipe: &Recipe, rows
 
 /// How a run ended that did not fail.
 pub enum End {
-    /// The SAE is there.
-    Done,
+    /// The SAE is there, and these are the checksums of its files.
+    Done { checksums: BTreeMap<String, String> },
     /// Asked to end; the state is there.
     Interrupted,
 }
@@ -423,7 +425,7 @@ impl Run<'_> {
             tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
             self.summary["state"] = "done".into();
             self.summary["sae"] = path.to_string_lossy().into();
-            return Ok(End::Done);
+            return Ok(End::Done { checksums: checksums(&path)? });
         }
         self.summary["state"] = "interrupted".into();
         self.summary["exit_code"] = signals.exit_code().into();
@@ -436,6 +438,16 @@ impl Run<'_> {
         }
         Ok(End::Interrupted)
     }
+}
+
+/// The checksum of each file in a directory.
+fn checksums(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
+    let sum = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.map_err(Error::io(directory))?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), checkpoint::checksum(&entry.path())?))
+    };
+    entries.map(sum).collect()
 }
 
 fn manifest(step: u64, config: &SaeConfig, recipe: &Recipe, rows: u64, log: &Log) -> Manifest {

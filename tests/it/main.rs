@@ -1,4 +1,5 @@
 mod bad_input;
+mod checkpoints;
 mod cli;
 mod devices;
 mod eval;
@@ -8,6 +9,7 @@ mod help;
 mod kernels;
 mod memory;
 mod reference;
+mod resume;
 mod rows;
 mod selftest;
 mod subgroups;

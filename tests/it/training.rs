@@ -12,20 +12,20 @@ use sha2::{Digest, Sha256};
 use crate::kernels::gpu;
 
 /// d is no multiple of 4, n neither of 1,024, and the batch is more than one block of rows.
-const D: usize = 13;
-const FEATURES: usize = 5000;
-const BATCH: usize = 300;
+pub const D: usize = 13;
+pub const FEATURES: usize = 5000;
+pub const BATCH: usize = 300;
 
-fn config(features: usize) -> SaeConfig {
+pub fn config(features: usize) -> SaeConfig {
     SaeConfig { d_in: D, features, k: 7, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true }
 }
 
-fn recipe(features: usize, steps: u64) -> Recipe {
+pub fn recipe(features: usize, steps: u64) -> Recipe {
     Recipe { learning_rate: 3e-3, ..Recipe::top_k(features, BATCH, steps) }
 }
 
 /// Rows that are sums of 3 of 40 fixed directions, so that there is something to learn.
-fn batches(seed: u64, steps: u64) -> Vec<Batch> {
+pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
     let (atoms, draws) = (Rng::new(99, Purpose::Weights), Rng::new(seed, Purpose::Shuffle));
     let atom = |atom: u32, at: usize| symmetric(atoms.block(u64::from(atom % 40), at as u32)[0]);
     let row = |index: u64| -> Vec<f32> {
@@ -53,7 +53,7 @@ fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Pr
     (sae.unwrap(), progress)
 }
 
-fn hash(sae: &Sae) -> String {
+pub fn hash(sae: &Sae) -> String {
     let mut hash = Sha256::new();
     for tensor in [&sae.w_enc, &sae.b_enc, &sae.w_dec, &sae.b_dec] {
         hash.update(bytemuck::cast_slice::<f32, u8>(tensor));
