@@ -68,7 +68,15 @@ pub fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
 pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     let checkpoints = list(directory)?;
     for (_, path) in &checkpoints[..checkpoints.len().saturating_sub(keep)] {
-        staging::remove(path)?;
+        remove(path)?;
     }
     staging::remove_leftovers(directory)
+}
+
+/// Removes the checkpoint at `path`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove(path: &Path) -> Result<()> {
+    staging::remove(path)
 }

@@ -1,6 +1,7 @@
 //! When a run's state is saved, and how much of what was saved is kept.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -101,16 +102,17 @@ impl Checkpoints {
     }
 
     /// Brings the trainer to the newest whole checkpoint and gives what that says of itself; none if there is none.
+    /// Newer ones, which are damaged, are removed.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are only damaged ones, and those of `check`.
+    /// [`Error::Data`] if there are only damaged ones, [`Error::Io`], and those of `check`.
     pub fn restore(
         &mut self,
         trainer: &mut Trainer<'_>,
         check: impl Fn(&Manifest) -> Result<()>,
     ) -> Result<Option<Manifest>> {
         checkpoint::prune(&self.directory, usize::MAX)?;
-        let mut damage = None;
+        let mut damaged = Vec::new();
         for (step, path) in checkpoint::list(&self.directory)?.into_iter().rev() {
             let restored = Reader::open(&path).and_then(|mut reader| {
                 check(reader.manifest())?;
@@ -120,21 +122,22 @@ impl Checkpoints {
             match restored {
                 Ok(manifest) => {
                     self.last.0 = step;
+                    damaged.iter().try_for_each(|path: &PathBuf| checkpoint::remove(path))?;
                     return Ok(Some(manifest));
                 }
-                Err(error @ (Error::Data { .. } | Error::Io { .. })) => {
+                Err(error) if is_damage(&error) => {
                     tell(&format!("passed over a checkpoint: {error}"));
-                    damage = Some(error);
+                    damaged.push(path);
                 }
                 Err(error) => return Err(error),
             }
         }
-        match damage {
-            Some(_) => Err(Error::data(
+        match damaged[..] {
+            [] => Ok(None),
+            _ => Err(Error::data(
                 &self.directory,
                 "holds no checkpoint that is whole; remove it, and the run starts from the beginning",
             )),
-            None => Ok(None),
         }
     }
 
@@ -200,5 +203,14 @@ impl Checkpoints {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Whether an error says that a file is not what it should be, rather than that it cannot be read now.
+pub fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Data { .. } => true,
+        Error::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        _ => false,
     }
 }

@@ -1,15 +1,15 @@
 //! `monosem encode`
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use monosem::data::Batches;
-use monosem::train::Encoder;
+use monosem::data::{Batches, safetensors_layout as layout};
+use monosem::sae::Weights;
+use monosem::train::{Encoder, HostCodes};
 use monosem::{Error, Result};
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::ApplyArguments;
@@ -45,28 +45,48 @@ fn encode(arguments: &Arguments) -> Result<()> {
     let (sae, data, batch) = arguments.apply.open()?;
     let gpu = arguments.apply.device.open()?;
     let mut encoder = Encoder::new(&gpu, &sae, batch)?;
-    let (mut indices, mut values) = (Vec::<u32>::new(), Vec::<f32>::new());
+    let (rows, k) = (data.rows(), sae.config().k);
+    let mut file = CodesFile::create(&arguments.out, rows, k)?;
     for batch in Batches::in_order(data, batch)? {
-        let codes = encoder.encode(&batch?.rows)?;
-        indices.extend(codes.features);
-        values.extend(codes.values);
+        file.write(&encoder.encode(&batch?.rows)?)?;
     }
-    let shape = vec![indices.len() / sae.config.k, sae.config.k];
-    let view = |dtype, bytes| {
-        TensorView::new(dtype, shape.clone(), bytes)
-            .map_err(|error| Error::data(&arguments.out, format!("the codes make no tensor: {error}")))
-    };
-    let tensors = [
-        ("indices", view(Dtype::U32, bytemuck::cast_slice(&indices))?),
-        ("values", view(Dtype::F32, bytemuck::cast_slice(&values))?),
-    ];
-    safetensors::serialize_to_file(tensors, None, &arguments.out).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => Error::io(&arguments.out)(source),
-        other => Error::data(&arguments.out, other.to_string()),
-    })?;
-    tell(&format!("wrote {} rows to {}", shape[0], arguments.out.to_string_lossy().escape_debug()));
+    tell(&format!("wrote {rows} rows to {}", arguments.out.to_string_lossy().escape_debug()));
     if output::json() {
-        output::print(&json!({ "out": arguments.out.to_string_lossy(), "rows": shape[0], "k": shape[1] }).to_string())?;
+        output::print(&json!({ "out": arguments.out.to_string_lossy(), "rows": rows, "k": k }).to_string())?;
     }
     Ok(())
+}
+
+/// `indices` u32 and `values` f32, both `[rows, k]`, written side by side as the rows come.
+struct CodesFile {
+    file: File,
+    path: PathBuf,
+    /// Where each tensor goes on.
+    offsets: [u64; 2],
+}
+
+impl CodesFile {
+    /// Over the empty file at `path`.
+    fn create(path: &Path, rows: u64, k: usize) -> Result<Self> {
+        // More than the address space holds is more than any disk holds.
+        let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
+        let create = || {
+            let (header, places) = layout(&[("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)])?;
+            let mut file = File::create(path)?;
+            file.write_all(&header)?;
+            let offsets = [places[0].start, places[1].start];
+            Ok(Self { file, path: path.to_owned(), offsets })
+        };
+        create().map_err(Error::io(path))
+    }
+
+    fn write(&mut self, codes: &HostCodes) -> Result<()> {
+        let parts = [bytemuck::cast_slice::<_, u8>(&codes.features), bytemuck::cast_slice(&codes.values)];
+        for (offset, bytes) in self.offsets.iter_mut().zip(parts) {
+            let written = self.file.seek(SeekFrom::Start(*offset)).and_then(|_| self.file.write_all(bytes));
+            written.map_err(Error::io(&self.path))?;
+            *offset += bytes.len() as u64;
+        }
+        Ok(())
+    }
 }

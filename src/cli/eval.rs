@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use monosem::Result;
 use monosem::data::{Batches, Sources};
+use monosem::sae::Weights;
 use monosem::train::{DEAD_WINDOW, Evaluation, Evaluator, Reconstruction};
 use serde_json::{Map, Value, json};
 
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("l0", json!(all.l0)),
         ("cosine", json!(all.cosine)),
         ("unfired_fraction", json!(result.unfired_fraction)),
-        ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, sae.config.features))),
+        ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, sae.config().features))),
     ];
     let sources = sources.map(|sources| measures_by_source(&sources, &result));
     if output::json() {

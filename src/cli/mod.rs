@@ -26,7 +26,7 @@ use std::sync::Arc;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::data::Activations;
 use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::sae::{self, Sae};
+use monosem::sae::{self, SaeFile, Weights};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -152,11 +152,11 @@ struct ApplyArguments {
 
 impl ApplyArguments {
     /// The SAE, the data whose rows fit it, and the batch that the data can fill.
-    fn open(&self) -> Result<(Sae, Arc<Activations>, usize)> {
-        let sae = sae::load(&self.sae)?;
+    fn open(&self) -> Result<(SaeFile, Arc<Activations>, usize)> {
+        let sae = sae::open(&self.sae)?;
         let data = Activations::open(&self.data.data)?;
-        if data.width() != sae.config.d_in {
-            let problem = format!("its rows have {} values and the SAE takes {}", data.width(), sae.config.d_in);
+        if data.width() != sae.config().d_in {
+            let problem = format!("its rows have {} values and the SAE takes {}", data.width(), sae.config().d_in);
             return Err(Error::data(&self.data.data[0], problem));
         }
         let batch = self.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));

@@ -12,7 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, ArgMatches, Args};
 use monosem::checkpoint::{self, Manifest};
 use monosem::data::{Activations, Batches, Provenance, Selection};
-use monosem::sae::{Sae, SaeConfig, save};
+use monosem::sae::{SaeConfig, save};
 use monosem::train::{Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -421,7 +421,7 @@ impl Run<'_> {
         if step == self.recipe.steps {
             self.checkpoints.finish()?;
             let path = self.directory.join("sae");
-            save(&Sae { provenance, ..self.trainer.sae()? }, &path)?;
+            save(&self.trainer.weights(provenance), &path)?;
             tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
             self.summary["state"] = "done".into();
             self.summary["sae"] = path.to_string_lossy().into();

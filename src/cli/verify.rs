@@ -1,13 +1,14 @@
 //! `monosem verify`
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use monosem::sae::{Tensor, for_each_tile};
 use monosem::{Error, Result, checkpoint, sae};
 use serde_json::{Value, json};
 
+use super::checkpoints::is_damage;
 use super::output::{self, print};
 
 /// Checks a run directory, a checkpoint or an SAE, and says what is wrong with it
@@ -26,10 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for part in &parts {
         let damage = match part.check() {
             Ok(damage) => damage,
-            Err(error @ Error::Data { .. }) => vec![error],
-            Err(Error::Io { path, source }) if source.kind() == ErrorKind::NotFound => {
-                vec![Error::data(path, "is missing")]
-            }
+            Err(error) if is_damage(&error) => vec![error],
             Err(error) => return Err(error),
         };
         print_part(&part.path, &damage)?;
@@ -118,7 +116,10 @@ impl Part {
             }
             Kind::Checkpoint => return checkpoint::verify(path),
             Kind::Sae(checksums) => {
-                sae::load(path)?;
+                let sae = sae::open(path)?;
+                for tensor in [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec] {
+                    for_each_tile(&sae, tensor, |_, _| Ok(()))?;
+                }
                 for (name, expected) in checksums {
                     let file = path.join(name);
                     if checkpoint::checksum(&file)? != *expected {

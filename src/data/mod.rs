@@ -15,6 +15,7 @@ pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use moments::Moments;
 pub use provenance::Provenance;
+pub use safetensors::layout as safetensors_layout;
 pub use selection::{Exclusion, RowFilter, Selection};
 pub use shuffle::Permutation;
 pub use sources::Sources;

@@ -21,13 +21,18 @@ pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// Length prefix of the header.
 const PREFIX_BYTES: u64 = 8;
 
-/// The start of a file of these tensors, up to their data, and where each then lies in the file.
-pub(crate) fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
+/// The start of a file of these tensors, up to their data, and where each then lies in the file: for writers that do not
+/// have a whole tensor in memory.
+///
+/// # Errors
+/// [`io::Error`] if the sizes make no file.
+pub fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
     let mut end = 0;
     let mut infos = Vec::new();
     for &(name, dtype, shape) in tensors {
         let start = end;
-        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let size = shape.iter().try_fold(dtype.bitsize() / 8, |size, &length| size.checked_mul(length));
+        end = size.and_then(|size| size.checked_add(end)).ok_or(ErrorKind::FileTooLarge)?;
         infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) }));
     }
     let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();

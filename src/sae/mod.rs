@@ -2,6 +2,7 @@
 
 mod parameters;
 mod saelens;
+mod weights;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,9 @@ use crate::data::Provenance;
 use crate::error::{Error, Result};
 
 pub(crate) use parameters::pad_rows;
-pub use parameters::{Parameters, Shard, shard_ranges};
-pub use saelens::{load, save};
+pub use parameters::{DeviceWeights, Parameters, Shard, shard_ranges};
+pub use saelens::{SaeFile, load, open, save};
+pub use weights::{Tensor, Weights, for_each_tile};
 
 /// What defines a TopK sparse autoencoder besides its weights ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3).
 ///
@@ -50,6 +52,20 @@ impl SaeConfig {
             return Err(Error::Config(format!("{features} features: at most 2^32 - 2 can be indexed")));
         }
         Ok(())
+    }
+}
+
+/// Zeros for `[rows, columns]`, or an error when this machine has no room for them.
+fn zeros(rows: usize, columns: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    match rows.checked_mul(columns).map(|size| values.try_reserve_exact(size).map(|()| size)) {
+        Some(Ok(size)) => {
+            values.resize(size, 0.0);
+            Ok(values)
+        }
+        _ => Err(Error::Config(format!(
+            "{rows} rows of {columns} values do not fit the memory of this machine: take fewer features"
+        ))),
     }
 }
 

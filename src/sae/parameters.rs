@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Sae, SaeConfig};
+use super::weights::for_each_tile_of;
+use super::{SaeConfig, Tensor, Weights};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::norms;
@@ -42,65 +43,56 @@ pub struct Parameters {
     pub b_dec: Buffer,
 }
 
-/// Rows that cross the bus at once, so that padding them takes little memory.
-const UPLOAD_ROWS: usize = 4096;
-
 impl Parameters {
-    /// Uploads an SAE, cut into shards.
+    /// Makes room for an SAE, cut into shards.
     ///
     /// # Errors
     /// [`Error::Config`] if 1,024 features exceed a binding; [`Error::OutOfMemory`] if the device is too small.
-    pub fn upload(gpu: &Gpu, norms: &Norms, sae: &Sae) -> Result<Self> {
-        sae.config.validate()?;
-        let (d, quads) = (sae.config.d_in, quads(sae.config.d_in));
+    pub fn allocate(gpu: &Gpu, config: &SaeConfig) -> Result<Self> {
+        config.validate()?;
+        let quads = quads(config.d_in);
         let b_dec = gpu.buffer("b_dec", u64::from(quads) * 4)?;
-        gpu.upload(&b_dec, 0, &sae.b_dec);
         let mut shards = Vec::new();
-        for features in shard_ranges(sae.config.features as u32, quads, gpu.max_binding_bytes())? {
-            let (first, end) = (features.start as usize, features.end as usize);
+        for features in shard_ranges(config.features as u32, quads, gpu.max_binding_bytes())? {
             let count = features.end - features.start;
             let matrix = |name: &str| gpu.buffer(name, u64::from(count) * u64::from(quads) * 4);
-            let shard = Shard {
+            shards.push(Shard {
                 first: features.start,
                 count,
                 w_enc: matrix("W_enc")?,
                 w_dec: matrix("W_dec")?,
-                b_enc: gpu.buffer_from("b_enc", &sae.b_enc[first..end])?,
+                b_enc: gpu.buffer("b_enc", count.into())?,
                 norms: gpu.buffer("decoder norms", count.into())?,
-            };
-            upload_rows(gpu, &shard.w_enc, &sae.w_enc[first * d..end * d], d)?;
-            upload_rows(gpu, &shard.w_dec, &sae.w_dec[first * d..end * d], d)?;
-            let mut recording = Recording::default();
-            let params = norms::Params { count, quads };
-            norms.record(&mut recording, norms::main::Bindings { w_dec: &shard.w_dec, norms: &shard.norms, params });
-            gpu.submit(&gpu.program(recording)?)?;
-            shards.push(shard);
+            });
         }
-        Ok(Self { config: sae.config.clone(), quads, shards, b_dec })
+        Ok(Self { config: config.clone(), quads, shards, b_dec })
     }
 
-    /// Downloads the SAE.
+    /// Uploads an SAE, cut into shards.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device fails, [`Error::OutOfMemory`] if there is no room for a staging copy.
-    pub fn download(&self, gpu: &Gpu) -> Result<Sae> {
-        let d = self.config.d_in;
-        let mut sae = Sae {
-            config: self.config.clone(),
-            w_enc: Vec::with_capacity(self.config.features * d),
-            b_enc: Vec::with_capacity(self.config.features),
-            w_dec: Vec::with_capacity(self.config.features * d),
-            b_dec: gpu.read(&self.b_dec)?,
-            provenance: Provenance::default(),
-        };
-        sae.b_dec.truncate(d);
-        for shard in &self.shards {
-            let count = shard.count as usize;
-            extend_with_rows(&mut sae.w_enc, &gpu.read(&shard.w_enc)?, count, d, self.quads);
-            extend_with_rows(&mut sae.w_dec, &gpu.read(&shard.w_dec)?, count, d, self.quads);
-            sae.b_enc.extend_from_slice(&gpu.read::<f32>(&shard.b_enc)?[..count]);
+    /// As [`Parameters::allocate`], and those of the weights.
+    pub fn upload(gpu: &Gpu, norms: &Norms, weights: &dyn Weights) -> Result<Self> {
+        let this = Self::allocate(gpu, weights.config())?;
+        upload_rows(gpu, &this.b_dec, weights, Tensor::BDec, 0..1)?;
+        for shard in &this.shards {
+            let features = shard.first as usize..(shard.first + shard.count) as usize;
+            for (buffer, tensor) in
+                [(&shard.w_enc, Tensor::WEnc), (&shard.w_dec, Tensor::WDec), (&shard.b_enc, Tensor::BEnc)]
+            {
+                upload_rows(gpu, buffer, weights, tensor, features.clone())?;
+            }
+            let mut recording = Recording::default();
+            let params = norms::Params { count: shard.count, quads: this.quads };
+            norms.record(&mut recording, norms::main::Bindings { w_dec: &shard.w_dec, norms: &shard.norms, params });
+            gpu.submit(&gpu.program(recording)?)?;
         }
-        Ok(sae)
+        Ok(this)
+    }
+
+    /// The weights on the device, to be read from there.
+    pub fn weights<'a>(&'a self, gpu: &'a Gpu, provenance: Provenance) -> DeviceWeights<'a> {
+        DeviceWeights { gpu, parameters: self, provenance }
     }
 
     /// Sizes and selection.
@@ -137,17 +129,89 @@ pub fn shard_ranges(features: u32, quads: u32, max_binding_bytes: u64) -> Result
     Ok((0..features).step_by(rows as usize).map(|first| first..features.min(first.saturating_add(rows))).collect())
 }
 
-/// Writes rows of `d` values to a matrix whose rows are padded with zeros.
-fn upload_rows(gpu: &Gpu, matrix: &Buffer, rows: &[f32], d: usize) -> Result<()> {
-    let width = quads(d) as usize * 4;
-    let mut padded = Vec::new();
-    for (tile, rows) in rows.chunks(UPLOAD_ROWS * d).enumerate() {
-        pad_rows(rows, d, &mut padded);
-        gpu.upload(matrix, (tile * UPLOAD_ROWS * width * 4) as u64, &padded);
-        // Otherwise the copies on their way would pile up to the size of the model.
-        gpu.wait_for_uploads()?;
+/// An SAE's weights on the device.
+pub struct DeviceWeights<'a> {
+    gpu: &'a Gpu,
+    parameters: &'a Parameters,
+    provenance: Provenance,
+}
+
+impl Weights for DeviceWeights<'_> {
+    fn config(&self) -> &SaeConfig {
+        &self.parameters.config
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+        let Parameters { config, shards, b_dec, .. } = self.parameters;
+        let [_, columns] = tensor.shape(config);
+        if tensor == Tensor::BDec {
+            return download_rows(self.gpu, b_dec, 0, columns, stored_columns(tensor, columns), values);
+        }
+        let end = first + values.len() / columns;
+        for shard in shards {
+            let start = (shard.first as usize).max(first);
+            let stop = ((shard.first + shard.count) as usize).min(end);
+            if start < stop {
+                let buffer = match tensor {
+                    Tensor::WEnc => &shard.w_enc,
+                    Tensor::WDec => &shard.w_dec,
+                    Tensor::BEnc | Tensor::BDec => &shard.b_enc,
+                };
+                let values = &mut values[(start - first) * columns..(stop - first) * columns];
+                let row = start - shard.first as usize;
+                download_rows(self.gpu, buffer, row, columns, stored_columns(tensor, columns), values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values a row in a buffer: those of matrices are padded.
+fn stored_columns(tensor: Tensor, columns: usize) -> usize {
+    match tensor {
+        Tensor::BEnc => 1,
+        Tensor::WEnc | Tensor::WDec | Tensor::BDec => quads(columns) as usize * 4,
+    }
+}
+
+/// Reads rows of `columns` values, from row `first` of the buffer on, of which each has `stored` there.
+fn download_rows(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    first: usize,
+    columns: usize,
+    stored: usize,
+    values: &mut [f32],
+) -> Result<()> {
+    let rows = values.len() / columns;
+    let range = (first * stored * 4) as u64..((first + rows) * stored * 4) as u64;
+    let padded: Vec<f32> = gpu.read_range(buffer, range)?.wait(gpu)?.get(0);
+    for (row, padded) in values.chunks_exact_mut(columns).zip(padded.chunks_exact(stored)) {
+        row.copy_from_slice(&padded[..columns]);
     }
     Ok(())
+}
+
+/// Writes some rows of a tensor to the buffer that holds them.
+fn upload_rows(gpu: &Gpu, buffer: &Buffer, weights: &dyn Weights, tensor: Tensor, rows: Range<usize>) -> Result<()> {
+    let [_, columns] = tensor.shape(weights.config());
+    let stored = stored_columns(tensor, columns);
+    let mut padded = Vec::new();
+    for_each_tile_of(weights, tensor, rows.clone(), |first, values| {
+        let offset = ((first - rows.start) * stored * 4) as u64;
+        if stored == columns {
+            gpu.upload(buffer, offset, values);
+        } else {
+            pad_rows(values, columns, &mut padded);
+            gpu.upload(buffer, offset, &padded);
+        }
+        // Otherwise the copies on their way would pile up to the size of the model.
+        gpu.wait_for_uploads()
+    })
 }
 
 /// Lays out rows of `d` values as the device stores them: padded with zeros to whole [`quads`].
@@ -157,12 +221,6 @@ pub(crate) fn pad_rows(rows: &[f32], d: usize, padded: &mut Vec<f32>) {
     padded.resize(rows.len() / d * width, 0.0);
     for (row, target) in rows.chunks_exact(d).zip(padded.chunks_exact_mut(width)) {
         target[..d].copy_from_slice(row);
-    }
-}
-
-fn extend_with_rows(target: &mut Vec<f32>, padded: &[f32], count: usize, d: usize, quads: u32) {
-    for row in padded.chunks_exact(quads as usize * 4).take(count) {
-        target.extend_from_slice(&row[..d]);
     }
 }
 

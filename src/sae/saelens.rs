@@ -1,17 +1,16 @@
 //! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes it).
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Sae, SaeConfig};
+use super::{Sae, SaeConfig, Tensor, Weights, for_each_tile};
 use crate::data::Provenance;
-use crate::data::safetensors::TensorFile;
+use crate::data::safetensors::{TensorFile, layout as file_layout};
 use crate::error::{Error, Result};
 use crate::staging::Staging;
 
@@ -22,11 +21,8 @@ const VERSION: &str = "6.54.12";
 /// More than any configuration needs, and little enough to read from any file.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// Rows of `W_enc`, which is stored transposed, that are turned at a time: 64 bytes a feature.
+/// Columns of `W_enc`, which is stored transposed, that are turned at a time: a cache line of each row.
 const STRIPE: usize = 16;
-
-/// Values written at a time.
-const CHUNK: usize = 1 << 18;
 
 /// What is read of `cfg.json`, with SAELens's defaults.
 #[derive(Deserialize)]
@@ -49,28 +45,40 @@ fn enabled() -> bool {
     true
 }
 
-/// Saves `sae` as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the disk.
+/// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the disk.
 ///
 /// # Errors
-/// [`Error::Config`] when `dir` exists, or the sizes and weights of `sae` do not make an SAE that [`load`] would take;
-/// [`Error::Io`]. Nothing is left behind.
-pub fn save(sae: &Sae, dir: &Path) -> Result<()> {
-    check(sae)?;
+/// [`Error::Config`] when `dir` exists, or the sizes and weights do not make an SAE that [`load`] would take; [`Error::Io`];
+/// those of the weights. Nothing is left behind.
+pub fn save(weights: &dyn Weights, dir: &Path) -> Result<()> {
+    weights.config().validate()?;
     let staging = Staging::new(dir)?;
-    write_file(&staging.path().join(CONFIG), |file| {
-        serde_json::to_writer_pretty(&mut *file, &config_json(sae))?;
-        file.write_all(b"\n")
-    })?;
-    write_file(&staging.path().join(WEIGHTS), |file| write_weights(sae, file))?;
+    let path = staging.path().join(CONFIG);
+    let write_config = |mut file: File| {
+        serde_json::to_writer_pretty(&mut file, &config_json(weights))?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    };
+    File::create_new(&path).and_then(write_config).map_err(Error::io(&path))?;
+    write_weights(weights, &staging.path().join(WEIGHTS))?;
     staging.commit(dir)
 }
 
 /// Loads the TopK SAE in `dir`, or in `dir/sae` when `dir` is a run directory.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is damaged, incomplete, not finite, or needs something
-/// that is not supported: the message names it.
+/// As [`open`], and [`Error::Data`] when a weight is not finite.
 pub fn load(dir: &Path) -> Result<Sae> {
+    Sae::read(&open(dir)?)
+}
+
+/// Opens the TopK SAE in `dir`, or in `dir/sae` when `dir` is a run directory, and checks all but its values, which are
+/// checked as they are read.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is damaged, incomplete, or needs something that is not
+/// supported: the message names it.
+pub fn open(dir: &Path) -> Result<SaeFile> {
     fs::metadata(dir).map_err(Error::io(dir))?;
     let found = [dir.to_owned(), dir.join("sae")].into_iter().find(|dir| dir.join(CONFIG).is_file());
     let Some(dir) = found else {
@@ -78,16 +86,48 @@ pub fn load(dir: &Path) -> Result<Sae> {
         return Err(Error::data(dir, problem));
     };
     let (config, provenance) = read_config(&dir.join(CONFIG))?;
-    let SaeConfig { d_in, features, .. } = config;
-    let weights = Weights::open(&dir.join(WEIGHTS), &config)?;
-    Ok(Sae {
-        w_enc: weights.transposed("W_enc", features, d_in)?,
-        b_enc: weights.read("b_enc")?,
-        w_dec: weights.read("W_dec")?,
-        b_dec: weights.read("b_dec")?,
-        config,
-        provenance,
-    })
+    let file = TensorFile::open(&dir.join(WEIGHTS))?;
+    check_tensors(&file, &config)?;
+    Ok(SaeFile { config, provenance, file })
+}
+
+/// An SAE in its files.
+pub struct SaeFile {
+    config: SaeConfig,
+    provenance: Provenance,
+    file: TensorFile,
+}
+
+impl Weights for SaeFile {
+    fn config(&self) -> &SaeConfig {
+        &self.config
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+        let stored = self.file.floats(tensor.name())?;
+        let [features, columns] = tensor.shape(&self.config);
+        if tensor != Tensor::WEnc {
+            return self.file.read(&stored, (first * columns) as u64, values);
+        }
+        let count = values.len() / columns;
+        let mut stripe = vec![0.0; count * STRIPE.min(columns)];
+        for start in (0..columns).step_by(STRIPE) {
+            let width = STRIPE.min(columns - start);
+            for (column, stripe) in (start..start + width).zip(stripe.chunks_exact_mut(count)) {
+                self.file.read(&stored, (column * features + first) as u64, stripe)?;
+            }
+            for (feature, row) in values.chunks_exact_mut(columns).enumerate() {
+                for (column, value) in row[start..start + width].iter_mut().enumerate() {
+                    *value = stripe[column * count + feature];
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Names and stored shapes of the tensors, in the order that SAELens writes them.
@@ -96,24 +136,8 @@ fn layout(config: &SaeConfig) -> [(&'static str, Vec<usize>); 4] {
     [("W_dec", vec![features, d_in]), ("W_enc", vec![d_in, features]), ("b_dec", vec![d_in]), ("b_enc", vec![features])]
 }
 
-fn check(sae: &Sae) -> Result<()> {
-    sae.config.validate()?;
-    let fields = [&sae.w_dec, &sae.w_enc, &sae.b_dec, &sae.b_enc];
-    for ((name, shape), values) in layout(&sae.config).iter().zip(fields) {
-        if shape.iter().try_fold(1_usize, |size, &n| size.checked_mul(n)) != Some(values.len()) {
-            let problem =
-                format!("{name} has {} values, not the {shape:?} that its configuration asks for", values.len());
-            return Err(Error::Config(problem));
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::Config(format!("{name} holds {} (value {at}): nothing was saved", values[at])));
-        }
-    }
-    Ok(())
-}
-
-fn config_json(sae: &Sae) -> Value {
-    let provenance = &sae.provenance;
+fn config_json(weights: &dyn Weights) -> Value {
+    let (config, provenance) = (weights.config(), weights.provenance());
     let mut metadata = json!({
         "sae_lens_version": VERSION,
         "model_name": provenance.model_name,
@@ -126,51 +150,71 @@ fn config_json(sae: &Sae) -> Value {
     }
     json!({
         "architecture": "topk",
-        "d_in": sae.config.d_in,
-        "d_sae": sae.config.features,
+        "d_in": config.d_in,
+        "d_sae": config.features,
         "dtype": "float32",
         "device": "cpu",
-        "apply_b_dec_to_input": sae.config.apply_b_dec_to_input,
+        "apply_b_dec_to_input": config.apply_b_dec_to_input,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "k": sae.config.k,
-        "rescale_acts_by_decoder_norm": sae.config.rescale_acts_by_decoder_norm,
+        "k": config.k,
+        "rescale_acts_by_decoder_norm": config.rescale_acts_by_decoder_norm,
         "metadata": metadata,
     })
 }
 
-fn write_weights(sae: &Sae, file: &mut File) -> std::io::Result<()> {
-    let SaeConfig { d_in, features, .. } = sae.config;
-    let mut end = 0;
-    let tensors = layout(&sae.config).map(|(name, shape)| {
-        let start = end;
-        end += 4 * shape.iter().product::<usize>();
-        (name.to_owned(), TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
-    });
-    let header = Metadata::new(None, tensors.into()).map_err(std::io::Error::other)?;
-    let mut json = serde_json::to_vec(&header)?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    file.write_all(&(json.len() as u64).to_le_bytes())?;
-    file.write_all(&json)?;
-
-    write_floats(&sae.w_dec, file)?;
-    let mut stripe = Vec::new();
-    for first in (0..d_in).step_by(STRIPE) {
-        let count = STRIPE.min(d_in - first);
-        stripe.resize(count * features, 0.0);
-        for (feature, weights) in sae.w_enc.chunks_exact(d_in).enumerate() {
-            for (row, &weight) in weights[first..first + count].iter().enumerate() {
-                stripe[row * features + feature] = weight;
+/// Writes the tensors tile by tile, each of finite values.
+fn write_weights(weights: &dyn Weights, path: &Path) -> Result<()> {
+    let shapes = layout(weights.config());
+    let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (*name, Dtype::F32, &shape[..])).collect();
+    let (header, places) = file_layout(&tensors).map_err(Error::io(path))?;
+    let mut file = File::create_new(path).map_err(Error::io(path))?;
+    file.write_all(&header).map_err(Error::io(path))?;
+    for (tensor, place) in [Tensor::WDec, Tensor::WEnc, Tensor::BDec, Tensor::BEnc].into_iter().zip(places) {
+        let [rows, columns] = tensor.shape(weights.config());
+        for_each_tile(weights, tensor, |first, values| {
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let (name, row) = (tensor.name(), first + at / columns);
+                return Err(Error::Config(format!("{name} holds {} (row {row}): nothing was saved", values[at])));
             }
-        }
-        write_floats(&stripe, file)?;
+            let write = match tensor {
+                Tensor::WEnc => write_transposed(&mut file, place.start, rows, first, values, columns),
+                _ => write_at(&mut file, place.start + (4 * first * columns) as u64, values),
+            };
+            write.map_err(Error::io(path))
+        })?;
     }
-    write_floats(&sae.b_dec, file)?;
-    write_floats(&sae.b_enc, file)
+    file.sync_all().map_err(Error::io(path))
 }
 
-fn write_floats(values: &[f32], file: &mut File) -> std::io::Result<()> {
-    values.chunks(CHUNK).try_for_each(|chunk| file.write_all(bytemuck::cast_slice(chunk)))
+/// Writes rows `first..` of a matrix of `rows` rows into the columns of one that starts at byte `start` of the file.
+fn write_transposed(
+    file: &mut File,
+    start: u64,
+    rows: usize,
+    first: usize,
+    values: &[f32],
+    columns: usize,
+) -> std::io::Result<()> {
+    let count = values.len() / columns;
+    let mut stripe = vec![0.0; count * STRIPE.min(columns)];
+    for column in (0..columns).step_by(STRIPE) {
+        let width = STRIPE.min(columns - column);
+        for (row, values) in values.chunks_exact(columns).enumerate() {
+            for (at, &value) in values[column..column + width].iter().enumerate() {
+                stripe[at * count + row] = value;
+            }
+        }
+        for (column, stripe) in (column..column + width).zip(stripe.chunks_exact(count)) {
+            write_at(file, start + (4 * (column * rows + first)) as u64, stripe)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_at(file: &mut File, offset: u64, values: &[f32]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytemuck::cast_slice(values))
 }
 
 fn read_config(path: &Path) -> Result<(SaeConfig, Provenance)> {
@@ -219,69 +263,26 @@ fn read_config(path: &Path) -> Result<(SaeConfig, Provenance)> {
     Ok((config, provenance))
 }
 
-/// A weights file whose tensors have the names and shapes that the configuration asks for.
-struct Weights(TensorFile);
-
-impl Weights {
-    fn open(path: &Path, config: &SaeConfig) -> Result<Self> {
-        let file = TensorFile::open(path)?;
-        let layout = layout(config);
-        for (name, expected) in &layout {
-            let tensor = file.floats(name)?;
-            if tensor.shape() != expected {
-                let problem = format!(
-                    "tensor `{name}` has shape {:?} where {CONFIG} makes it {expected:?}; correct whichever is wrong",
-                    tensor.shape()
-                );
-                return Err(Error::data(path, problem));
-            }
-        }
-        match file.names().iter().find(|name| layout.iter().all(|(known, _)| known != name)) {
-            Some(extra) => {
-                let problem = format!("tensor {extra:?} does not belong to a TopK SAE; remove it, or correct {CONFIG}");
-                Err(Error::data(path, problem))
-            }
-            None => Ok(Self(file)),
+/// Checks that a weights file has the tensors that the configuration asks for, and no other.
+fn check_tensors(file: &TensorFile, config: &SaeConfig) -> Result<()> {
+    let layout = layout(config);
+    for (name, expected) in &layout {
+        let tensor = file.floats(name)?;
+        if tensor.shape() != expected {
+            let problem = format!(
+                "tensor `{name}` has shape {:?} where {CONFIG} makes it {expected:?}; correct whichever is wrong",
+                tensor.shape()
+            );
+            return Err(Error::data(file.path(), problem));
         }
     }
-
-    fn zeros(&self, len: usize) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        values.try_reserve_exact(len).map_err(|_| {
-            Error::data(self.0.path(), format!("needs more memory than there is ({len} values); use a larger machine"))
-        })?;
-        values.resize(len, 0.0);
-        Ok(values)
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let tensor = self.0.floats(name)?;
-        let mut values = self.zeros(tensor.shape().iter().product())?;
-        self.0.read(&tensor, 0, &mut values)?;
-        Ok(values)
-    }
-
-    /// `[rows, columns]` from `[columns, rows]` as stored.
-    fn transposed(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
-        let tensor = self.0.floats(name)?;
-        let mut values = self.zeros(rows * columns)?;
-        let mut stripe = self.zeros(rows * STRIPE.min(columns))?;
-        for first in (0..columns).step_by(STRIPE) {
-            let count = STRIPE.min(columns - first);
-            let stripe = &mut stripe[..rows * count];
-            self.0.read(&tensor, (first * rows) as u64, stripe)?;
-            for (row, values) in values.chunks_exact_mut(columns).enumerate() {
-                for (column, value) in values[first..first + count].iter_mut().enumerate() {
-                    *value = stripe[column * rows + row];
-                }
-            }
+    match file.names().iter().find(|name| layout.iter().all(|(known, _)| known != name)) {
+        Some(extra) => {
+            let problem = format!("tensor {extra:?} does not belong to a TopK SAE; remove it, or correct {CONFIG}");
+            Err(Error::data(file.path(), problem))
         }
-        Ok(values)
+        None => Ok(()),
     }
-}
-
-fn write_file(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
-    File::create_new(path).and_then(|mut file| write(&mut file).and_then(|()| file.sync_all())).map_err(Error::io(path))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl<'g> Run<'g> {
     }
 
     pub fn parameters(&self) -> Result<Parameters> {
-        let sae = self.step.parameters().download(self.gpu)?;
+        let sae = Sae::read(&self.step.parameters().weights(self.gpu, Provenance::default()))?;
         let [w_enc, b_enc, w_dec, b_dec] =
             [sae.w_enc, sae.b_enc, sae.w_dec, sae.b_dec].map(|values: Vec<f32>| f64s(&values));
         Ok(Parameters { w_enc, b_enc, w_dec, b_dec })

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
 use crate::kernels::{Activity, ForwardKernels, Runs, Transpose};
-use crate::sae::{Parameters, Sae};
+use crate::sae::{Parameters, Weights};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
 pub struct Encoder<'a> {
@@ -33,9 +33,9 @@ impl<'a> Encoder<'a> {
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
-    pub fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
-        let kernels = ForwardKernels::new(gpu, sae.config.k as u32)?;
-        let parameters = Parameters::upload(gpu, &kernels.norms, sae)?;
+    pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
+        let kernels = ForwardKernels::new(gpu, weights.config().k as u32)?;
+        let parameters = Parameters::upload(gpu, &kernels.norms, weights)?;
         let forward = Forward::new(gpu, &parameters, batch)?;
         Ok(Self { gpu, kernels, parameters, forward })
     }
@@ -108,11 +108,11 @@ pub struct Evaluation {
 /// Those of the batches; [`Error::Config`] if there is no row; [`Error::Diverged`] if a loss is not finite.
 pub fn evaluate(
     gpu: &Gpu,
-    sae: &Sae,
+    weights: &dyn Weights,
     batch: usize,
     batches: impl IntoIterator<Item = Result<Batch>>,
 ) -> Result<Evaluation> {
-    let mut evaluator = Evaluator::new(gpu, sae, batch)?;
+    let mut evaluator = Evaluator::new(gpu, weights, batch)?;
     for batch in batches {
         evaluator.add(&batch?, |_| None)?;
     }
@@ -166,9 +166,9 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// As [`Encoder::new`].
-    pub fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
-        let pass = EvaluationPass::new(gpu, sae, batch)?;
-        Ok(Self { pass, all: Sums::new(sae.config.d_in), groups: BTreeMap::new() })
+    pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
+        let pass = EvaluationPass::new(gpu, weights, batch)?;
+        Ok(Self { pass, all: Sums::new(weights.config().d_in), groups: BTreeMap::new() })
     }
 
     /// Takes a batch; `group` says which group, if any, each of its rows is in.
@@ -218,14 +218,14 @@ struct EvaluationPass<'a> {
 }
 
 impl<'a> EvaluationPass<'a> {
-    fn new(gpu: &'a Gpu, sae: &Sae, batch: usize) -> Result<Self> {
-        let encoder = Encoder::new(gpu, sae, batch)?;
+    fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
+        let encoder = Encoder::new(gpu, weights, batch)?;
         let forward = &encoder.forward;
         let shards = encoder.parameters.shards.iter();
         Ok(Self {
             transpose: Transpose::new(gpu)?,
             activity: Activity::new(gpu)?,
-            runs: Runs::new(gpu, forward.rows(), forward.codes.k, sae.config.features as u32)?,
+            runs: Runs::new(gpu, forward.rows(), forward.codes.k, weights.config().features as u32)?,
             step: gpu.buffer("step", 8)?,
             counters: shards
                 .map(|shard| {

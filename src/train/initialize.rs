@@ -1,54 +1,82 @@
 //! Where a TopK SAE starts.
 
+use std::num::NonZeroUsize;
+use std::thread;
+
 use super::geometric_median;
 use crate::data::Provenance;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{Sae, SaeConfig};
+use crate::sae::{SaeConfig, Tensor, Weights};
 
 /// A TopK SAE before its first step (Gao et al. 2024, appendix A.1): decoder rows of random direction and norm 1, the
-/// encoder equal to them, `b_enc` 0, `b_dec` the geometric median of the first batch `[rows, d_in]`.
-///
-/// Every number depends on the seed and its own place only.
+/// encoder equal to them, `b_enc` 0, `b_dec` the geometric median of the first batch. Rows are drawn as they are read.
+#[derive(Clone, Debug)]
+pub struct InitialWeights {
+    config: SaeConfig,
+    rng: Rng,
+    b_dec: Vec<f32>,
+    /// What the SAE will have been trained on.
+    pub provenance: Provenance,
+}
+
+/// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its own
+/// place only.
 ///
 /// # Errors
-/// As [`SaeConfig::validate`], and [`Error::Config`] when this machine's memory does not hold the weights.
-pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<Sae> {
+/// As [`SaeConfig::validate`].
+pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<InitialWeights> {
     config.validate()?;
-    let rng = Rng::new(seed, Purpose::Weights);
-    let mut w_dec = matrix(config)?;
-    for feature in 0..config.features {
-        let start = w_dec.len();
-        for four in 0..config.d_in.div_ceil(4) {
-            let wanted = (config.d_in - 4 * four).min(4);
-            w_dec.extend(rng.block(feature as u64, four as u32).map(symmetric).iter().take(wanted));
-        }
-        let row = &mut w_dec[start..];
-        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        for value in row {
-            *value = (f64::from(*value) / norm.max(f64::MIN_POSITIVE)) as f32;
-        }
-    }
-    let mut w_enc = matrix(config)?;
-    w_enc.extend_from_slice(&w_dec);
-    Ok(Sae {
+    Ok(InitialWeights {
         config: config.clone(),
-        w_enc,
-        b_enc: vec![0.0; config.features],
-        w_dec,
+        rng: Rng::new(seed, Purpose::Weights),
         b_dec: geometric_median(first_batch, config.d_in).iter().map(|&value| value as f32).collect(),
         provenance: Provenance::default(),
     })
 }
 
-/// An empty matrix with room for `[features, d_in]`.
-fn matrix(config: &SaeConfig) -> Result<Vec<f32>> {
-    let SaeConfig { features, d_in, .. } = *config;
-    let mut values = Vec::new();
-    match features.checked_mul(d_in).map(|size| values.try_reserve_exact(size)) {
-        Some(Ok(())) => Ok(values),
-        _ => Err(Error::Config(format!(
-            "{features} features of {d_in} values do not fit the memory of this machine: take fewer features"
-        ))),
+impl InitialWeights {
+    /// Fills a row with its feature's direction.
+    fn draw(&self, feature: usize, row: &mut [f32]) {
+        for (four, values) in (0..).zip(row.chunks_mut(4)) {
+            let drawn = self.rng.block(feature as u64, four).map(symmetric);
+            values.copy_from_slice(&drawn[..values.len()]);
+        }
+        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        for value in row {
+            *value = (f64::from(*value) / norm.max(f64::MIN_POSITIVE)) as f32;
+        }
+    }
+}
+
+impl Weights for InitialWeights {
+    fn config(&self) -> &SaeConfig {
+        &self.config
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+        let d = self.config.d_in;
+        match tensor {
+            Tensor::BEnc => values.fill(0.0),
+            Tensor::BDec => values.copy_from_slice(&self.b_dec),
+            Tensor::WEnc | Tensor::WDec => {
+                let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                let share = (values.len() / d).div_ceil(threads);
+                thread::scope(|scope| {
+                    for (part, values) in values.chunks_mut(share * d).enumerate() {
+                        scope.spawn(move || {
+                            for (feature, row) in (first + part * share..).zip(values.chunks_exact_mut(d)) {
+                                self.draw(feature, row);
+                            }
+                        });
+                    }
+                });
+            }
+        }
+        Ok(())
     }
 }

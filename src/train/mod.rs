@@ -13,7 +13,7 @@ mod trainer;
 pub use evaluate::{Encoder, Evaluation, Evaluator, HostCodes, Reconstruction, evaluate};
 pub use forward::Forward;
 pub use geometric_median::geometric_median;
-pub use initialize::initialize;
+pub use initialize::{InitialWeights, initialize};
 pub use recipe::{DEAD_WINDOW, Recipe};
 pub use state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
 pub use step::{StepResults, TrainingStep};

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::{Recipe, StateSink, StateSource, TrainingStep};
-use crate::data::Batch;
+use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending};
 use crate::kernels::{BackwardKernels, ForwardKernels};
-use crate::sae::{Parameters, Sae};
+use crate::sae::{DeviceWeights, Parameters, Sae, Weights};
 
 /// What a finished step reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +54,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
-    pub fn new(gpu: &'a Gpu, initial: &Sae, recipe: Recipe) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, initial.config.k as u32)?;
+    pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, initial.config().k as u32)?;
         let backward = BackwardKernels::new(gpu)?;
         let parameters = Parameters::upload(gpu, &forward.norms, initial)?;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
@@ -146,22 +146,19 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    /// The SAE as it is after every step submitted so far.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`] if the device fails.
-    pub fn sae(&self) -> Result<Sae> {
-        self.step.parameters().download(self.gpu)
+    /// The SAE as it is after every step submitted so far, on the device.
+    pub fn weights(&self, provenance: Provenance) -> DeviceWeights<'_> {
+        self.step.parameters().weights(self.gpu, provenance)
     }
 }
 
-/// Trains an SAE on every batch, and tells of each finished step.
+/// Trains an SAE on every batch, tells of each finished step, and gives it on the host.
 ///
 /// # Errors
 /// Those of the batches, [`Trainer::new`], [`Trainer::step`] and `on_progress`.
 pub fn train(
     gpu: &Gpu,
-    initial: &Sae,
+    initial: &dyn Weights,
     recipe: Recipe,
     batches: impl IntoIterator<Item = Result<Batch>>,
     mut on_progress: impl FnMut(&Progress) -> Result<()>,
@@ -175,5 +172,5 @@ pub fn train(
     while let Some(progress) = trainer.next_finished()? {
         on_progress(&progress)?;
     }
-    Ok(Sae { provenance: initial.provenance.clone(), ..trainer.sae()? })
+    Sae::read(&trainer.weights(initial.provenance().clone()))
 }

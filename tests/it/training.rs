@@ -1,7 +1,7 @@
 //! Whole training runs: what they promise of bits, and what they do when something is not finite.
 
 use monosem::Error;
-use monosem::data::{Batch, Moments};
+use monosem::data::{Batch, Moments, Provenance};
 use monosem::gpu::Gpu;
 use monosem::reference;
 use monosem::rng::{Purpose, Rng, symmetric};
@@ -51,6 +51,11 @@ fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Pr
         Ok(())
     });
     (sae.unwrap(), progress)
+}
+
+/// What a trainer has made of its SAE.
+pub fn trained(trainer: &Trainer<'_>) -> Sae {
+    Sae::read(&trainer.weights(Provenance::default())).unwrap()
 }
 
 pub fn hash(sae: &Sae) -> String {
@@ -152,7 +157,7 @@ fn what_is_not_finite_stops_the_run_and_changes_nothing() {
     let mut before = None;
     for (step, batch) in bad.iter().enumerate() {
         if step == 2 {
-            before = Some(hash(&trainer.sae().unwrap()));
+            before = Some(hash(&trained(&trainer)));
         }
         outcome = trainer.step(batch);
         if outcome.is_err() {
@@ -164,7 +169,7 @@ fn what_is_not_finite_stops_the_run_and_changes_nothing() {
     }
     let Err(Error::Diverged(message)) = outcome else { panic!("{outcome:?}") };
     assert!(message.starts_with("step 3: row 5 "), "{message}");
-    assert_eq!(before, Some(hash(&trainer.sae().unwrap())));
+    assert_eq!(before, Some(hash(&trained(&trainer))));
 }
 
 #[test]
