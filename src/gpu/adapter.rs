@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::buffer::Account;
 use super::readback::StagingPool;
 use super::{AdapterChoice, Environment, Selection, choose};
 use crate::error::{Error, Result};
@@ -126,14 +127,22 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
 }
 
-/// An open device.
+/// An open device, or one on paper.
 pub struct Gpu {
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
+    /// None on paper.
+    pub(super) hardware: Option<Hardware>,
     pub(super) staging: StagingPool,
+    pub(super) account: Arc<Account>,
     description: AdapterDescription,
     notes: Vec<String>,
     failure: Arc<OnceLock<Failure>>,
+}
+
+/// What computes.
+#[derive(Clone)]
+pub(super) struct Hardware {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
 }
 
 /// The first failure that no call was there to receive: whatever comes after it is its consequence.
@@ -172,7 +181,20 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = uncaptured.set(Failure::Uncaptured(error.to_string()));
         }));
-        Ok(Self { device, queue, staging: StagingPool::default(), description, notes, failure })
+        Ok(Self { hardware: Some(Hardware { device, queue }), notes, failure, ..Self::on_paper(description) })
+    }
+
+    /// A device that would be like this, without the device: buffers, pipelines and programs can be made, take no memory
+    /// and are accounted for as on the device itself; to run or read something is an error.
+    pub fn on_paper(description: AdapterDescription) -> Self {
+        Self {
+            hardware: None,
+            staging: StagingPool::default(),
+            account: Arc::default(),
+            description,
+            notes: Vec::new(),
+            failure: Arc::default(),
+        }
     }
 
     /// The same device, pretending that no binding may exceed so many bytes: tests reach a shard's edge with little data.
@@ -180,12 +202,10 @@ impl Gpu {
         let mut description = self.description.clone();
         description.max_binding_bytes = description.max_binding_bytes.min(bytes);
         Self {
-            device: self.device.clone(),
-            queue: self.queue.clone(),
-            staging: StagingPool::default(),
-            description,
+            hardware: self.hardware.clone(),
             notes: self.notes.clone(),
             failure: self.failure.clone(),
+            ..Self::on_paper(description)
         }
     }
 
@@ -204,6 +224,10 @@ impl Gpu {
         self.description.max_binding_bytes & !15
     }
 
+    pub(super) fn hardware(&self) -> Result<&Hardware> {
+        self.hardware.as_ref().ok_or_else(|| Error::Device("a device on paper computes nothing".into()))
+    }
+
     pub(super) fn has_timestamps(&self) -> bool {
         self.description.timestamps
     }
@@ -218,7 +242,7 @@ impl Gpu {
     }
 
     pub(super) fn poll(&self, how: wgpu::PollType) -> Result<()> {
-        match self.device.poll(how) {
+        match self.hardware()?.device.poll(how) {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.check()?;
@@ -232,7 +256,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::wait`].
     pub fn wait_for_uploads(&self) -> Result<()> {
-        self.queue.submit([]);
+        self.hardware()?.queue.submit([]);
         self.wait()
     }
 

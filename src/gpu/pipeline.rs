@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::adapter::Hardware;
 use super::{EntryPoint, Gpu, template};
 use crate::error::{Error, Result};
 
@@ -17,7 +18,8 @@ pub struct Source {
 
 /// One entry point, compiled, of the kernel `K`.
 pub struct Pipeline<K> {
-    pub(super) raw: wgpu::ComputePipeline,
+    /// None on paper.
+    pub(super) raw: Option<wgpu::ComputePipeline>,
     pub(super) label: String,
     kernel: PhantomData<fn(K)>,
 }
@@ -31,37 +33,38 @@ impl Gpu {
         let label = format!("{}.{}", K::SOURCE.name, K::NAME);
         let refused = |message: String| Error::Shader { shader: label.clone(), message };
         let text = template::expand(K::SOURCE.text, defines).map_err(refused)?;
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let Some(Hardware { device, .. }) = &self.hardware else {
+            return Ok(Pipeline { raw: None, label, kernel: PhantomData });
+        };
+        let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
-        let compiled = catch_unwind(AssertUnwindSafe(|| self.compile(&label, text, K::NAME)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, &label, text, K::NAME)));
         let refusals = [pollster::block_on(internal.pop()), pollster::block_on(invalid.pop())];
         match (compiled, refusals.into_iter().flatten().next()) {
-            (Ok(raw), None) => Ok(Pipeline { raw, label, kernel: PhantomData }),
+            (Ok(raw), None) => Ok(Pipeline { raw: Some(raw), label, kernel: PhantomData }),
             (_, Some(refusal)) => Err(refused(refusal.to_string())),
             (Err(panic), None) => Err(refused(panic_message(&*panic))),
         }
     }
+}
 
-    fn compile(&self, label: &str, text: String, entry: &str) -> wgpu::ComputePipeline {
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
-        // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
-        // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
-        let module =
-            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: None,
-            module: &module,
-            entry_point: Some(entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        })
-    }
+fn compile(device: &wgpu::Device, label: &str, text: String, entry: &str) -> wgpu::ComputePipeline {
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+    // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
+    // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
+    let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: None,
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    })
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::adapter::Hardware;
 use super::pace::Pace;
 use super::{Buffer, Gpu, Pending, Pipeline, Source};
 use crate::error::{Error, Result};
@@ -37,14 +38,15 @@ pub enum Binding<'a> {
 
 enum Command {
     Dispatch(Dispatch),
-    Copy { source: wgpu::Buffer, target: wgpu::Buffer, bytes: u64 },
-    Clear(wgpu::Buffer),
+    Copy { source: Buffer, target: Buffer },
+    Clear(Buffer),
 }
 
 struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
+    /// None on paper.
+    pipeline: Option<wgpu::ComputePipeline>,
     label: String,
-    buffers: Vec<(u32, wgpu::Buffer)>,
+    buffers: Vec<(u32, Buffer)>,
     uniform: Option<(u32, Vec<u8>)>,
     groups: [u32; 3],
 }
@@ -66,7 +68,7 @@ impl Recording {
         let mut uniform = None;
         for (at, binding) in bindings.bindings() {
             match binding {
-                Binding::Buffer(buffer) => buffers.push((at, buffer.raw.clone())),
+                Binding::Buffer(buffer) => buffers.push((at, buffer.clone())),
                 Binding::Uniform(bytes) => uniform = Some((at, bytes.to_vec())),
             }
         }
@@ -81,8 +83,7 @@ impl Recording {
 
     /// Copies the whole of `source` to the start of `target`.
     pub fn copy(&mut self, source: &Buffer, target: &Buffer) {
-        let (source, target, bytes) = (source.raw.clone(), target.raw.clone(), source.bytes());
-        self.commands.push(Command::Copy { source, target, bytes });
+        self.commands.push(Command::Copy { source: source.clone(), target: target.clone() });
     }
 
     /// A place at which [`Gpu::submit_with_pauses`] pauses, the first being mark 0.
@@ -92,7 +93,7 @@ impl Recording {
 
     /// Fills `buffer` with zeros.
     pub fn clear(&mut self, buffer: &Buffer) {
-        self.commands.push(Command::Clear(buffer.raw.clone()));
+        self.commands.push(Command::Clear(buffer.clone()));
     }
 }
 
@@ -103,6 +104,7 @@ pub struct Program {
     dispatches: Vec<Range<usize>>,
     marks: Vec<usize>,
     pace: Pace,
+    uniforms: Buffer,
 }
 
 impl Program {
@@ -122,8 +124,8 @@ pub enum Pause {
 
 enum Operation {
     Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: [u32; 3], label: String },
-    Copy { source: wgpu::Buffer, target: wgpu::Buffer, bytes: u64 },
-    Clear(wgpu::Buffer),
+    Copy { source: Buffer, target: Buffer },
+    Clear(Buffer),
 }
 
 /// Submissions that wait for the device while it is busy with one.
@@ -147,54 +149,37 @@ impl Gpu {
             UNIFORM_STRIDE * dispatches.max(1) as u64,
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
+        let mut program = Program {
+            operations: Vec::new(),
+            dispatches: Vec::new(),
+            marks: recording.marks,
+            pace: Pace::default(),
+            uniforms,
+        };
+        let (Some(Hardware { device, queue }), Some(uniforms)) = (&self.hardware, &program.uniforms.raw) else {
+            return Ok(program);
+        };
         let mut constants = vec![0_u8; uniforms.size() as usize];
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut slots = (0..).step_by(UNIFORM_STRIDE as usize);
-        let operations: Vec<_> = recording
-            .commands
-            .into_iter()
-            .map(|command| match command {
-                Command::Dispatch(dispatch) => {
-                    let slot = slots.next().unwrap_or_default();
-                    if let Some((_, bytes)) = &dispatch.uniform {
-                        constants[slot..slot + bytes.len()].copy_from_slice(bytes);
-                    }
-                    self.bind(dispatch, &uniforms, slot as u64)
+        let operations = recording.commands.into_iter().filter_map(|command| match command {
+            Command::Dispatch(dispatch) => {
+                let slot = slots.next().unwrap_or_default();
+                if let Some((_, bytes)) = &dispatch.uniform {
+                    constants[slot..slot + bytes.len()].copy_from_slice(bytes);
                 }
-                Command::Copy { source, target, bytes } => Operation::Copy { source, target, bytes },
-                Command::Clear(buffer) => Operation::Clear(buffer),
-            })
-            .collect();
+                bind(device, dispatch, uniforms, slot as u64)
+            }
+            Command::Copy { source, target } => Some(Operation::Copy { source, target }),
+            Command::Clear(buffer) => Some(Operation::Clear(buffer)),
+        });
+        program.operations = operations.collect();
         if let Some(refusal) = pollster::block_on(invalid.pop()) {
             return Err(Error::Device(format!("the device refuses a binding: {refusal}")));
         }
-        self.queue.write_buffer(&uniforms, 0, &constants);
-        let dispatches = single_dispatches(&operations);
-        Ok(Program { operations, dispatches, marks: recording.marks, pace: Pace::default() })
-    }
-
-    fn bind(&self, dispatch: Dispatch, uniforms: &wgpu::Buffer, slot: u64) -> Operation {
-        let mut entries: Vec<_> = dispatch
-            .buffers
-            .iter()
-            .map(|(at, buffer)| wgpu::BindGroupEntry { binding: *at, resource: buffer.as_entire_binding() })
-            .collect();
-        if let Some((at, bytes)) = &dispatch.uniform {
-            entries.push(wgpu::BindGroupEntry {
-                binding: *at,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: uniforms,
-                    offset: slot,
-                    size: wgpu::BufferSize::new(bytes.len() as u64),
-                }),
-            });
-        }
-        let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&dispatch.label),
-            layout: &dispatch.pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        Operation::Dispatch { pipeline: dispatch.pipeline, bindings, groups: dispatch.groups, label: dispatch.label }
+        queue.write_buffer(uniforms, 0, &constants);
+        program.dispatches = single_dispatches(&program.operations);
+        Ok(program)
     }
 
     /// Runs a program after everything submitted before it, without waiting for it.
@@ -211,6 +196,7 @@ impl Gpu {
     /// As [`Gpu::submit`], and [`Error::OutOfMemory`] if there is no room for the results.
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
+        self.hardware()?;
         let submissions = match program.pace.submissions(self, &program.dispatches)? {
             Some(submissions) => submissions,
             None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
@@ -220,7 +206,7 @@ impl Gpu {
             None => program.dispatches.clone(),
         };
         for operations in submissions {
-            self.submit_operations(program, operations);
+            self.submit_operations(program, operations)?;
         }
         self.read_all(results)
     }
@@ -237,16 +223,17 @@ impl Gpu {
         mut pause: impl FnMut(Pause) -> Result<()>,
     ) -> Result<Pending> {
         self.check()?;
+        let Hardware { queue, .. } = self.hardware()?;
         let mut marks = program.marks.iter().enumerate().peekable();
         let mut busy = VecDeque::new();
         for operations in program.dispatches.iter().cloned() {
             while let Some((mark, _)) = marks.next_if(|(_, at)| **at < operations.end) {
                 pause(Pause::Mark(mark))?;
             }
-            self.submit_operations(program, operations);
+            self.submit_operations(program, operations)?;
             let done = Arc::new(AtomicBool::new(false));
             let signal = done.clone();
-            self.queue.on_submitted_work_done(move || signal.store(true, Ordering::Release));
+            queue.on_submitted_work_done(move || signal.store(true, Ordering::Release));
             busy.push_back(done);
             while busy.len() > SUBMISSIONS_AHEAD {
                 if busy[0].load(Ordering::Acquire) {
@@ -261,8 +248,9 @@ impl Gpu {
         self.read_all(results)
     }
 
-    fn submit_operations(&self, program: &Program, operations: Range<usize>) {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
+    fn submit_operations(&self, program: &Program, operations: Range<usize>) -> Result<()> {
+        let Hardware { device, queue } = self.hardware()?;
+        let mut encoder = device.create_command_encoder(&Default::default());
         let mut operations = program.operations[operations].iter().peekable();
         while let Some(operation) = operations.next() {
             if let Operation::Dispatch { .. } = operation {
@@ -275,7 +263,8 @@ impl Gpu {
                 run_transfer(&mut encoder, operation);
             }
         }
-        self.queue.submit([encoder.finish()]);
+        queue.submit([encoder.finish()]);
+        Ok(())
     }
 
     /// Runs a program once and waits, timing each dispatch on the device: `(entry point, seconds)` in order.
@@ -300,17 +289,18 @@ impl Gpu {
 
     /// Runs a program with each dispatch a submission; what can be fetched is the ticks at which each began and ended.
     fn submit_timed(&self, program: &Program) -> Result<Pending> {
+        let Hardware { device, queue } = self.hardware()?;
         let count = program.dispatches.len() as u64;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let timestamps = self.allocate("timestamps", (16 * count).max(16), usage)?;
         for (set, dispatches) in program.dispatches.chunks(TIMED_DISPATCHES).enumerate() {
-            let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+            let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,
                 ty: wgpu::QueryType::Timestamp,
                 count: 2 * dispatches.len() as u32,
             });
             for (number, operations) in (0..).zip(dispatches) {
-                let mut encoder = self.device.create_command_encoder(&Default::default());
+                let mut encoder = device.create_command_encoder(&Default::default());
                 for operation in &program.operations[operations.clone()] {
                     let Operation::Dispatch { label, .. } = operation else {
                         run_transfer(&mut encoder, operation);
@@ -326,33 +316,70 @@ impl Gpu {
                     });
                     run_dispatch(&mut pass, operation);
                 }
-                self.queue.submit([encoder.finish()]);
+                queue.submit([encoder.finish()]);
             }
-            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let mut encoder = device.create_command_encoder(&Default::default());
             let offset = (set * TIMED_DISPATCHES * 16) as u64;
-            encoder.resolve_query_set(&queries, 0..2 * dispatches.len() as u32, &timestamps, offset);
-            self.queue.submit([encoder.finish()]);
+            if let Some(timestamps) = &timestamps.raw {
+                encoder.resolve_query_set(&queries, 0..2 * dispatches.len() as u32, timestamps, offset);
+            }
+            queue.submit([encoder.finish()]);
         }
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let pending = self.stage(&mut encoder, &[(&timestamps, 0..16 * count)])?;
-        self.queue.submit([encoder.finish()]);
-        Ok(self.fetch(pending))
+        self.read_range(&timestamps, 0..16 * count)
     }
 
     /// The duration of each timed dispatch.
     pub(super) fn seconds(&self, timestamps: Pending) -> Result<Vec<f64>> {
         let ticks: Vec<[u64; 2]> = timestamps.wait(self)?.words_as();
-        let period = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+        let period = f64::from(self.hardware()?.queue.get_timestamp_period()) * 1e-9;
         Ok(ticks.iter().map(|[begin, end]| end.saturating_sub(*begin) as f64 * period).collect())
     }
 }
 
 fn run_transfer(encoder: &mut wgpu::CommandEncoder, operation: &Operation) {
     match operation {
-        Operation::Copy { source, target, bytes } => encoder.copy_buffer_to_buffer(source, 0, target, 0, *bytes),
-        Operation::Clear(buffer) => encoder.clear_buffer(buffer, 0, None),
+        Operation::Copy { source, target } => {
+            if let (Some(from), Some(to)) = (&source.raw, &target.raw) {
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, source.bytes());
+            }
+        }
+        Operation::Clear(buffer) => {
+            if let Some(buffer) = &buffer.raw {
+                encoder.clear_buffer(buffer, 0, None);
+            }
+        }
         Operation::Dispatch { .. } => {}
     }
+}
+
+/// None on paper.
+fn bind(device: &wgpu::Device, dispatch: Dispatch, uniforms: &wgpu::Buffer, slot: u64) -> Option<Operation> {
+    let pipeline = dispatch.pipeline?;
+    let bound = |(at, buffer): &(u32, Buffer)| {
+        let buffer = buffer.raw.clone()?;
+        Some((*at, buffer))
+    };
+    let buffers = dispatch.buffers.iter().map(bound).collect::<Option<Vec<_>>>()?;
+    let mut entries: Vec<_> = buffers
+        .iter()
+        .map(|(at, buffer)| wgpu::BindGroupEntry { binding: *at, resource: buffer.as_entire_binding() })
+        .collect();
+    if let Some((at, bytes)) = &dispatch.uniform {
+        entries.push(wgpu::BindGroupEntry {
+            binding: *at,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: uniforms,
+                offset: slot,
+                size: wgpu::BufferSize::new(bytes.len() as u64),
+            }),
+        });
+    }
+    let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&dispatch.label),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    });
+    Some(Operation::Dispatch { pipeline, bindings, groups: dispatch.groups, label: dispatch.label })
 }
 
 /// Each dispatch with the transfers before it; what follows the last dispatch is the last one's.

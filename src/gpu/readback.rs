@@ -4,37 +4,40 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::adapter::Hardware;
 use super::{Buffer, Gpu};
 use crate::error::{Error, Result};
 
-/// Staging buffers that no readback uses at the moment.
+/// Staging buffers that were reserved and that no readback uses at the moment.
 #[derive(Default)]
-pub(super) struct StagingPool(Mutex<Vec<wgpu::Buffer>>);
+pub(super) struct StagingPool(Mutex<Vec<Buffer>>);
 
 impl StagingPool {
-    fn take(&self, bytes: u64) -> Option<wgpu::Buffer> {
+    /// The smallest that holds so many bytes.
+    fn take(&self, bytes: u64) -> Option<Buffer> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // No more than twice as large, so that small results do not take the large buffers.
-        let fits = |buffer: &wgpu::Buffer| (bytes..=2 * bytes).contains(&buffer.size());
-        let fitting = free.iter().enumerate().filter(|(_, buffer)| fits(buffer));
-        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.size())?;
+        let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.bytes() >= bytes);
+        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.bytes())?;
         Some(free.swap_remove(at))
     }
 
-    fn give_back(&self, buffer: wgpu::Buffer) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push(buffer);
-        if free.len() > 16 {
-            free.remove(0);
-        }
+    fn give_back(&self, buffer: Buffer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
 /// Results that the device has been asked for.
 pub struct Pending {
-    staging: Option<wgpu::Buffer>,
+    staging: Option<Staging>,
     lengths: Vec<u64>,
     mapped: Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>,
+}
+
+/// What the results are copied to on their way.
+struct Staging {
+    buffer: Buffer,
+    raw: wgpu::Buffer,
+    is_reserved: bool,
 }
 
 /// Results on the host, in the order in which they were asked for.
@@ -85,14 +88,29 @@ impl Pending {
             return Err(lost(refusal.to_string()));
         }
         let length: u64 = self.lengths.iter().sum();
-        let bytes = staging.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
-        staging.unmap();
-        gpu.staging.give_back(staging);
+        let bytes = staging.raw.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
+        staging.raw.unmap();
+        if staging.is_reserved {
+            gpu.staging.give_back(staging.buffer);
+        }
         Ok(Results { bytes, lengths: std::mem::take(&mut self.lengths) })
     }
 }
 
+const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
+
 impl Gpu {
+    /// Makes room for `count` readbacks of `bytes` bytes that are under way at once. Without it each makes its own room.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve_staging(&self, bytes: u64, count: usize) -> Result<()> {
+        for _ in 0..count {
+            self.staging.give_back(self.allocate("staging", bytes, STAGING)?);
+        }
+        Ok(())
+    }
+
     /// Reads `buffer` once everything submitted so far has run.
     ///
     /// # Errors
@@ -110,56 +128,51 @@ impl Gpu {
     /// If the range reaches past the buffer's end: sizes are the caller's own.
     pub fn read_range(&self, buffer: &Buffer, range: Range<u64>) -> Result<Pending> {
         assert!(range.end <= buffer.bytes(), "{}: read past the end", buffer.name());
-        self.read_ranges(&[(&buffer.raw, range)])
+        self.read_ranges(&[(buffer, range)])
     }
 
     /// Asks for what the buffers hold once everything submitted so far has run, without waiting.
     pub(super) fn read_all(&self, buffers: &[&Buffer]) -> Result<Pending> {
-        let ranges: Vec<_> = buffers.iter().map(|buffer| (&buffer.raw, 0..buffer.bytes())).collect();
+        let ranges: Vec<_> = buffers.iter().map(|buffer| (*buffer, 0..buffer.bytes())).collect();
         self.read_ranges(&ranges)
     }
 
-    fn read_ranges(&self, ranges: &[(&wgpu::Buffer, Range<u64>)]) -> Result<Pending> {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let pending = self.stage(&mut encoder, ranges)?;
-        self.queue.submit([encoder.finish()]);
-        Ok(self.fetch(pending))
-    }
-
-    pub(super) fn stage(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        sources: &[(&wgpu::Buffer, Range<u64>)],
-    ) -> Result<Pending> {
+    fn read_ranges(&self, sources: &[(&Buffer, Range<u64>)]) -> Result<Pending> {
+        let Hardware { device, queue } = self.hardware()?;
         let lengths: Vec<u64> = sources.iter().map(|(_, range)| range.end - range.start).collect();
-        let total = lengths.iter().sum();
-        let staging = match total {
-            0 => None,
-            _ => Some(match self.staging.take(total) {
-                Some(buffer) => buffer,
-                None => self.allocate("staging", total, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?,
-            }),
+        let Some(staging) = self.staging_for(lengths.iter().sum())? else {
+            return Ok(Pending { staging: None, lengths, mapped: Arc::default() });
         };
-        if let Some(staging) = &staging {
-            let mut offset = 0;
-            for ((source, range), length) in sources.iter().zip(&lengths) {
-                encoder.copy_buffer_to_buffer(source, range.start, staging, offset, *length);
-                offset += length;
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut offset = 0;
+        for ((source, range), length) in sources.iter().zip(&lengths) {
+            if let Some(source) = &source.raw {
+                encoder.copy_buffer_to_buffer(source, range.start, &staging.raw, offset, *length);
             }
+            offset += length;
         }
-        Ok(Pending { staging, lengths, mapped: Arc::default() })
+        queue.submit([encoder.finish()]);
+        let mapped = Arc::new(OnceLock::new());
+        let signal = mapped.clone();
+        staging.raw.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
+            // Set once: a staging buffer is mapped once a readback.
+            let _ = signal.set(outcome);
+        });
+        Ok(Pending { staging: Some(staging), lengths, mapped })
     }
 
-    /// Asks for the staged results; to be called once the copies are submitted.
-    pub(super) fn fetch(&self, pending: Pending) -> Pending {
-        if let Some(staging) = &pending.staging {
-            let mapped = pending.mapped.clone();
-            staging.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
-                // Set once: a staging buffer is mapped once a readback.
-                let _ = mapped.set(outcome);
-            });
+    /// None where there is nothing to read.
+    fn staging_for(&self, bytes: u64) -> Result<Option<Staging>> {
+        if bytes == 0 {
+            return Ok(None);
         }
-        pending
+        let reserved = self.staging.take(bytes);
+        let is_reserved = reserved.is_some();
+        let buffer = match reserved {
+            Some(buffer) => buffer,
+            None => self.allocate("staging", bytes, STAGING)?,
+        };
+        Ok(buffer.raw.clone().map(|raw| Staging { buffer, raw, is_reserved }))
     }
 }
 
@@ -173,7 +186,7 @@ mod tests {
         let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
         let buffer = gpu.buffer_from("values", &[1.0_f32; 4]).unwrap();
         assert_eq!(gpu.read::<f32>(&buffer).unwrap(), [1.0; 4]);
-        gpu.device.destroy();
+        gpu.hardware().unwrap().device.destroy();
         for met in [gpu.wait(), gpu.wait_for_uploads(), gpu.read::<f32>(&buffer).map(drop)] {
             let Err(error @ Error::DeviceLost(_)) = met else { panic!("{met:?}") };
             assert_eq!(error.exit_code(), 4);
