@@ -101,29 +101,24 @@ impl Checkpoints {
         Self { directory, config, settings, writer: None, last: (0, Instant::now()) }
     }
 
-    /// Brings the trainer to the newest whole checkpoint and gives what that says of itself; none if there is none.
-    /// Newer ones, which are damaged, are removed.
+    /// What `resume` makes of the newest whole checkpoint, and what that says of itself; none if there is none. Newer ones,
+    /// which are damaged, are removed.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are only damaged ones, [`Error::Io`], and those of `check`.
-    pub fn restore(
-        &mut self,
-        trainer: &mut Trainer<'_>,
-        check: impl Fn(&Manifest) -> Result<()>,
-    ) -> Result<Option<Manifest>> {
+    /// [`Error::Data`] if there are only damaged ones, [`Error::Io`], and those of `resume`.
+    pub fn restore<T>(&mut self, resume: impl Fn(&mut Reader) -> Result<T>) -> Result<Option<(T, Manifest)>> {
         checkpoint::prune(&self.directory, usize::MAX)?;
         let mut damaged = Vec::new();
         for (step, path) in checkpoint::list(&self.directory)?.into_iter().rev() {
             let restored = Reader::open(&path).and_then(|mut reader| {
-                check(reader.manifest())?;
-                trainer.restore(step, &mut reader)?;
-                Ok(reader.manifest().clone())
+                let resumed = resume(&mut reader)?;
+                Ok((resumed, reader.manifest().clone()))
             });
             match restored {
-                Ok(manifest) => {
+                Ok(restored) => {
                     self.last.0 = step;
                     damaged.iter().try_for_each(|path: &PathBuf| checkpoint::remove(path))?;
-                    return Ok(Some(manifest));
+                    return Ok(Some(restored));
                 }
                 Err(error) if is_damage(&error) => {
                     tell(&format!("passed over a checkpoint: {error}"));

@@ -61,10 +61,15 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         bytes(adapter.max_buffer_bytes),
         bytes(adapter.workgroup_bytes.into())
     );
+    let memory = match &adapter.memory {
+        Some(memory) => format!("{} available, by {}", bytes(memory.available), memory.source),
+        None => "not known here".to_owned(),
+    };
     vec![
         ("kind", format!("{}, {}, {}", adapter.kind, adapter.backend, adapter.driver)),
         ("PCI bus id", pci_bus_id.to_owned()),
         ("limits", limits),
+        ("memory", memory),
         ("features", format!("subgroups {subgroups}, f16 {f16}, timestamps {timestamps}")),
         ("encode", format!("{} (of {})", EncodeVariant::best(adapter), variants(adapter).join(", "))),
     ]
@@ -84,6 +89,7 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
         ("pci_bus_id", json!(Some(&adapter.pci_bus_id).filter(|id| !id.is_empty()))),
         ("max_binding_bytes", json!(adapter.max_binding_bytes)),
         ("max_buffer_bytes", json!(adapter.max_buffer_bytes)),
+        ("available_memory_bytes", json!(adapter.memory.as_ref().map(|memory| memory.available))),
         ("workgroup_bytes", json!(adapter.workgroup_bytes)),
         ("subgroup_min_size", json!(adapter.subgroup_sizes.map(|(least, _)| least))),
         ("subgroup_max_size", json!(adapter.subgroup_sizes.map(|(_, most)| most))),

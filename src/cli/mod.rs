@@ -9,6 +9,7 @@ mod eval;
 mod man;
 mod metrics_log;
 mod output;
+mod plan;
 mod previous_run;
 mod progress;
 mod rows;
@@ -69,6 +70,11 @@ Examples:
     Eval(eval::Arguments),
     #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem plan --d 768 --features 1048576
+  monosem plan --d 768 --features 33554432 --assume-memory 80GiB")]
+    Plan(plan::Arguments),
     #[command(after_help = "Examples:\n  monosem verify run\n  monosem verify run/checkpoints/step-500 --json")]
     Verify(verify::Arguments),
     #[command(after_help = "\
@@ -98,6 +104,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Train(arguments) => return train::run(arguments, given),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
+        Command::Plan(arguments) => plan::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

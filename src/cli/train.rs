@@ -13,7 +13,7 @@ use clap::{ArgGroup, ArgMatches, Args};
 use monosem::checkpoint::{self, Manifest};
 use monosem::data::{Activations, Batches, Provenance, Selection};
 use monosem::sae::{SaeConfig, save};
-use monosem::train::{Progress, Recipe, Trainer, initialize};
+use monosem::train::{Progress, Recipe, Trainer, check_fits, initialize};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ struct Settings {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Model", group = ArgGroup::new("size").args(["features", "expansion"]))]
-struct ModelSettings {
+pub struct ModelSettings {
     /// Number of features; it or --expansion is needed
     #[arg(long, visible_alias = "d-sae", value_name = "N")]
     features: Option<usize>,
@@ -187,9 +187,18 @@ impl Settings {
         }
         Ok(())
     }
+}
 
-    fn sae_config(&self, width: usize) -> Result<SaeConfig> {
-        let features = match (self.model.features, self.model.expansion) {
+impl ModelSettings {
+    /// The SAE for activations of a width.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what makes none.
+    pub fn sae_config(&self, width: usize) -> Result<SaeConfig> {
+        let features = match (self.features, self.expansion) {
+            (None, None) => {
+                return Err(Error::Config("neither --features nor --expansion is given: one is needed".into()));
+            }
             (Some(features), _) => features,
             (None, expansion) => expansion
                 .and_then(|expansion| width.checked_mul(expansion))
@@ -198,14 +207,16 @@ impl Settings {
         let config = SaeConfig {
             d_in: width,
             features,
-            k: self.model.k,
-            rescale_acts_by_decoder_norm: self.model.rescale_acts_by_decoder_norm,
+            k: self.k,
+            rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm,
             apply_b_dec_to_input: true,
         };
         config.validate()?;
         Ok(config)
     }
+}
 
+impl Settings {
     fn recipe(&self, features: usize) -> Result<Recipe> {
         let training = &self.training;
         let steps = match (training.steps, training.tokens) {
@@ -265,7 +276,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     }
     let data = Arc::new(Activations::open(&settings.data.data)?);
     tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
-    let config = settings.sae_config(data.width())?;
+    let config = settings.model.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
     let resolved = settings.clone().resolved(&config, &recipe)?;
     if let Some(previous) = &previous {
@@ -281,12 +292,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let (batch, steps) = (recipe.batch, recipe.steps);
     let batches = |first, steps| Batches::shuffled(rows.clone(), batch, seed, first, steps);
     let gpu = settings.device.open()?;
-    let first_batch = batches(0, 1)?.next().transpose()?;
-    let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
-    let initial = initialize(&config, seed, &first_batch.rows)?;
-    tracing::info!(features = config.features, seed, "initial weights made");
-    let mut trainer = Trainer::new(&gpu, &initial, recipe.clone())?;
-
+    check_fits(gpu.description(), &config, &recipe)?;
     let log_every = settings.training.log_every;
     let (mut directory, mut log) = match &previous {
         Some(_) => {
@@ -302,8 +308,20 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         }
     };
     let mut checkpoints = Checkpoints::new(directory.join("checkpoints"), config.clone(), settings.checkpoints.clone());
-    let found = checkpoints.restore(&mut trainer, |manifest| check_manifest(manifest, &config, &recipe, &rows))?;
-    let position = found.as_ref().map_or(Ok(Position::default()), Position::of)?;
+    let found = checkpoints.restore(|reader| {
+        let step = reader.manifest().step;
+        check_manifest(reader.manifest(), &config, &recipe, &rows)?;
+        Trainer::resume(&gpu, &config, recipe.clone(), step, reader)
+    })?;
+    let (trainer, position) = match found {
+        Some((trainer, manifest)) => (trainer, Position::of(&manifest)?),
+        None => {
+            let first_batch = batches(0, 1)?.next().transpose()?;
+            let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
+            let initial = initialize(&config, seed, &first_batch.rows)?;
+            (Trainer::new(&gpu, &initial, recipe.clone())?, Position::default())
+        }
+    };
     log.rewind(trainer.submitted(), &position)?;
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;

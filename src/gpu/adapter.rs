@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use super::buffer::Account;
 use super::readback::StagingPool;
-use super::{AdapterChoice, Environment, Selection, choose};
+use super::{AdapterChoice, DeviceMemory, Environment, Selection, choose, memory};
 use crate::error::{Error, Result};
 
 /// NVIDIA's PCI vendor id.
 const NVIDIA: u32 = 0x10de;
 
 /// What an adapter is and offers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterDescription {
     /// The driver's name for it.
     pub name: String,
@@ -40,6 +40,8 @@ pub struct AdapterDescription {
     pub f16: bool,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
+    /// How much memory it has, where that is known.
+    pub memory: Option<DeviceMemory>,
 }
 
 impl AdapterDescription {
@@ -71,6 +73,11 @@ impl AdapterDescription {
             subgroup_sizes,
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            memory: match (info.device_type, info.backend) {
+                (wgpu::DeviceType::Cpu, _) => memory::host(),
+                (_, wgpu::Backend::Vulkan) => memory::vulkan(adapter),
+                _ => None,
+            },
             name: printable(&info.name),
         }
     }
@@ -131,7 +138,7 @@ fn enumerate() -> Vec<wgpu::Adapter> {
 pub struct Gpu {
     /// None on paper.
     pub(super) hardware: Option<Hardware>,
-    pub(super) staging: StagingPool,
+    pub(super) staging: Arc<StagingPool>,
     pub(super) account: Arc<Account>,
     description: AdapterDescription,
     notes: Vec<String>,
@@ -167,7 +174,8 @@ impl Gpu {
             label: Some("monosem"),
             required_features: adapter.features() & wanted,
             required_limits: adapter.limits(),
-            memory_hints: wgpu::MemoryHints::Performance,
+            // Weights have blocks of their own; the rest is small, and what a block has left is lost.
+            memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..8 << 20 },
             ..Default::default()
         }))
         .map_err(|error| Error::Device(format!("{description} cannot be opened: {error}")))?;
@@ -189,7 +197,7 @@ impl Gpu {
     pub fn on_paper(description: AdapterDescription) -> Self {
         Self {
             hardware: None,
-            staging: StagingPool::default(),
+            staging: Arc::default(),
             account: Arc::default(),
             description,
             notes: Vec::new(),

@@ -104,6 +104,12 @@ impl Gpu {
         entries.iter().filter(|(_, bytes)| **bytes > 0).map(|(name, bytes)| (name.clone(), *bytes)).collect()
     }
 
+    /// Bytes that wgpu's allocator has reserved on the device, where it tells: buffers, their alignment, and whatever wgpu
+    /// keeps besides.
+    pub fn reserved_bytes(&self) -> Option<u64> {
+        Some(self.hardware.as_ref()?.device.generate_allocator_report()?.total_reserved_bytes)
+    }
+
     pub(super) fn allocate(&self, name: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let raw = match &self.hardware {
             Some(Hardware { device, .. }) => Some(create(device, name, bytes, usage)?),

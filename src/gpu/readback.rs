@@ -37,7 +37,17 @@ pub struct Pending {
 struct Staging {
     buffer: Buffer,
     raw: wgpu::Buffer,
-    is_reserved: bool,
+    /// Where it is reserved.
+    pool: Option<Arc<StagingPool>>,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.raw.unmap();
+        if let Some(pool) = &self.pool {
+            pool.give_back(self.buffer.clone());
+        }
+    }
 }
 
 /// Results on the host, in the order in which they were asked for.
@@ -89,10 +99,6 @@ impl Pending {
         }
         let length: u64 = self.lengths.iter().sum();
         let bytes = staging.raw.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
-        staging.raw.unmap();
-        if staging.is_reserved {
-            gpu.staging.give_back(staging.buffer);
-        }
         Ok(Results { bytes, lengths: std::mem::take(&mut self.lengths) })
     }
 }
@@ -166,13 +172,11 @@ impl Gpu {
         if bytes == 0 {
             return Ok(None);
         }
-        let reserved = self.staging.take(bytes);
-        let is_reserved = reserved.is_some();
-        let buffer = match reserved {
-            Some(buffer) => buffer,
-            None => self.allocate("staging", bytes, STAGING)?,
+        let (buffer, pool) = match self.staging.take(bytes) {
+            Some(buffer) => (buffer, Some(self.staging.clone())),
+            None => (self.allocate("staging", bytes, STAGING)?, None),
         };
-        Ok(buffer.raw.clone().map(|raw| Staging { buffer, raw, is_reserved }))
+        Ok(buffer.raw.clone().map(|raw| Staging { buffer, raw, pool }))
     }
 }
 

@@ -74,8 +74,17 @@ impl Parameters {
     /// As [`Parameters::allocate`], and those of the weights.
     pub fn upload(gpu: &Gpu, norms: &Norms, weights: &dyn Weights) -> Result<Self> {
         let this = Self::allocate(gpu, weights.config())?;
-        upload_rows(gpu, &this.b_dec, weights, Tensor::BDec, 0..1)?;
-        for shard in &this.shards {
+        this.fill(gpu, norms, weights)?;
+        Ok(this)
+    }
+
+    /// Puts the weights of an SAE of these sizes in their place.
+    ///
+    /// # Errors
+    /// Those of the weights, and [`Error::DeviceLost`] if the device fails.
+    pub fn fill(&self, gpu: &Gpu, norms: &Norms, weights: &dyn Weights) -> Result<()> {
+        upload_rows(gpu, &self.b_dec, weights, Tensor::BDec, 0..1)?;
+        for shard in &self.shards {
             let features = shard.first as usize..(shard.first + shard.count) as usize;
             for (buffer, tensor) in
                 [(&shard.w_enc, Tensor::WEnc), (&shard.w_dec, Tensor::WDec), (&shard.b_enc, Tensor::BEnc)]
@@ -83,11 +92,11 @@ impl Parameters {
                 upload_rows(gpu, buffer, weights, tensor, features.clone())?;
             }
             let mut recording = Recording::default();
-            let params = norms::Params { count: shard.count, quads: this.quads };
+            let params = norms::Params { count: shard.count, quads: self.quads };
             norms.record(&mut recording, norms::main::Bindings { w_dec: &shard.w_dec, norms: &shard.norms, params });
             gpu.submit(&gpu.program(recording)?)?;
         }
-        Ok(this)
+        Ok(())
     }
 
     /// The weights on the device, to be read from there.

@@ -5,6 +5,7 @@ mod evaluate;
 mod forward;
 mod geometric_median;
 mod initialize;
+mod plan;
 mod recipe;
 mod state;
 mod step;
@@ -14,6 +15,7 @@ pub use evaluate::{Encoder, Evaluation, Evaluator, HostCodes, Reconstruction, ev
 pub use forward::Forward;
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
+pub use plan::{Forecast, Plan, Work, check_fits, most_features};
 pub use recipe::{DEAD_WINDOW, Recipe};
 pub use state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
 pub use step::{StepResults, TrainingStep};

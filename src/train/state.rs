@@ -118,9 +118,22 @@ pub(super) struct Place<'a> {
     row_bytes: u64,
 }
 
+impl StatePart {
+    /// Rows of a tile.
+    fn tile_rows(&self) -> u64 {
+        (TILE_BYTES / self.stored_row_bytes).clamp(1, self.rows)
+    }
+}
+
+/// Makes room for the tiles of a copy.
+pub(super) fn reserve_staging(gpu: &Gpu, stages: &[Vec<StatePart>]) -> Result<()> {
+    let tiles = stages.iter().flatten().map(|part| part.tile_rows() * part.stored_row_bytes);
+    gpu.reserve_staging(tiles.max().unwrap_or(0), TILES_AHEAD)
+}
+
 fn places<'a>(tensors: &'a [StateTensor], parts: &'a [StatePart]) -> impl Iterator<Item = Place<'a>> {
     parts.iter().flat_map(|part| {
-        let rows = (TILE_BYTES / part.stored_row_bytes).max(1);
+        let rows = part.tile_rows();
         let row_bytes = tensors[part.tensor].row_bytes();
         let starts = (0..part.rows).step_by(rows as usize);
         starts.map(move |first| Place { part, first, rows: rows.min(part.rows - first), row_bytes })

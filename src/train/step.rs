@@ -96,6 +96,15 @@ impl TrainingStep {
         Ok(this)
     }
 
+    /// Makes room for the results of `steps` steps that are under way at once, and for the tiles of a copy of the state.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve_staging(&self, gpu: &Gpu, steps: usize) -> Result<()> {
+        gpu.reserve_staging(self.reported().iter().map(|buffer| buffer.bytes()).sum(), steps)?;
+        state::reserve_staging(gpu, &self.state_parts())
+    }
+
     /// Submits a step over `[batch, d]` rows, without waiting for it.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use super::{Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Pending};
-use crate::kernels::{BackwardKernels, ForwardKernels};
-use crate::sae::{DeviceWeights, Parameters, Sae, Weights};
+use crate::gpu::{Gpu, Pending, Program};
+use crate::kernels::{BackwardKernels, ForwardKernels, Norms};
+use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,24 +53,41 @@ impl<'a> Trainer<'a> {
     /// Compiles the kernels and puts the SAE on the device.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
+    /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
+    /// and those of the weights.
     pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, initial.config().k as u32)?;
-        let backward = BackwardKernels::new(gpu)?;
-        let parameters = Parameters::upload(gpu, &forward.norms, initial)?;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
-        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0 })
+        let this = Self::allocate(gpu, initial.config(), recipe)?;
+        this.step.parameters().fill(gpu, &Norms::new(gpu)?, initial)?;
+        Ok(this)
     }
 
-    /// Goes on from a state that was copied after `steps` steps.
+    /// As [`Trainer::new`], but goes on from a state that was copied after `steps` steps.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device fails, and those of the source; nothing can be done with the trainer then.
-    pub fn restore(&mut self, steps: u64, source: &mut dyn StateSource) -> Result<()> {
+    /// As [`Trainer::new`], and those of the source.
+    pub fn resume(
+        gpu: &'a Gpu,
+        config: &SaeConfig,
+        recipe: Recipe,
+        steps: u64,
+        source: &mut dyn StateSource,
+    ) -> Result<Self> {
+        let mut this = Self::allocate(gpu, config, recipe)?;
         // A recipe has fewer than 2^32 steps.
-        self.step.restore_state(self.gpu, source, steps as u32)?;
-        (self.submitted, self.finished) = (steps, steps);
-        Ok(())
+        this.step.restore_state(gpu, source, steps as u32)?;
+        (this.submitted, this.finished) = (steps, steps);
+        Ok(this)
+    }
+
+    /// All that a run has on the device, with weights of zero.
+    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, config.k as u32)?;
+        let backward = BackwardKernels::new(gpu)?;
+        let parameters = Parameters::allocate(gpu, config)?;
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
+        // One more than are ahead: the oldest is read after the newest is submitted.
+        step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
+        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0 })
     }
 
     /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under way.
@@ -107,6 +124,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::DeviceLost`] if the device fails, and those of the sink.
     pub fn copy_state(&self, sink: &mut dyn StateSink) -> Result<()> {
         self.step.copy_state(self.gpu, sink)
+    }
+
+    /// The program of a step, for timing it kernel by kernel. Run on its own it takes the last step once more.
+    pub fn program(&self) -> &Program {
+        self.step.program()
     }
 
     /// Steps submitted so far, those before a restored state included.

@@ -37,6 +37,11 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     checkpoint::path(directory, step)
 }
 
+fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
+    let step = reader.manifest().step;
+    Trainer::resume(gpu, &config(FEATURES), recipe.clone(), step, reader)
+}
+
 /// One shard, three and five of the features of these tests, whose rows are stored as 16 values.
 fn shardings() -> [Gpu; 3] {
     [8192, 2048, 1024].map(|features| gpu().with_max_binding_bytes(features * 16 * 4))
@@ -54,10 +59,9 @@ fn a_resumed_run_ends_with_the_same_bits_whatever_the_shards() {
     take_steps(&mut half, STEPS / 2);
     let path = save(&half, &recipe, directory.path());
     for gpu in &shardings() {
-        let mut resumed = trainer(gpu, &recipe);
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.manifest().data_position, STEPS / 2 * BATCH as u64);
-        resumed.restore(STEPS / 2, &mut reader).unwrap();
+        let mut resumed = resume(gpu, &recipe, &mut reader).unwrap();
         take_steps(&mut resumed, STEPS);
         assert_eq!(hash(&trained(&resumed)), expected);
     }
@@ -135,7 +139,7 @@ fn damage_is_named() {
     fs::write(&state, &damaged).unwrap();
     named(&["tensor b_dec is damaged", "tensor b_dec.v is damaged"]);
     let mut reader = Reader::open(&path).unwrap();
-    assert!(matches!(trainer.restore(2, &mut reader), Err(Error::Data { .. })));
+    assert!(matches!(resume(gpu(), &recipe, &mut reader), Err(Error::Data { .. })));
 
     fs::write(&state, &sound_state[..sound_state.len() - 1]).unwrap();
     named(&["cut short"]);
@@ -210,5 +214,5 @@ fn other_sizes_are_refused() {
     let error = Reader::open(&path).err().unwrap();
     assert!(error.to_string().contains("has no tensor W_enc of F32 [4999, 13]"), "{error}");
     // What was opened before is what it was.
-    trainer(gpu(), &recipe).restore(0, &mut reader).unwrap();
+    resume(gpu(), &recipe, &mut reader).unwrap();
 }

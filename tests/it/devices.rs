@@ -30,6 +30,7 @@ fn adapter(name: &str, kind: &'static str, vendor: u32, pci_bus_id: &str) -> Ada
         subgroup_sizes: Some((32, 32)),
         f16: true,
         timestamps: true,
+        memory: None,
     }
 }
 
@@ -308,7 +309,9 @@ fn variants_follow_from_the_description() {
 #[test]
 fn devices_are_opened_as_they_are_chosen() {
     let all = adapters();
-    assert_eq!(Gpu::open(&AdapterChoice::Index(0)).unwrap().description(), &all[0]);
+    // What memory is available is another number from one moment to the next.
+    let known = |adapter: &AdapterDescription| AdapterDescription { memory: None, ..adapter.clone() };
+    assert_eq!(known(Gpu::open(&AdapterChoice::Index(0)).unwrap().description()), known(&all[0]));
     assert!(
         matches!(Gpu::open(&AdapterChoice::Index(99)), Err(Error::Device(message)) if message.contains(&all[0].name))
     );

@@ -8,6 +8,7 @@ mod gpu;
 mod help;
 mod kernels;
 mod memory;
+mod plan;
 mod reference;
 mod resume;
 mod rows;

@@ -1,0 +1,199 @@
+//! `monosem plan`
+
+use std::str::FromStr;
+
+use clap::Args;
+use monosem::Result;
+use monosem::data::Activations;
+use monosem::gpu::{AdapterDescription, DeviceMemory};
+use monosem::train::{Forecast, Plan, Recipe, most_features};
+use serde_json::{Value, json};
+
+use super::DeviceArguments;
+use super::output::{self, print};
+use super::train::ModelSettings;
+
+/// Says what a training run would need: memory, disk, work and time, before anything is allocated
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Width of an activation vector
+    #[arg(long, visible_alias = "d-in", value_name = "D", required_unless_present = "data", conflicts_with = "data")]
+    d: Option<usize>,
+    /// Activations whose width it is: safetensors files, or directories of them
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    data: Vec<std::path::PathBuf>,
+    #[command(flatten)]
+    model: ModelSettings,
+    /// Rows a step
+    #[arg(long, default_value_t = 4096, help_heading = "Training")]
+    batch: usize,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB, instead of a device of this machine
+    #[arg(long, value_name = "SIZE", help_heading = "Device", conflicts_with = "device")]
+    assume_memory: Option<Size>,
+}
+
+/// A number of bytes: 80GiB, 24GB, 500M.
+#[derive(Clone, Copy, Debug)]
+struct Size(u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim().to_ascii_lowercase();
+        let (letter, base) = match unit.strip_suffix("ib").or(unit.strip_suffix('b')) {
+            Some(letter) if unit.ends_with("ib") => (letter, 1024_f64),
+            Some(letter) => (letter, 1000.0),
+            None => (&unit[..], 1024.0),
+        };
+        let power = ["", "k", "m", "g", "t"].iter().position(|prefix| *prefix == letter);
+        match (number.parse::<f64>(), power) {
+            (Ok(number), Some(power)) if number > 0.0 => Ok(Self((number * base.powi(power as i32)) as u64)),
+            _ => Err("no size as 80GiB, 24GB or 500M".into()),
+        }
+    }
+}
+
+/// A GPU of which only the memory is known.
+fn assumed(Size(available): Size) -> AdapterDescription {
+    AdapterDescription {
+        name: "an assumed GPU".into(),
+        kind: "discrete",
+        max_binding_bytes: (1 << 31) - 4,
+        max_buffer_bytes: (1 << 31) - 4,
+        memory: Some(DeviceMemory { available, source: "--assume-memory" }),
+        ..AdapterDescription::default()
+    }
+}
+
+/// Prints the plan.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let width = match arguments.d {
+        Some(width) => width,
+        None => Activations::open(&arguments.data)?.width(),
+    };
+    let config = arguments.model.sae_config(width)?;
+    let recipe = Recipe::top_k(config.features, arguments.batch, 10_000);
+    recipe.validate()?;
+    let gpu = match arguments.assume_memory {
+        Some(_) => None,
+        None => Some(arguments.device.open()?),
+    };
+    let description = match (&gpu, arguments.assume_memory) {
+        (Some(gpu), _) => gpu.description().clone(),
+        (None, size) => size.map(assumed).unwrap_or_default(),
+    };
+    let plan = Plan::new(&description, &config, &recipe)?;
+    let needed = plan.needed(&description);
+    let available = description.memory.as_ref().map(|memory| memory.available);
+    let most = available.map(|available| most_features(&description, &config, &recipe, available)).transpose()?;
+    let devices = available.and_then(|available| plan.devices_needed(available));
+    let fits = available.map(|available| needed <= available);
+    let forecast = match &gpu {
+        // What does not fit would not run; what has no clock cannot be timed.
+        Some(gpu) if fits != Some(false) && description.timestamps => Some(Forecast::measure(gpu, &config, &recipe)?),
+        _ => None,
+    };
+    let object = json!({
+        "features": config.features,
+        "d_in": config.d_in,
+        "k": config.k,
+        "batch": recipe.batch,
+        "device": description.name,
+        "shards": plan.shards,
+        "device_bytes": plan.device_bytes(),
+        "device_bytes_by_part": plan.device,
+        "host_bytes": plan.host,
+        "needed_bytes": needed,
+        "available_bytes": available,
+        "available_source": description.memory.as_ref().map(|memory| memory.source),
+        "fits": fits,
+        "most_features": most,
+        "devices_needed": devices,
+        "checkpoint_bytes": plan.checkpoint,
+        "sae_bytes": plan.sae,
+        "flops_per_step": plan.flops(),
+        "bytes_moved_per_step": plan.bytes_moved(),
+        "seconds_per_step": forecast.as_ref().map(|forecast| forecast.seconds),
+        "tokens_per_second": forecast.as_ref().map(|forecast| recipe.batch as f64 / forecast.seconds),
+        "measured_flops_per_second": forecast.as_ref().map(|forecast| forecast.flops_per_second),
+        "measured_bytes_per_second": forecast.as_ref().map(|forecast| forecast.bytes_per_second),
+    });
+    if output::json() {
+        return print(&object.to_string());
+    }
+    print_table(&plan, &description, &object)
+}
+
+fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) -> Result<()> {
+    let line = |name: &str, value: String| print(&format!("{name:26}  {value:>12}"));
+    let number = |name: &str| object[name].as_u64().unwrap_or_default();
+    for (part, bytes) in &plan.device {
+        line(&format!("device: {part}"), size(*bytes))?;
+    }
+    let shards = match plan.shards {
+        1 => String::new(),
+        shards => format!("  in {shards} shards"),
+    };
+    line("device memory", size(plan.device_bytes()) + &shards)?;
+    line("host memory, about", size(plan.host))?;
+    match &description.memory {
+        Some(memory) => line("available", format!("{}  {}", size(memory.available), memory.source))?,
+        None => line("available", "not known here: give --assume-memory".into())?,
+    }
+    if description.is_software() {
+        print("(in software the device's memory is this machine's: both are needed)")?;
+    }
+    if let (Some(fits), Some(most)) = (object["fits"].as_bool(), object["most_features"].as_u64()) {
+        line("fits", if fits { "yes".into() } else { "no".into() })?;
+        line("most features that fit", most.to_string())?;
+    }
+    if let (Some(false), Some(devices)) = (object["fits"].as_bool(), object["devices_needed"].as_u64()) {
+        line("such devices needed", devices.to_string())?;
+    }
+    line("a checkpoint", size(plan.checkpoint))?;
+    line("the SAE", size(plan.sae))?;
+    line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
+    line("traffic of a step", size(number("bytes_moved_per_step")))?;
+    match object["seconds_per_step"].as_f64() {
+        Some(seconds) => {
+            line("a step, predicted", format!("{seconds:.3} s"))?;
+            line("tokens a second", format!("{:.0}", object["tokens_per_second"].as_f64().unwrap_or_default()))
+        }
+        None => line("a step, predicted", "not measured".into()),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (0..units.len() - 1).find(|power| bytes >> (10 * (power + 1)) == 0).unwrap_or(units.len() - 1);
+    let value = bytes as f64 / 1024_f64.powi(power as i32);
+    if power == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", units[power]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_both_kinds_of_units() {
+        for (text, bytes) in
+            [("80GiB", 80 << 30), ("24gb", 24_000_000_000), ("1.5M", 3 << 19), ("7", 7), ("2 TiB", 2 << 40)]
+        {
+            assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
+        }
+        for text in ["", "GiB", "-1", "0", "5 apples", "1.2.3G", "NaN"] {
+            text.parse::<Size>().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_to_be_read() {
+        let written = [0, 1023, 1024, 3 << 19, 80 << 30, u64::MAX].map(size);
+        assert_eq!(written, ["0 B", "1023 B", "1.00 KiB", "1.50 MiB", "80.00 GiB", "16777216.00 TiB"]);
+    }
+}

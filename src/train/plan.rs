@@ -1,0 +1,259 @@
+//! What a training run needs, before any of it is allocated.
+
+use std::collections::BTreeMap;
+
+use super::{Recipe, Trainer, initialize};
+use crate::data::{Batch, Moments};
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterDescription, Gpu};
+use crate::kernels::BLOCK_FEATURES;
+use crate::rng::{Purpose, Rng, symmetric};
+use crate::sae::{SaeConfig, Tensor, shard_ranges};
+use crate::train::state_tensors;
+
+/// The bytes of a run and the work of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Device memory by part: exactly the buffers that a [`Trainer`] makes.
+    pub device: BTreeMap<&'static str, u64>,
+    /// Feature shards, each within the device's largest binding.
+    pub shards: usize,
+    /// Host memory: batches on their way and tiles of weights; without the program and its driver.
+    pub host: u64,
+    /// A checkpoint on the disk.
+    pub checkpoint: u64,
+    /// The finished SAE on the disk.
+    pub sae: u64,
+    /// What each kernel of a step has to do, at least.
+    pub work: Vec<Work>,
+}
+
+/// A kernel's share of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    /// The operation.
+    pub kernel: &'static str,
+    /// Floating-point operations, a multiply-add being two.
+    pub flops: u64,
+    /// Bytes that it must read and write if no cache helps it but for what all rows share.
+    pub bytes: u64,
+}
+
+/// Parts that grow with the number of features.
+const STATE: [&str; 3] = ["weights", "moments", "activity"];
+
+/// Which part of a plan a buffer belongs to, by its name.
+fn part(buffer: &str) -> &'static str {
+    match buffer {
+        "W_enc" | "W_dec" | "b_enc" | "b_dec" | "decoder norms" => "weights",
+        name if name.contains("moment") => "moments",
+        "last step of firing" | "times fired" => "activity",
+        "pre-activations" => "selection",
+        "staging" => "readback",
+        "a field of the batch" | "row statistics" | "guard" | "step" | "uniforms" => "batch",
+        name if name.starts_with("run ") || name.contains("codes") || name.contains("sort") => "codes",
+        _ => "gradients",
+    }
+}
+
+impl Plan {
+    /// The plan of a run on a device like this.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`] but for want of memory.
+    pub fn new(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
+        let paper = Gpu::on_paper(description.clone());
+        // As long as it lives, its buffers are in the account.
+        let _trainer = Trainer::allocate(&paper, config, recipe.clone())?;
+        let mut device = BTreeMap::new();
+        for (name, bytes) in paper.memory() {
+            *device.entry(part(&name)).or_default() += bytes;
+        }
+        let row = (config.d_in * 4) as u64;
+        let sae = [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec].map(|tensor| tensor.shape(config));
+        Ok(Self {
+            device,
+            shards: shard_ranges(
+                config.features as u32,
+                crate::kernels::quads(config.d_in),
+                paper.max_binding_bytes(),
+            )?
+            .len(),
+            host: BATCHES_ON_THEIR_WAY * recipe.batch as u64 * row + TILES_BYTES,
+            checkpoint: state_tensors(config).iter().map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes()).sum(),
+            sae: sae.iter().map(|[rows, columns]| 4 * *rows as u64 * *columns as u64).sum(),
+            work: work(config, recipe),
+        })
+    }
+
+    /// Device memory of all parts.
+    pub fn device_bytes(&self) -> u64 {
+        self.device.values().sum()
+    }
+
+    /// Memory that must be there: the device's, and where that is this machine's the host's too.
+    pub fn needed(&self, description: &AdapterDescription) -> u64 {
+        self.device_bytes() + if description.is_software() { self.host } else { 0 }
+    }
+
+    /// Devices with so much memory each that a run would need that shares its features out among them; none if not even
+    /// what every one of them needs would fit.
+    pub fn devices_needed(&self, available: u64) -> Option<u64> {
+        let state: u64 = STATE.iter().filter_map(|part| self.device.get(part)).sum();
+        let room = available.checked_sub(self.device_bytes() - state).filter(|room| *room > 0)?;
+        Some(state.div_ceil(room).max(1))
+    }
+
+    /// Floating-point operations of a step.
+    pub fn flops(&self) -> u64 {
+        self.work.iter().map(|work| work.flops).sum()
+    }
+
+    /// Bytes moved by a step.
+    pub fn bytes_moved(&self) -> u64 {
+        self.work.iter().map(|work| work.bytes).sum()
+    }
+}
+
+/// Batches of the data thread, of the step, and of the uploads that wait for the device.
+const BATCHES_ON_THEIR_WAY: u64 = 8;
+
+/// Tiles of weights or of the state on their way.
+const TILES_BYTES: u64 = 64 << 20;
+
+/// The most features, a multiple of 1,024, of which a run needs no more than `available` bytes; 0 if there are none.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn most_features(
+    description: &AdapterDescription,
+    config: &SaeConfig,
+    recipe: &Recipe,
+    available: u64,
+) -> Result<usize> {
+    let fits = |blocks: usize| {
+        let features = blocks * BLOCK_FEATURES as usize;
+        let config = SaeConfig { features, k: config.k.min(features), ..config.clone() };
+        Ok::<_, Error>(Plan::new(description, &config, recipe)?.needed(description) <= available)
+    };
+    let (mut fitting, mut too_many) = (0, (u32::MAX / BLOCK_FEATURES) as usize);
+    // Weights and moments alone bound it.
+    too_many = too_many.min((available / (24 * config.d_in as u64 * u64::from(BLOCK_FEATURES))) as usize + 1);
+    while too_many - fitting > 1 {
+        let middle = fitting + (too_many - fitting) / 2;
+        if fits(middle)? { fitting = middle } else { too_many = middle }
+    }
+    Ok(fitting * BLOCK_FEATURES as usize)
+}
+
+/// Fails if the device is known not to have the memory that a run needs.
+///
+/// # Errors
+/// [`Error::Device`] that says how many features would fit, and those of [`Plan::new`].
+pub fn check_fits(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<()> {
+    let Some(memory) = &description.memory else { return Ok(()) };
+    let needed = Plan::new(description, config, recipe)?.needed(description);
+    if needed <= memory.available {
+        return Ok(());
+    }
+    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let way_out = match most_features(description, config, recipe, memory.available)? {
+        0 => "make the batch smaller, or take another device".to_owned(),
+        most => format!("take at most {most} features, a smaller batch, or another device"),
+    };
+    Err(Error::Device(format!(
+        "{} features need {:.1} GiB and {} has {:.1} GiB ({}): {way_out}; monosem plan tells more",
+        config.features,
+        gibibytes(needed),
+        description.name,
+        gibibytes(memory.available),
+        memory.source
+    )))
+}
+
+fn work(config: &SaeConfig, recipe: &Recipe) -> Vec<Work> {
+    let [n, d, k, rows] = [config.features, config.d_in, config.k, recipe.batch].map(|size| size as u64);
+    let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
+    let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
+    vec![
+        kernel("encode", 2 * rows * n * d, matrix + field + 4 * rows * n),
+        kernel("select", 0, 4 * rows * n),
+        kernel("decode", 2 * rows * k * d, entries + field),
+        kernel("residual", 8 * rows * d, 3 * field),
+        kernel("code_gradients", 2 * rows * k * d, entries + field),
+        kernel("gradients", 4 * rows * k * d, 2 * entries),
+        // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
+        kernel("update", 4 * rows * k * d + 24 * n * d, 12 * matrix + 2 * entries),
+    ]
+}
+
+/// What a step of a run takes on a device, from steps of smaller runs there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// Seconds of a step.
+    pub seconds: f64,
+    /// FLOP/s that `encode` reached.
+    pub flops_per_second: f64,
+    /// Bytes/s that `update` reached.
+    pub bytes_per_second: f64,
+}
+
+/// Steps of each size that are timed, after one that is not.
+const TIMED_STEPS: usize = 3;
+
+impl Forecast {
+    /// Times steps of two small runs on random rows, and continues the line through them: every kernel's time is linear in
+    /// the number of features.
+    ///
+    /// # Errors
+    /// Those of training, and [`Error::Device`] where the device has no timestamps.
+    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
+        // Half a second or so: enough to fill the device, little enough to wait for.
+        let flops: u64 = if gpu.description().is_software() { 20_000_000_000 } else { 1_000_000_000_000 };
+        let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
+        let block = BLOCK_FEATURES as usize;
+        let large = (fitting as usize / block).clamp(2, 64) * block;
+        let large = large.max(config.k).min(config.features);
+        let small = (large / 2).max(config.k);
+        let at = |features| SaeConfig { features, ..config.clone() };
+        let (after, before) = (profile(gpu, &at(large), recipe)?, profile(gpu, &at(small), recipe)?);
+        let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
+        let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
+        let seconds_of = |kernel: &str| -> f64 {
+            let of = after.iter().filter(|(label, _)| label.starts_with(kernel));
+            of.map(|(_, seconds)| seconds).sum::<f64>().max(f64::MIN_POSITIVE)
+        };
+        let work = work(&at(large), recipe);
+        let work_of = |kernel| work.iter().find(|work| work.kernel == kernel);
+        Ok(Self {
+            seconds: total + slope.max(0.0) * (config.features - large) as f64,
+            flops_per_second: work_of("encode").map_or(0.0, |work| work.flops as f64) / seconds_of("encode"),
+            bytes_per_second: work_of("update").map_or(0.0, |work| work.bytes as f64) / seconds_of("update"),
+        })
+    }
+}
+
+/// Seconds of a step by entry point.
+fn profile(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> Result<BTreeMap<String, f64>> {
+    let rng = Rng::new(0, Purpose::Shuffle);
+    let rows: Vec<f32> = (0..(recipe.batch * config.d_in) as u64).map(|at| symmetric(rng.block(at, 0)[0])).collect();
+    let mut moments = Moments::new(config.d_in);
+    moments.add(&rows);
+    let batch = Batch { count: recipe.batch, variance: moments.total_variance(), rows };
+    let sample = &batch.rows[..config.d_in * recipe.batch.min(256)];
+    let mut trainer = Trainer::new(gpu, &initialize(config, 0, sample)?, recipe.clone())?;
+    trainer.step(&batch)?;
+    while trainer.next_finished()?.is_some() {}
+    let mut fastest: Option<(f64, BTreeMap<String, f64>)> = None;
+    for _ in 0..TIMED_STEPS {
+        let mut seconds = BTreeMap::new();
+        for (label, time) in gpu.profile(trainer.program())? {
+            *seconds.entry(label).or_default() += time;
+        }
+        let total = seconds.values().sum();
+        if fastest.as_ref().is_none_or(|(least, _)| total < *least) {
+            fastest = Some((total, seconds));
+        }
+    }
+    Ok(fastest.map(|(_, seconds)| seconds).unwrap_or_default())
+}
