@@ -48,18 +48,7 @@ var<workgroup> gathered_key: array<f32, ${CAPACITY}>;
 var<workgroup> cut_order: u32;
 var<workgroup> cut_feature: u32;
 
-/// Numbers whose unsigned order is the keys' order; none is 0.
-fn orders(keys: vec4<f32>) -> vec4<u32> {
-    let bits = bitcast<vec4<u32>>(keys);
-    let magnitude = bits & vec4(0x7fffffffu);
-    let ordered = select(bits | vec4(0x80000000u), ~bits, bits >= vec4(0x80000000u));
-    let with_zero = select(ordered, vec4(0x80000000u), magnitude == vec4(0u));
-    return select(with_zero, vec4(0xffffffffu), magnitude > vec4(0x7f800000u));
-}
-
-fn order(key: f32) -> u32 {
-    return orders(vec4(key)).x;
-}
+#import order
 
 /// How many of four conditions hold.
 fn count(conditions: vec4<bool>) -> u32 {

@@ -1,6 +1,6 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, for adapters in software.
-// Shapes, bindings and sums as encode/tiled.wgsl. One subgroup a workgroup: a lane owns GROUPS features LANES apart, the
-// rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters in software.
+// Shapes, bindings and sums as encode/tiled.wgsl, in groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
+// features, the rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
 #define LANES 8
 #define LANE_QUADS 2
 #define ROWS 16
@@ -12,17 +12,23 @@ struct Params {
     first: u32,
     /// Features in the chunk.
     count: u32,
-    /// Row length of the pre-activations.
+    /// Row length of the pre-activations, or of the maxima.
     stride: u32,
     /// Whether negative pre-activations become 0.
     relu: u32,
+    /// Whether keys are pre-activations times decoder norms.
+    scaled: u32,
 }
 
 @group(0) @binding(0) var<storage, read> centred: array<f32>;
 @group(0) @binding(1) var<storage, read> w_enc: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b_enc: array<f32>;
 @group(0) @binding(3) var<storage, read_write> pre_activations: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> norms: array<f32>;
+@group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+#import order
 
 /// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
 const ROW_TILES: u32 = 32u;
@@ -44,26 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum_${i}_${j} = 0.0;
 #end
 #end
-    for (var at = 0u; at < params.quads; at += ${LANE_QUADS}u) {
-#for i in 0..${ROWS}
-        let x_${i} = centred[row_${i} + at * 4u];
-#end
-#for h in 0..${LANE_QUADS}
-#for j in 0..${GROUPS}
-        let w_${h}_${j} = w_enc[line_${j} + at + ${h}u];
-#end
-#for i in 0..${ROWS}
-#for c in 0..4
-        let x_${i}_${h}_${c} = subgroupBroadcast(x_${i}, ${h}u * 4u + ${c}u);
-#end
-#for j in 0..${GROUPS}
-#for c in 0..4
-        sum_${i}_${j} = fma(x_${i}_${h}_${c}, w_${h}_${j}[${c}], sum_${i}_${j});
-#end
-#end
-#end
-#end
-    }
+#import subgroup_fold
 #for j in 0..${GROUPS}
     let bias_${j} = b_enc[feature_${j}];
 #for i in 0..${ROWS}
@@ -77,4 +64,39 @@ fn store(row: u32, feature: u32, value: f32) {
         let rectified = select(value, 0.0, value <= 0.0);
         pre_activations[row * params.stride + feature] = select(value, rectified, params.relu != 0u);
     }
+}
+
+/// A lane's features are neighbours here: they are one group.
+@compute @workgroup_size(${LANES})
+fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile_row = (group.z * ROW_TILES + group.x) * ${ROWS}u;
+    let own_group = group.y * ${LANES}u + lane;
+    let own_feature = own_group * ${GROUPS}u;
+    // Rows and features past the end repeat the last one: the latter change no maximum.
+    let last_row = params.rows - 1u;
+    let last = params.count - 1u;
+#for i in 0..${ROWS}
+    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+#end
+#for j in 0..${GROUPS}
+    let feature_${j} = params.first + min(own_feature + ${j}u, last);
+    let line_${j} = feature_${j} * params.quads;
+#for i in 0..${ROWS}
+    var sum_${i}_${j} = 0.0;
+#end
+#end
+#import subgroup_fold
+#for j in 0..${GROUPS}
+    let bias_${j} = b_enc[feature_${j}];
+    let scale_${j} = select(1.0, norms[feature_${j}], params.scaled != 0u);
+#end
+#for i in 0..${ROWS}
+    if tile_row + ${i}u < params.rows && own_feature < params.count {
+        var largest = (sum_${i}_0 + bias_0) * scale_0;
+#for j in 1..${GROUPS}
+        largest = larger(largest, (sum_${i}_${j} + bias_${j}) * scale_${j});
+#end
+        maxima[(tile_row + ${i}u) * params.stride + own_group] = largest;
+    }
+#end
 }

@@ -1,6 +1,8 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, by 128 x 128 tiles staged in workgroup memory.
-// centred: [rows, quads] vec4; w_enc: [features of the shard, quads] vec4; b_enc: [features of the shard];
-// pre_activations: [rows, stride / 4] vec4. Each output is one ascending fold (rule D, docs/architecture.md).
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them, by 128 x 128 tiles
+// staged in workgroup memory.
+// centred: [rows, quads] vec4; w_enc: [features of the shard, quads] vec4; b_enc, norms: [features of the shard];
+// pre_activations: [rows, stride / 4] vec4; maxima: [rows, stride], a group of GROUP features each, whose key is the
+// pre-activation or that times the decoder norm. Each dot product is one ascending fold (rule D, docs/architecture.md).
 struct Params {
     rows: u32,
     quads: u32,
@@ -8,19 +10,27 @@ struct Params {
     first: u32,
     /// Features in the chunk.
     count: u32,
-    /// Row length of the pre-activations, a multiple of 4.
+    /// Row length of the pre-activations, a multiple of 4, or of the maxima.
     stride: u32,
     /// Whether negative pre-activations become 0.
     relu: u32,
+    /// Whether keys are pre-activations times decoder norms.
+    scaled: u32,
 }
 
 @group(0) @binding(0) var<storage, read> centred: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w_enc: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b_enc: array<f32>;
 @group(0) @binding(3) var<storage, read_write> pre_activations: array<vec4<f32>>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> norms: array<f32>;
+@group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+#import order
 
 const TILE: u32 = 128u;
+/// Features a group of maxima: those of four threads.
+const GROUP: u32 = 16u;
 /// Quads a line of a tile: one more than 32, so that a tile's transposition spreads over the banks.
 const LINE: u32 = 33u;
 
@@ -33,45 +43,7 @@ fn bias(feature: u32) -> f32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let tile_row = group.y * TILE;
-    let tile_feature = group.x * TILE;
-    // Rows and features past the end repeat the last one: loaded, computed, never stored.
-    let line = thread / 2u;
-    let quad = thread % 2u;
-    let x_line = min(tile_row + line, params.rows - 1u) * params.quads + quad;
-    let w_line = (params.first + min(tile_feature + line, params.count - 1u)) * params.quads + quad;
-    let column = thread % 16u;
-    let row = thread / 16u;
-#for i in 0..8
-    var low_${i} = vec4(0.0);
-    var high_${i} = vec4(0.0);
-#end
-    for (var at = 0u; at < params.quads; at += 2u) {
-        let x_quad = centred[x_line + at];
-        let w_quad = w_enc[w_line + at];
-        workgroupBarrier();
-#for k in 0..4
-        x_tile[(quad * 4u + ${k}u) * LINE + line / 4u][line % 4u] = x_quad[${k}];
-        w_tile[(quad * 4u + ${k}u) * LINE + line / 4u][line % 4u] = w_quad[${k}];
-#end
-        workgroupBarrier();
-#for k in 0..8
-        {
-            let w_low = w_tile[${k}u * LINE + column];
-            let w_high = w_tile[${k}u * LINE + 16u + column];
-            let x_low = x_tile[${k}u * LINE + row];
-            let x_high = x_tile[${k}u * LINE + 16u + row];
-#for i in 0..4
-            low_${i} = fma(vec4(x_low[${i}]), w_low, low_${i});
-            high_${i} = fma(vec4(x_low[${i}]), w_high, high_${i});
-#end
-#for i in 4..8
-            low_${i} = fma(vec4(x_high[${i} - 4]), w_low, low_${i});
-            high_${i} = fma(vec4(x_high[${i} - 4]), w_high, high_${i});
-#end
-        }
-#end
-    }
+#import tiled_fold
     let feature = tile_feature + column * 4u;
     let bias_low = vec4(bias(feature), bias(feature + 1u), bias(feature + 2u), bias(feature + 3u));
     let bias_high = vec4(bias(feature + 64u), bias(feature + 65u), bias(feature + 66u), bias(feature + 67u));
@@ -86,4 +58,75 @@ fn store(row: u32, feature: u32, value: vec4<f32>) {
         let rectified = select(value, vec4(0.0), value <= vec4(0.0));
         pre_activations[(row * params.stride + feature) / 4u] = select(value, rectified, params.relu != 0u);
     }
+}
+
+fn scale(feature: u32) -> f32 {
+    if params.scaled != 0u {
+        return norms[params.first + min(feature, params.count - 1u)];
+    }
+    return 1.0;
+}
+
+/// The largest key of a thread's four features from `feature` on; those past the end do not count.
+fn largest_of(sums: vec4<f32>, biases: vec4<f32>, scales: vec4<f32>, feature: u32) -> f32 {
+    let keys = (sums + biases) * scales;
+    var largest = keys.x;
+#for c in 1..4
+    largest = select(largest, larger(largest, keys[${c}]), feature + ${c}u < params.count);
+#end
+    return largest;
+}
+
+/// Where the maxima of four features wait for their neighbours': 64 rows of 16 threads in each tile.
+fn stage(row: u32, column: u32, value: f32) {
+    let at = row % 64u * 16u + column;
+    if row < 64u {
+        x_tile[at / 4u][at % 4u] = value;
+    } else {
+        w_tile[at / 4u][at % 4u] = value;
+    }
+}
+
+/// Writes the maxima of the 64 features from `first` on, of four groups a row, two a thread.
+fn write_maxima(tile_row: u32, first: u32, thread: u32) {
+    for (var half = 0u; half < 2u; half++) {
+        let row = thread / 4u + half * 64u;
+        var staged: vec4<f32>;
+        if half == 0u {
+            staged = x_tile[thread];
+        } else {
+            staged = w_tile[thread];
+        }
+        let feature = first + thread % 4u * GROUP;
+        var largest = staged.x;
+#for c in 1..4
+        largest = select(largest, larger(largest, staged[${c}]), feature + ${c}u * 4u < params.count);
+#end
+        if tile_row + row < params.rows && feature < params.count {
+            maxima[(tile_row + row) * params.stride + feature / GROUP] = largest;
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+#import tiled_fold
+    let feature = tile_feature + column * 4u;
+#for h in 0..2
+    let feature_${h} = feature + ${h}u * 64u;
+    let biases_${h} = vec4(bias(feature_${h}), bias(feature_${h} + 1u), bias(feature_${h} + 2u), bias(feature_${h} + 3u));
+    let scales_${h} = vec4(scale(feature_${h}), scale(feature_${h} + 1u), scale(feature_${h} + 2u), scale(feature_${h} + 3u));
+#end
+    workgroupBarrier();
+#for i in 0..8
+    stage(${i}u / 4u * 64u + row * 4u + ${i}u % 4u, column, largest_of(low_${i}, biases_0, scales_0, feature_0));
+#end
+    workgroupBarrier();
+    write_maxima(tile_row, tile_feature, thread);
+    workgroupBarrier();
+#for i in 0..8
+    stage(${i}u / 4u * 64u + row * 4u + ${i}u % 4u, column, largest_of(high_${i}, biases_1, scales_1, feature_1));
+#end
+    workgroupBarrier();
+    write_maxima(tile_row, tile_feature + 64u, thread);
 }

@@ -105,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "batch": recipe.batch,
         "device": description.name,
         "shards": plan.shards,
+        "selection": plan.selection.to_string(),
         "device_bytes": plan.device_bytes(),
         "device_bytes_by_part": plan.device,
         "host_bytes": plan.host,
@@ -157,6 +158,7 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     }
     line("a checkpoint", size(plan.checkpoint))?;
     line("the SAE", size(plan.sae))?;
+    line("selection", plan.selection.to_string())?;
     line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
     line("traffic of a step", size(number("bytes_moved_per_step")))?;
     match object["seconds_per_step"].as_f64() {

@@ -232,6 +232,11 @@ impl Gpu {
         self.description.max_binding_bytes & !15
     }
 
+    /// Whether it was made by [`Gpu::on_paper`].
+    pub fn is_on_paper(&self) -> bool {
+        self.hardware.is_none()
+    }
+
     pub(super) fn hardware(&self) -> Result<&Hardware> {
         self.hardware.as_ref().ok_or_else(|| Error::Device("a device on paper computes nothing".into()))
     }

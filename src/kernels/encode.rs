@@ -25,6 +25,14 @@ impl EncodeVariant {
         subgroup.map(|lanes| Self::Subgroup { lanes }).into_iter().chain([Self::Tiled]).collect()
     }
 
+    /// Features a group of [`GroupMaxima`].
+    pub fn group(self) -> u32 {
+        match self {
+            Self::Tiled => encode_tiled::GROUP,
+            Self::Subgroup { lanes } => register_tile(lanes).1,
+        }
+    }
+
     /// The fastest one for this adapter.
     pub fn best(adapter: &AdapterDescription) -> Self {
         Self::available(adapter)[0]
@@ -108,25 +116,93 @@ impl Encode {
         let relu = u32::from(relu);
         match &self.0 {
             Variant::Tiled(main) => {
-                let params = encode_tiled::Params { rows, quads, first, count, stride, relu };
+                let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled: 0 };
                 let bindings = encode_tiled::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(
-                    main,
-                    bindings,
-                    [count.div_ceil(encode_tiled::TILE), rows.div_ceil(encode_tiled::TILE), 1],
-                );
+                recording.dispatch(main, bindings, tiled_groups(rows, count));
             }
             Variant::Subgroup { main, lanes } => {
-                let (tile_rows, groups) = register_tile(*lanes);
-                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu };
+                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled: 0 };
                 let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                let row_tiles = rows.div_ceil(tile_rows);
-                let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
-                recording.dispatch(
-                    main,
-                    bindings,
-                    [encode_subgroup::ROW_TILES.min(row_tiles), count.div_ceil(lanes * groups), row_blocks],
-                );
+                recording.dispatch(main, bindings, subgroup_groups(*lanes, rows, count));
+            }
+        }
+    }
+}
+
+fn tiled_groups(rows: u32, count: u32) -> [u32; 3] {
+    [count.div_ceil(encode_tiled::TILE), rows.div_ceil(encode_tiled::TILE), 1]
+}
+
+fn subgroup_groups(lanes: u32, rows: u32, count: u32) -> [u32; 3] {
+    let (tile_rows, groups) = register_tile(lanes);
+    let row_tiles = rows.div_ceil(tile_rows);
+    let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
+    [encode_subgroup::ROW_TILES.min(row_tiles), count.div_ceil(lanes * groups), row_blocks]
+}
+
+/// What one dispatch of `group_maxima` reads and writes; shapes as in the shaders.
+pub struct GroupMaximaArguments<'a> {
+    /// `[rows, quads]` vec4.
+    pub centred: &'a Buffer,
+    /// The shard's `[features, quads]` vec4.
+    pub w_enc: &'a Buffer,
+    /// The shard's `[features]`.
+    pub b_enc: &'a Buffer,
+    /// The shard's `[features]`.
+    pub norms: &'a Buffer,
+    /// `[rows, stride]`.
+    pub maxima: &'a Buffer,
+    /// Rows.
+    pub rows: u32,
+    /// Vectors of 4 a row.
+    pub quads: u32,
+    /// First feature of the chunk, counted in the shard.
+    pub first: u32,
+    /// Features in the chunk.
+    pub count: u32,
+    /// Row length of the maxima.
+    pub stride: u32,
+    /// Whether keys are pre-activations times decoder norms.
+    pub scaled: bool,
+}
+
+enum MaximaVariant {
+    Tiled(Pipeline<encode_tiled::group_maxima::Kernel>),
+    Subgroup { main: Pipeline<encode_subgroup::group_maxima::Kernel>, lanes: u32 },
+}
+
+/// The other kernels of `shaders/encode/`: they keep only the largest key of each group of features.
+pub struct GroupMaxima(MaximaVariant);
+
+impl GroupMaxima {
+    /// Compiles one variant.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses it.
+    pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
+        Ok(Self(match variant {
+            EncodeVariant::Tiled => MaximaVariant::Tiled(gpu.pipeline(&[])?),
+            EncodeVariant::Subgroup { lanes } => {
+                MaximaVariant::Subgroup { main: gpu.pipeline(&Encode::subgroup_defines(lanes))?, lanes }
+            }
+        }))
+    }
+
+    /// One chunk of one shard, which begins with a group.
+    pub fn record(&self, recording: &mut Recording, arguments: &GroupMaximaArguments<'_>) {
+        let &GroupMaximaArguments { centred, w_enc, b_enc, norms, maxima, rows, quads, first, count, stride, scaled } =
+            arguments;
+        let (relu, scaled) = (0, u32::from(scaled));
+        match &self.0 {
+            MaximaVariant::Tiled(main) => {
+                let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled };
+                let bindings = encode_tiled::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
+                recording.dispatch(main, bindings, tiled_groups(rows, count));
+            }
+            MaximaVariant::Subgroup { main, lanes } => {
+                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled };
+                let bindings = encode_subgroup::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
+                recording.dispatch(main, bindings, subgroup_groups(*lanes, rows, count));
             }
         }
     }

@@ -11,8 +11,10 @@ mod decode;
 mod encode;
 mod gradients;
 mod norms;
+mod rescore;
 mod residual;
 mod select;
+mod selection;
 mod transpose;
 mod update;
 
@@ -22,11 +24,13 @@ pub use center::Center;
 pub use clip::Clip;
 pub use code_gradients::CodeGradients;
 pub use decode::Decode;
-pub use encode::{Encode, EncodeArguments, EncodeVariant};
+pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments};
 pub use gradients::Gradients;
 pub use norms::Norms;
+pub use rescore::Rescore;
 pub use residual::Residual;
 pub use select::Select;
+pub use selection::{SCRATCH_BYTES, Selection, SelectionKernels, SelectionMethod, SelectionShape};
 pub use transpose::{Runs, Transpose};
 pub use update::Update;
 
@@ -80,10 +84,8 @@ impl Codes {
 pub struct ForwardKernels {
     /// `x - b_dec`.
     pub center: Center,
-    /// Pre-activations of a chunk of features.
-    pub encode: Encode,
-    /// The k largest of each row.
-    pub select: Select,
+    /// The k largest keys of each row.
+    pub selection: Selection,
     /// Reconstructions.
     pub decode: Decode,
     /// Loss and its gradient at the reconstruction.
@@ -93,15 +95,14 @@ pub struct ForwardKernels {
 }
 
 impl ForwardKernels {
-    /// Compiles them for SAEs with `k` active features.
+    /// Compiles them for SAEs with `k` active features, which are selected by `method`.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32) -> Result<Self> {
+    pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
         Ok(Self {
             center: Center::new(gpu)?,
-            encode: Encode::new(gpu, EncodeVariant::best(gpu.description()))?,
-            select: Select::new(gpu, k)?,
+            selection: Selection::new(gpu, k, method)?,
             decode: Decode::new(gpu)?,
             residual: Residual::new(gpu)?,
             norms: Norms::new(gpu)?,

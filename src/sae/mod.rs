@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Provenance;
 use crate::error::{Error, Result};
+use crate::gpu::AdapterDescription;
+use crate::kernels::{SelectionMethod, SelectionShape};
 
 pub(crate) use parameters::pad_rows;
 pub use parameters::{DeviceWeights, Parameters, Shard, shard_ranges};
@@ -32,6 +34,12 @@ pub struct SaeConfig {
 }
 
 impl SaeConfig {
+    /// How the active features of a batch of rows are found on this adapter.
+    pub fn selection_method(&self, adapter: &AdapterDescription, rows: usize) -> SelectionMethod {
+        let [rows, d, features, k] = [rows, self.d_in, self.features, self.k].map(|size| size as u64);
+        SelectionMethod::choose(adapter, SelectionShape { rows, d, features, k })
+    }
+
     /// Checks that the sizes make an SAE.
     ///
     /// # Errors

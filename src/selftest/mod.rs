@@ -23,6 +23,7 @@ pub mod gradients;
 #[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
+pub mod rescore;
 pub mod residual;
 #[doc(hidden)]
 pub mod select;
@@ -63,11 +64,12 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 14] = [
+const OPERATIONS: [(&str, Operation); 15] = [
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
     ("decode", decode::check),
+    ("rescore", rescore::check),
     ("residual", residual::check),
     ("norms", norms::check),
     ("transpose", transpose::check),

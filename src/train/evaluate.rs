@@ -8,7 +8,7 @@ use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
-use crate::kernels::{Activity, ForwardKernels, Runs, Transpose};
+use crate::kernels::{Activity, ForwardKernels, Runs, SelectionMethod, Transpose};
 use crate::sae::{Parameters, Weights};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -34,9 +34,18 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// [`Error::Config`], [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
     pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let kernels = ForwardKernels::new(gpu, weights.config().k as u32)?;
+        let method = weights.config().selection_method(gpu.description(), batch);
+        Self::with_method(gpu, weights, batch, method)
+    }
+
+    /// As [`Encoder::new`], with the way to select features given; the result is the same.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn with_method(gpu: &'a Gpu, weights: &dyn Weights, batch: usize, method: SelectionMethod) -> Result<Self> {
+        let kernels = ForwardKernels::new(gpu, weights.config().k as u32, method)?;
         let parameters = Parameters::upload(gpu, &kernels.norms, weights)?;
-        let forward = Forward::new(gpu, &parameters, batch)?;
+        let forward = Forward::new(gpu, &parameters, batch, kernels.selection.method())?;
         Ok(Self { gpu, kernels, parameters, forward })
     }
 

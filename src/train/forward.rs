@@ -1,10 +1,11 @@
 //! The forward pass: from rows to codes, reconstructions and losses.
 
+use super::selection::{SelectionArguments, SelectionScratch};
 use crate::error::{Error, Result};
-use crate::gpu::shaders::{center, decode, residual, select};
+use crate::gpu::shaders::{center, decode, residual};
 use crate::gpu::{Buffer, Gpu, Recording};
-use crate::kernels::{Codes, EncodeArguments, ForwardKernels};
-use crate::sae::{Parameters, Shard, pad_rows};
+use crate::kernels::{Codes, ForwardKernels, SelectionMethod};
+use crate::sae::{Parameters, pad_rows};
 
 /// Buffers of a forward pass over at most `rows` rows.
 pub struct Forward {
@@ -23,30 +24,22 @@ pub struct Forward {
     /// Raised by whatever is not finite.
     pub guard: Buffer,
     rows: u32,
-    pre_activations: Buffer,
-    chunk: u32,
+    selection: SelectionScratch,
     padded: Vec<f32>,
 }
-
-/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
-const MAX_CHUNK: u64 = 1 << 20;
-
-/// Pre-activations are kept for so many bytes of features at a time.
-const CHUNK_BYTES: u64 = 128 << 20;
 
 impl Forward {
     /// Makes the buffers.
     ///
     /// # Errors
     /// [`Error::Config`] if a batch of so many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit.
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, method: SelectionMethod) -> Result<Self> {
         let k = parameters.config().k;
         let rows = u32::try_from(rows)
             .ok()
             .filter(|rows| rows.checked_mul(k as u32).is_some())
             .ok_or_else(|| Error::Config(format!("a batch of {rows} rows with {k} codes each: at most 2^32 codes")))?;
         let vectors = || gpu.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
-        let chunk = chunk_features(parameters, rows, gpu.max_binding_bytes().min(CHUNK_BYTES));
         Ok(Self {
             x: vectors()?,
             centred: vectors()?,
@@ -56,8 +49,7 @@ impl Forward {
             row_statistics: gpu.buffer("row statistics", u64::from(rows) * 4)?,
             guard: gpu.buffer("guard", 2)?,
             rows,
-            pre_activations: gpu.buffer("pre-activations", u64::from(rows) * u64::from(chunk))?,
-            chunk,
+            selection: SelectionScratch::new(gpu, parameters, rows, method)?,
             padded: Vec::new(),
         })
     }
@@ -91,59 +83,9 @@ impl Forward {
             params: center::Params { rows, quads, subtract },
         };
         kernels.center.record(recording, bindings);
-        for shard in &parameters.shards {
-            for first in (0..shard.count).step_by(self.chunk as usize) {
-                self.record_chunk(recording, kernels, parameters, shard, first, rows);
-            }
-        }
-    }
-
-    fn record_chunk(
-        &self,
-        recording: &mut Recording,
-        kernels: &ForwardKernels,
-        parameters: &Parameters,
-        shard: &Shard,
-        first: u32,
-        rows: u32,
-    ) {
-        let config = parameters.config();
-        let count = self.chunk.min(shard.count - first);
-        kernels.encode.record(
-            recording,
-            &EncodeArguments {
-                centred: &self.centred,
-                w_enc: &shard.w_enc,
-                b_enc: &shard.b_enc,
-                pre_activations: &self.pre_activations,
-                rows,
-                quads: parameters.quads(),
-                first,
-                count,
-                stride: self.chunk,
-                relu: false,
-            },
-        );
-        let features_before = shard.first + first;
-        let bindings = select::main::Bindings {
-            pre_activations: &self.pre_activations,
-            norms: &shard.norms,
-            features: &self.codes.features,
-            values: &self.codes.values,
-            keys: &self.codes.keys,
-            params: select::Params {
-                rows,
-                k: self.codes.k,
-                filled: features_before.min(self.codes.k),
-                first: features_before,
-                first_in_shard: first,
-                count,
-                stride: self.chunk,
-                scaled: u32::from(config.rescale_acts_by_decoder_norm),
-                last: u32::from(features_before + count == config.features as u32),
-            },
-        };
-        kernels.select.record(recording, bindings);
+        let (centred, codes) = (&self.centred, &self.codes);
+        let arguments = SelectionArguments { parameters, centred, codes, rows };
+        self.selection.record(recording, &kernels.selection, &arguments);
     }
 
     /// Reconstructions and losses from the codes; the gradient is that of the mean over `rows` rows.
@@ -171,11 +113,4 @@ impl Forward {
         };
         kernels.residual.record(recording, bindings);
     }
-}
-
-/// Features a chunk, a multiple of 16: as many as `bytes` hold for every row, but no more than the largest shard has.
-fn chunk_features(parameters: &Parameters, rows: u32, bytes: u64) -> u32 {
-    let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
-    let fitting = (bytes / (4 * u64::from(rows.max(1)))).max(16);
-    (fitting.min(largest.next_multiple_of(16).into()).min(MAX_CHUNK) as u32) & !15
 }

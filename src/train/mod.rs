@@ -7,6 +7,7 @@ mod geometric_median;
 mod initialize;
 mod plan;
 mod recipe;
+mod selection;
 mod state;
 mod step;
 mod trainer;

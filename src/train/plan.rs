@@ -6,7 +6,7 @@ use super::{Recipe, Trainer, initialize};
 use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::BLOCK_FEATURES;
+use crate::kernels::{BLOCK_FEATURES, SelectionMethod};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{SaeConfig, Tensor, shard_ranges};
 use crate::train::state_tensors;
@@ -18,6 +18,8 @@ pub struct Plan {
     pub device: BTreeMap<&'static str, u64>,
     /// Feature shards, each within the device's largest binding.
     pub shards: usize,
+    /// How the active features are found.
+    pub selection: SelectionMethod,
     /// Host memory: batches on their way and tiles of weights; without the program and its driver.
     pub host: u64,
     /// A checkpoint on the disk.
@@ -48,7 +50,7 @@ fn part(buffer: &str) -> &'static str {
         "W_enc" | "W_dec" | "b_enc" | "b_dec" | "decoder norms" => "weights",
         name if name.contains("moment") => "moments",
         "last step of firing" | "times fired" => "activity",
-        "pre-activations" => "selection",
+        "pre-activations" | "maxima of groups" | "keys of candidates" => "selection",
         "staging" => "readback",
         "a field of the batch" | "row statistics" | "guard" | "step" | "uniforms" => "batch",
         name if name.starts_with("run ") || name.contains("codes") || name.contains("sort") => "codes",
@@ -64,7 +66,8 @@ impl Plan {
     pub fn new(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
         let paper = Gpu::on_paper(description.clone());
         // As long as it lives, its buffers are in the account.
-        let _trainer = Trainer::allocate(&paper, config, recipe.clone())?;
+        let selection = config.selection_method(description, recipe.batch);
+        let _trainer = Trainer::allocate(&paper, config, recipe.clone(), selection)?;
         let mut device = BTreeMap::new();
         for (name, bytes) in paper.memory() {
             *device.entry(part(&name)).or_default() += bytes;
@@ -82,7 +85,8 @@ impl Plan {
             host: BATCHES_ON_THEIR_WAY * recipe.batch as u64 * row + TILES_BYTES,
             checkpoint: state_tensors(config).iter().map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes()).sum(),
             sae: sae.iter().map(|[rows, columns]| 4 * *rows as u64 * *columns as u64).sum(),
-            work: work(config, recipe),
+            work: work(config, recipe, selection),
+            selection,
         })
     }
 
@@ -171,13 +175,19 @@ pub fn check_fits(description: &AdapterDescription, config: &SaeConfig, recipe: 
     )))
 }
 
-fn work(config: &SaeConfig, recipe: &Recipe) -> Vec<Work> {
+fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
     let [n, d, k, rows] = [config.features, config.d_in, config.k, recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
     let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
+    // Values that encode leaves for selection, and features whose keys are computed once more.
+    let (left, again) = match selection {
+        SelectionMethod::Chunked => (rows * n, 0),
+        SelectionMethod::Grouped { group } => (rows * n.div_ceil(group.into()), rows * k * u64::from(group)),
+    };
     vec![
-        kernel("encode", 2 * rows * n * d, matrix + field + 4 * rows * n),
-        kernel("select", 0, 4 * rows * n),
+        kernel("encode", 2 * rows * n * d, matrix + field + 4 * left),
+        kernel("select", 0, 4 * left + 4 * again),
+        kernel("rescore", 2 * again * d, 4 * again * d),
         kernel("decode", 2 * rows * k * d, entries + field),
         kernel("residual", 8 * rows * d, 3 * field),
         kernel("code_gradients", 2 * rows * k * d, entries + field),
@@ -216,14 +226,15 @@ impl Forecast {
         let large = large.max(config.k).min(config.features);
         let small = (large / 2).max(config.k);
         let at = |features| SaeConfig { features, ..config.clone() };
-        let (after, before) = (profile(gpu, &at(large), recipe)?, profile(gpu, &at(small), recipe)?);
+        let method = config.selection_method(gpu.description(), recipe.batch);
+        let (after, before) = (profile(gpu, &at(large), recipe, method)?, profile(gpu, &at(small), recipe, method)?);
         let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
         let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
         let seconds_of = |kernel: &str| -> f64 {
             let of = after.iter().filter(|(label, _)| label.starts_with(kernel));
             of.map(|(_, seconds)| seconds).sum::<f64>().max(f64::MIN_POSITIVE)
         };
-        let work = work(&at(large), recipe);
+        let work = work(&at(large), recipe, method);
         let work_of = |kernel| work.iter().find(|work| work.kernel == kernel);
         Ok(Self {
             seconds: total + slope.max(0.0) * (config.features - large) as f64,
@@ -234,14 +245,15 @@ impl Forecast {
 }
 
 /// Seconds of a step by entry point.
-fn profile(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> Result<BTreeMap<String, f64>> {
+fn profile(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, method: SelectionMethod) -> Result<BTreeMap<String, f64>> {
     let rng = Rng::new(0, Purpose::Shuffle);
     let rows: Vec<f32> = (0..(recipe.batch * config.d_in) as u64).map(|at| symmetric(rng.block(at, 0)[0])).collect();
     let mut moments = Moments::new(config.d_in);
     moments.add(&rows);
     let batch = Batch { count: recipe.batch, variance: moments.total_variance(), rows };
     let sample = &batch.rows[..config.d_in * recipe.batch.min(256)];
-    let mut trainer = Trainer::new(gpu, &initialize(config, 0, sample)?, recipe.clone())?;
+    let initial = initialize(config, 0, sample)?;
+    let mut trainer = Trainer::with_method(gpu, &initial, recipe.clone(), method)?;
     trainer.step(&batch)?;
     while trainer.next_finished()?.is_some() {}
     let mut fastest: Option<(f64, BTreeMap<String, f64>)> = None;

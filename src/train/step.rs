@@ -76,7 +76,7 @@ impl TrainingStep {
         recipe: Recipe,
     ) -> Result<Self> {
         recipe.validate()?;
-        let forward = Forward::new(gpu, &parameters, recipe.batch)?;
+        let forward = Forward::new(gpu, &parameters, recipe.batch, kernels.0.selection.method())?;
         let states = parameters.shards.iter().map(|shard| ShardState::new(gpu, shard)).collect::<Result<_>>()?;
         let runs = Runs::new(gpu, forward.rows(), forward.codes.k, parameters.config().features as u32)?;
         let mut this = Self {

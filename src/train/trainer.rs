@@ -6,7 +6,7 @@ use super::{Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Program};
-use crate::kernels::{BackwardKernels, ForwardKernels, Norms};
+use crate::kernels::{BackwardKernels, ForwardKernels, Norms, SelectionMethod};
 use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -56,7 +56,16 @@ impl<'a> Trainer<'a> {
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
     pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let this = Self::allocate(gpu, initial.config(), recipe)?;
+        let method = initial.config().selection_method(gpu.description(), recipe.batch);
+        Self::with_method(gpu, initial, recipe, method)
+    }
+
+    /// As [`Trainer::new`], with the way to select features given; the result is the same.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with_method(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
+        let this = Self::allocate(gpu, initial.config(), recipe, method)?;
         this.step.parameters().fill(gpu, &Norms::new(gpu)?, initial)?;
         Ok(this)
     }
@@ -72,7 +81,8 @@ impl<'a> Trainer<'a> {
         steps: u64,
         source: &mut dyn StateSource,
     ) -> Result<Self> {
-        let mut this = Self::allocate(gpu, config, recipe)?;
+        let method = config.selection_method(gpu.description(), recipe.batch);
+        let mut this = Self::allocate(gpu, config, recipe, method)?;
         // A recipe has fewer than 2^32 steps.
         this.step.restore_state(gpu, source, steps as u32)?;
         (this.submitted, this.finished) = (steps, steps);
@@ -80,8 +90,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// All that a run has on the device, with weights of zero.
-    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, config.k as u32)?;
+    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
         let backward = BackwardKernels::new(gpu)?;
         let parameters = Parameters::allocate(gpu, config)?;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
@@ -124,6 +134,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::DeviceLost`] if the device fails, and those of the sink.
     pub fn copy_state(&self, sink: &mut dyn StateSink) -> Result<()> {
         self.step.copy_state(self.gpu, sink)
+    }
+
+    /// Feature shards.
+    pub fn shards(&self) -> usize {
+        self.step.parameters().shards.len()
     }
 
     /// The program of a step, for timing it kernel by kernel. Run on its own it takes the last step once more.

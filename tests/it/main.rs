@@ -12,6 +12,7 @@ mod plan;
 mod reference;
 mod resume;
 mod rows;
+mod selection;
 mod selftest;
 mod subgroups;
 mod train;

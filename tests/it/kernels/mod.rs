@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod gradients;
 mod norms;
+mod rescore;
 mod residual;
 mod select;
 mod transpose;

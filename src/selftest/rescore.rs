@@ -1,0 +1,141 @@
+use super::check::{Check, Checker, FOLD};
+use super::tensors::{Tensor, cuts, f32s, f64s, pad, random, submit, words};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::gpu::shaders::rescore::{Params, main::Bindings};
+use crate::kernels::{EncodeVariant, GroupMaxima, GroupMaximaArguments, Rescore, quads};
+use crate::reference;
+
+pub struct Case {
+    pub rows: usize,
+    pub d: usize,
+    pub n: usize,
+    pub x: Vec<f32>,
+    pub w_enc: Vec<f32>,
+    pub b_enc: Vec<f32>,
+    pub norms: Vec<f32>,
+}
+
+impl Case {
+    pub fn new((rows, d, n): (usize, usize, usize)) -> Self {
+        let norms = random(4, n).into_iter().map(|norm| norm.abs() + 0.5).collect();
+        Self { rows, d, n, x: random(1, rows * d), w_enc: random(2, n * d), b_enc: random(3, n), norms }
+    }
+
+    /// Some groups of `group` features a row, ascending.
+    pub fn some_groups(&self, group: usize, groups: usize) -> Vec<u32> {
+        let all = self.n.div_ceil(group);
+        let starts = words(9, self.rows).into_iter().map(|word| word as usize % (all - groups + 1));
+        starts.flat_map(|start| start as u32..(start + groups) as u32).collect()
+    }
+
+    /// Values and keys of the candidates, shard by shard; `cuts` are the shards' ends.
+    pub fn rescore(
+        &self,
+        gpu: &Gpu,
+        kernel: &Rescore,
+        best_groups: &[u32],
+        group: usize,
+        cuts: &[usize],
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (rows, d, groups) = (self.rows, self.d, best_groups.len() / self.rows.max(1));
+        let (centred, best_groups) = (Tensor::new(gpu, &pad(&self.x, d))?, Tensor::new(gpu, best_groups)?);
+        let output = || Tensor::poisoned(gpu, rows * groups * group);
+        let (candidate_values, candidate_keys) = (output()?, output()?);
+        let mut first = 0;
+        for &end in cuts {
+            let w_enc = Tensor::new(gpu, &pad(&self.w_enc[first * d..end * d], d))?;
+            let (b_enc, norms) =
+                (Tensor::new(gpu, &self.b_enc[first..end])?, Tensor::new(gpu, &self.norms[first..end])?);
+            let [rows, groups, group, k] = [rows, groups, group, 1].map(|size| size as u32);
+            let (quads, count) = (quads(d), (end - first) as u32);
+            let params = Params { rows, quads, groups, group, first: first as u32, count, scaled: 1, k };
+            submit(gpu, |recording| {
+                let bindings = Bindings {
+                    centred: &centred,
+                    w_enc: &w_enc,
+                    b_enc: &b_enc,
+                    norms: &norms,
+                    best_groups: &best_groups,
+                    candidate_values: &candidate_values,
+                    candidate_keys: &candidate_keys,
+                    params,
+                };
+                kernel.record(recording, bindings);
+            })?;
+            first = end;
+        }
+        Ok((candidate_values.read()?, candidate_keys.read()?))
+    }
+
+    /// The largest key of each group, `[rows, groups]`, in chunks of `chunk` features.
+    pub fn maxima(&self, gpu: &Gpu, variant: EncodeVariant, chunk: usize) -> Result<Vec<f32>> {
+        let kernel = GroupMaxima::new(gpu, variant)?;
+        let group = variant.group() as usize;
+        let groups = self.n.div_ceil(group);
+        let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
+        let (b_enc, norms) = (Tensor::new(gpu, &self.b_enc)?, Tensor::new(gpu, &self.norms)?);
+        let mut all = vec![f32::NAN; self.rows * groups];
+        for first in (0..self.n).step_by(chunk) {
+            let count = chunk.min(self.n - first);
+            let stride = count.div_ceil(group) + 3;
+            let maxima = Tensor::poisoned(gpu, self.rows * stride)?;
+            let arguments = GroupMaximaArguments {
+                centred: &centred,
+                w_enc: &w_enc,
+                b_enc: &b_enc,
+                norms: &norms,
+                maxima: &maxima,
+                rows: self.rows as u32,
+                quads: quads(self.d),
+                first: first as u32,
+                count: count as u32,
+                stride: stride as u32,
+                scaled: true,
+            };
+            submit(gpu, |recording| kernel.record(recording, &arguments))?;
+            for (row, values) in maxima.read::<f32>()?.chunks_exact(stride).enumerate() {
+                let found = count.div_ceil(group);
+                all[row * groups + first / group..][..found].copy_from_slice(&values[..found]);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same by computing every key once more.
+    pub fn rescored_maxima(&self, gpu: &Gpu, group: usize) -> Result<Vec<f32>> {
+        let groups: Vec<u32> = (0..self.rows).flat_map(|_| 0..self.n.div_ceil(group) as u32).collect();
+        let (_, keys) = self.rescore(gpu, &Rescore::new(gpu)?, &groups, group, &[self.n])?;
+        let largest = |keys: &[f32]| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Ok(keys.chunks_exact(group).map(largest).collect())
+    }
+}
+
+pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
+    let kernel = Rescore::new(checker.gpu)?;
+    let mut keys = checker.compare("rescore", FOLD);
+    for (shape, group, groups) in [((1, 1, 1), 4, 1), ((9, 17, 2500), 8, 7), ((33, 100, 1111), 16, 3)] {
+        let case = Case::new(shape);
+        let best_groups = case.some_groups(group, groups);
+        let numbers: Vec<usize> = best_groups.iter().map(|&number| number as usize).collect();
+        let [x, w_enc, b_enc, norms] = [&case.x, &case.w_enc, &case.b_enc, &case.norms].map(|values| f64s(values));
+        let (_, _, expected) = reference::rescore(&x, &w_enc, &b_enc, &norms, case.d, &numbers, group);
+        for cuts in cuts(case.n) {
+            let actual = case.rescore(checker.gpu, &kernel, &best_groups, group, &cuts)?.1;
+            // What is past the last feature is minus infinity in both.
+            let inside = |list: Vec<f64>| list.into_iter().filter(|key| key.is_finite()).collect::<Vec<_>>();
+            keys.close((shape, group, &cuts), &f32s(&inside(f64s(&actual))), &inside(expected.clone()));
+        }
+    }
+    let mut checks = vec![keys.done()];
+    for variant in EncodeVariant::available(checker.gpu.description()) {
+        let mut maxima = checker.compare("group maxima", 0.0).of_variant(variant);
+        for shape in [(1, 1, 1), (33, 16, 17), (130, 100, 300), (9, 768, 65)] {
+            let case = Case::new(shape);
+            let expected = case.rescored_maxima(checker.gpu, variant.group() as usize)?;
+            maxima.equal((shape, "maxima"), &case.maxima(checker.gpu, variant, case.n)?, &expected);
+        }
+        checks.push(maxima.done());
+    }
+    Ok(checks)
+}

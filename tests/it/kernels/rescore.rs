@@ -1,0 +1,100 @@
+use monosem::kernels::{EncodeVariant, Rescore};
+use monosem::reference;
+use monosem::selftest::FOLD;
+use monosem::selftest::rescore::Case;
+use monosem::selftest::tensors::{bits, f64s};
+
+use super::{assert_close, coarse, gpu, rule_d};
+
+#[test]
+fn every_size_and_shard_matches_the_reference() {
+    let kernel = Rescore::new(gpu()).unwrap();
+    for (shape, group, groups) in [
+        ((0, 4, 8), 4, 0),
+        ((1, 1, 1), 4, 1),
+        ((9, 17, 2500), 8, 7),
+        ((33, 100, 1111), 16, 3),
+        ((3, 768, 70), 8, 9),
+        // More candidates than 65,535 groups of 64 take.
+        ((65_535, 3, 640), 16, 5),
+    ] {
+        let case = Case::new(shape);
+        let best_groups = case.some_groups(group, groups);
+        let numbers: Vec<usize> = best_groups.iter().map(|&number| number as usize).collect();
+        let [x, w_enc, b_enc, norms] = [&case.x, &case.w_enc, &case.b_enc, &case.norms].map(|values| f64s(values));
+        if case.rows == 0 {
+            assert_eq!(case.rescore(gpu(), &kernel, &best_groups, group, &[case.n]).unwrap(), (vec![], vec![]));
+            continue;
+        }
+        let (features, values, keys) = reference::rescore(&x, &w_enc, &b_enc, &norms, case.d, &numbers, group);
+        let whole = case.rescore(gpu(), &kernel, &best_groups, group, &[case.n]).unwrap();
+        let is_inside: Vec<bool> = features.iter().map(|&feature| feature < case.n).collect();
+        let inside = |list: &[f32]| -> Vec<f32> {
+            list.iter().zip(&is_inside).filter(|(_, inside)| **inside).map(|(value, _)| *value).collect()
+        };
+        let finite = |list: Vec<f64>| list.into_iter().filter(|value| value.is_finite()).collect::<Vec<_>>();
+        assert_close(&format!("keys {shape:?}"), &inside(&whole.1), &finite(keys), FOLD);
+        assert_close(&format!("values {shape:?}"), &inside(&whole.0), &finite(values), FOLD);
+        let mut outside = whole.1.iter().zip(&is_inside).filter(|(_, inside)| !**inside);
+        assert!(outside.all(|(key, _)| *key == f32::NEG_INFINITY), "{shape:?}");
+        if case.n > 2048 {
+            let shards = case.rescore(gpu(), &kernel, &best_groups, group, &[1024, 2048, case.n]).unwrap();
+            assert_eq!((bits(&inside(&shards.0)), bits(&shards.1)), (bits(&inside(&whole.0)), bits(&whole.1)));
+        }
+    }
+}
+
+#[test]
+fn sums_are_folded_by_rule_d() {
+    let (rows, d, n, group) = (5, 300, 40, 8);
+    let (x, w_enc, b_enc) = (coarse(1, rows * d), coarse(2, n * d), coarse(3, n));
+    let case = Case { x, w_enc, b_enc, norms: vec![1.0; n], rows, d, n };
+    let expected: Vec<f32> = case
+        .x
+        .chunks(d)
+        .flat_map(|x| case.w_enc.chunks(d).zip(&case.b_enc).map(move |(w, b)| rule_d(w, x) + b))
+        .collect();
+    let groups: Vec<u32> = (0..rows).flat_map(|_| 0..5).collect();
+    let (values, keys) = case.rescore(gpu(), &Rescore::new(gpu()).unwrap(), &groups, group, &[n]).unwrap();
+    assert_eq!((bits(&values), bits(&keys)), (bits(&expected), bits(&expected)));
+}
+
+#[test]
+fn maxima_are_the_largest_rescored_keys_bit_for_bit() {
+    for variant in EncodeVariant::available(gpu().description()) {
+        let group = variant.group() as usize;
+        for shape in [(1, 1, 1), (31, 5, 15), (33, 16, 17), (129, 100, 259), (300, 33, 1030), (9, 768, 65)] {
+            let case = Case::new(shape);
+            let expected = bits(&case.rescored_maxima(gpu(), group).unwrap());
+            for chunk in [case.n, 64, 192] {
+                let maxima = case.maxima(gpu(), variant, chunk).unwrap();
+                assert_eq!(bits(&maxima), expected, "{variant}, {shape:?} in chunks of {chunk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_is_the_maximum_and_minus_zero_none() {
+    for variant in EncodeVariant::available(gpu().description()) {
+        let (group, n) = (variant.group() as usize, 64);
+        let mut case = Case {
+            x: vec![0.0; 4],
+            w_enc: vec![0.0; 4 * n],
+            b_enc: vec![-1.0; n],
+            norms: vec![1.0; n],
+            rows: 1,
+            d: 4,
+            n,
+        };
+        case.b_enc[group + 1] = f32::NAN;
+        case.b_enc[group + 2] = f32::INFINITY;
+        case.b_enc[2 * group + 3] = -0.0;
+        case.b_enc[3 * group..4 * group].fill(f32::NEG_INFINITY);
+        let maxima = case.maxima(gpu(), variant, n).unwrap();
+        assert_eq!(maxima[0], -1.0);
+        assert!(maxima[1].is_nan());
+        assert_eq!(maxima[2], 0.0);
+        assert_eq!(maxima[3], f32::NEG_INFINITY);
+    }
+}
