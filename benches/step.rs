@@ -3,14 +3,15 @@
 //!     cargo bench --bench step -- step/             the whole step
 //!     cargo bench --bench step -- kernel/           each kernel's share of it
 //!
-//! MONOSEM_BENCH=d,n,k,batch sets the sizes (default 384,16384,32,2048).
+//! MONOSEM_BENCH=d,n,k,batch sets the sizes (default 384,16384,32,2048), MONOSEM_SELECTION=chunked|grouped the way to select
+//! features (default: as training would choose).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::kernels::{BackwardKernels, ForwardKernels};
+use monosem::kernels::{BackwardKernels, EncodeVariant, ForwardKernels, SelectionMethod};
 use monosem::rng::{Purpose, Rng, symmetric};
 use monosem::sae::{Parameters, SaeConfig};
 use monosem::train::{Recipe, TrainingStep, initialize};
@@ -33,10 +34,16 @@ impl Bench {
         let config =
             SaeConfig { d_in: d, features, k, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true };
         let initial = initialize(&config, 0, &batches[0])?;
-        let (forward, backward) = (ForwardKernels::new(&gpu, k as u32)?, BackwardKernels::new(&gpu)?);
+        let method = match std::env::var("MONOSEM_SELECTION").as_deref() {
+            Ok("chunked") => SelectionMethod::Chunked,
+            Ok("grouped") => SelectionMethod::Grouped { group: EncodeVariant::best(gpu.description()).group() },
+            _ => config.selection_method(gpu.description(), batch),
+        };
+        println!("selection: {method}");
+        let forward = ForwardKernels::new(&gpu, k as u32, method)?;
         let parameters = Parameters::upload(&gpu, &forward.norms, &initial)?;
         let recipe = Recipe::top_k(features, batch, 1_000_000);
-        let step = TrainingStep::new(&gpu, (&forward, &backward), parameters, recipe)?;
+        let step = TrainingStep::new(&gpu, (&forward, &BackwardKernels::new(&gpu)?), parameters, recipe)?;
         Ok(Self { gpu, step, batches, taken: 0 })
     }
 

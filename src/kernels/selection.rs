@@ -63,7 +63,7 @@ impl SelectionMethod {
 }
 
 /// Measured on llvmpipe (benches/results/).
-const SOFTWARE_DIMENSION_COST: f64 = 0.25;
+const SOFTWARE_DIMENSION_COST: f64 = 0.2;
 
 /// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.
 const GPU_DIMENSION_COST: f64 = 0.5;

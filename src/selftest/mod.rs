@@ -24,6 +24,7 @@ pub mod gradients;
 pub mod norms;
 #[doc(hidden)]
 pub mod rescore;
+#[doc(hidden)]
 pub mod residual;
 #[doc(hidden)]
 pub mod select;
