@@ -43,7 +43,7 @@ impl Bench {
         let forward = ForwardKernels::new(&gpu, k as u32, method)?;
         let parameters = Parameters::upload(&gpu, &forward.norms, &initial)?;
         let recipe = Recipe::top_k(features, batch, 1_000_000);
-        let step = TrainingStep::new(&gpu, (&forward, &BackwardKernels::new(&gpu)?), parameters, recipe)?;
+        let step = TrainingStep::new(&gpu, (&forward, &BackwardKernels::new(&gpu, false)?), parameters, recipe)?;
         Ok(Self { gpu, step, batches, taken: 0 })
     }
 

@@ -2,8 +2,11 @@
 // run_features: [runs], run_starts: [runs + 1], run_entries, values, code_gradients: [rows, k]; centred, gradient:
 // [rows, quads] vec4; block_bounds: [feature blocks + 1]; w_enc, w_dec and their moments m_, v_: [count, quads] vec4;
 // b_enc and its moments: [3, count] (b, m, v); norms: [count]; b_dec and its moments: [3, quads] vec4; b_dec_gradient: [quads].
+// Where BF16 is 1, the moments of w_enc and w_dec are bf16, [count, quads] vec2<u32>, rounded up or down at random so that they
+// are right on average: rounded to nearest, v would never move by less than a 512th of itself, and a step is a thousandth.
 // `features` takes two rows a workgroup; a decoder row is then divided by its norm where the recipe keeps it at 1.
 // Nothing is written once the guard is raised. Sums over rows by rule B, norms by rule R (docs/architecture.md).
+#define BF16 0
 struct Params {
     quads: u32,
     k: u32,
@@ -13,7 +16,17 @@ struct Params {
     count: u32,
     /// Whether decoder rows keep norm 1, and their gradients lose the component parallel to them.
     unit_norm: u32,
+    /// Seed of the rounding, its low and its high half.
+    seed_low: u32,
+    seed_high: u32,
 }
+
+/// Four moments as they are stored.
+#if BF16
+alias Moments = vec2<u32>;
+#else
+alias Moments = vec4<f32>;
+#end
 
 @group(0) @binding(0) var<storage, read> run_features: array<u32>;
 @group(0) @binding(1) var<storage, read> run_starts: array<u32>;
@@ -24,11 +37,11 @@ struct Params {
 @group(0) @binding(6) var<storage, read> centred: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> w_enc: array<vec4<f32>>;
-@group(0) @binding(9) var<storage, read_write> m_w_enc: array<vec4<f32>>;
-@group(0) @binding(10) var<storage, read_write> v_w_enc: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> m_w_enc: array<Moments>;
+@group(0) @binding(10) var<storage, read_write> v_w_enc: array<Moments>;
 @group(0) @binding(11) var<storage, read_write> w_dec: array<vec4<f32>>;
-@group(0) @binding(12) var<storage, read_write> m_w_dec: array<vec4<f32>>;
-@group(0) @binding(13) var<storage, read_write> v_w_dec: array<vec4<f32>>;
+@group(0) @binding(12) var<storage, read_write> m_w_dec: array<Moments>;
+@group(0) @binding(13) var<storage, read_write> v_w_dec: array<Moments>;
 @group(0) @binding(14) var<storage, read_write> b_enc: array<f32>;
 @group(0) @binding(15) var<storage, read_write> b_enc_moments: array<vec2<f32>>;
 @group(0) @binding(16) var<storage, read_write> norms: array<f32>;
@@ -48,6 +61,44 @@ struct Params {
 #import runs
 #import row_sum
 #import feature_gradient
+#if BF16
+#import philox
+
+/// As in src/rng.rs.
+const PURPOSE_ROUNDING: u32 = 2u;
+
+fn loaded(stored: Moments) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4(stored.x << 16u, stored.x & 0xffff0000u, stored.y << 16u, stored.y & 0xffff0000u));
+}
+
+/// Adds 16 random bits below what is kept, and cuts; what would become infinite is cut alone.
+fn rounded(values: vec4<f32>, random: vec2<u32>) -> Moments {
+    let bits = bitcast<vec4<u32>>(values);
+    let noise = vec4(random.x & 0xffffu, random.x >> 16u, random.y & 0xffffu, random.y >> 16u);
+    let sum = bits + noise;
+    let kept = select(sum, bits, (sum & vec4(0x7f800000u)) == vec4(0x7f800000u)) >> vec4(16u);
+    return vec2(kept.x | (kept.y << 16u), kept.z | (kept.w << 16u));
+}
+
+/// Four random words for four elements of one matrix, the same whatever the shards.
+fn rounding_noise(feature: u32, quad: u32, matrix: u32) -> vec4<u32> {
+    let seed = vec2(params.seed_low, params.seed_high);
+    return philox(vec2(feature, step.number), quad * 2u + matrix, PURPOSE_ROUNDING, seed);
+}
+#else
+
+fn loaded(stored: Moments) -> vec4<f32> {
+    return stored;
+}
+
+fn rounded(values: vec4<f32>, random: vec2<u32>) -> Moments {
+    return values;
+}
+
+fn rounding_noise(feature: u32, quad: u32, matrix: u32) -> vec4<u32> {
+    return vec4(0u);
+}
+#end
 
 struct Adam {
     parameter: vec4<f32>,
@@ -92,15 +143,18 @@ fn features(
 #for c in 0..${COLUMNS}
             if column + ROW_THREADS * ${c}u < params.quads {
                 let at = line + column + ROW_THREADS * ${c}u;
-                let encoder = adam(w_enc[at], m_w_enc[at], v_w_enc[at], sums.w_enc_${c});
+                let quad = column + ROW_THREADS * ${c}u;
+                let encoder = adam(w_enc[at], loaded(m_w_enc[at]), loaded(v_w_enc[at]), sums.w_enc_${c});
+                let encoder_noise = rounding_noise(feature, quad, 0u);
                 w_enc[at] = encoder.parameter;
-                m_w_enc[at] = encoder.m;
-                v_w_enc[at] = encoder.v;
+                m_w_enc[at] = rounded(encoder.m, encoder_noise.xy);
+                v_w_enc[at] = rounded(encoder.v, encoder_noise.zw);
                 let w_dec_gradient = fma(vec4(-parallel), w_dec[at], sums.w_dec_${c});
-                let decoder = adam(w_dec[at], m_w_dec[at], v_w_dec[at], w_dec_gradient);
+                let decoder = adam(w_dec[at], loaded(m_w_dec[at]), loaded(v_w_dec[at]), w_dec_gradient);
+                let decoder_noise = rounding_noise(feature, quad, 1u);
                 w_dec[at] = decoder.parameter;
-                m_w_dec[at] = decoder.m;
-                v_w_dec[at] = decoder.v;
+                m_w_dec[at] = rounded(decoder.m, decoder_noise.xy);
+                v_w_dec[at] = rounded(decoder.v, decoder_noise.zw);
                 lanes = fma(decoder.parameter, decoder.parameter, lanes);
             }
 #end

@@ -8,6 +8,8 @@ pub enum Purpose {
     Weights = 0,
     /// The order of the rows.
     Shuffle = 1,
+    /// Which way moments are rounded (shaders/update.wgsl).
+    Rounding = 2,
 }
 
 /// Philox4x32-10 ("Parallel random numbers: as easy as 1, 2, 3", Salmon et al. 2011), addressed instead of advanced.

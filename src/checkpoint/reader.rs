@@ -38,7 +38,7 @@ impl Reader {
         let manifest = Manifest::read(path)?;
         manifest.sae.validate().map_err(|error| Error::data(path.join(MANIFEST), error.to_string()))?;
         let file = TensorFile::open(&path.join(STATE))?;
-        let tensors = state_tensors(&manifest.sae).into_iter().map(|layout| {
+        let tensors = state_tensors(&manifest.sae, manifest.recipe.moments).into_iter().map(|layout| {
             let StateTensor { name, dtype, shape } = &layout;
             let place = match file.place(name) {
                 Some((found, size, place)) if found == *dtype && size == shape => place,

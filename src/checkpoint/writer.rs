@@ -14,7 +14,7 @@ use crate::data::safetensors::layout;
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
 use crate::staging::Staging;
-use crate::train::{StateSink, StateTensor, Tile, state_tensors};
+use crate::train::{MomentPrecision, StateSink, StateTensor, Tile, state_tensors};
 
 /// Tiles that wait for the disk.
 const DEPTH: usize = 2;
@@ -32,10 +32,10 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Config`] when there is one already, [`Error::Io`].
-    pub fn create(directory: &Path, config: &SaeConfig, step: u64) -> Result<Self> {
+    pub fn create(directory: &Path, config: &SaeConfig, moments: MomentPrecision, step: u64) -> Result<Self> {
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let target = path(directory, step);
-        let file = StateFile::create(Staging::new(&target)?, state_tensors(config))?;
+        let file = StateFile::create(Staging::new(&target)?, state_tensors(config, moments))?;
         let (tiles, waiting) = sync_channel(DEPTH);
         let (manifest, committed) = channel();
         let thread = thread::Builder::new()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use monosem::checkpoint::{self, Manifest, Reader, Writer};
 use monosem::sae::SaeConfig;
-use monosem::train::Trainer;
+use monosem::train::{MomentPrecision, Trainer};
 use monosem::{Error, Result};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
@@ -88,6 +88,7 @@ impl<'de> Deserialize<'de> for Every {
 pub struct Checkpoints {
     directory: PathBuf,
     config: SaeConfig,
+    moments: MomentPrecision,
     settings: CheckpointSettings,
     /// The one that is being written.
     writer: Option<Writer>,
@@ -97,8 +98,8 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// The checkpoints below `directory`, of a run that begins, or goes on, now.
-    pub fn new(directory: PathBuf, config: SaeConfig, settings: CheckpointSettings) -> Self {
-        Self { directory, config, settings, writer: None, last: (0, Instant::now()) }
+    pub fn new(directory: PathBuf, config: SaeConfig, moments: MomentPrecision, settings: CheckpointSettings) -> Self {
+        Self { directory, config, moments, settings, writer: None, last: (0, Instant::now()) }
     }
 
     /// What `resume` makes of the newest whole checkpoint, and what that says of itself; none if there is none. Newer ones,
@@ -155,7 +156,7 @@ impl Checkpoints {
     fn begin(&mut self, step: u64) -> Result<&mut Writer> {
         self.finish()?;
         self.last = (step, Instant::now());
-        Ok(self.writer.insert(Writer::create(&self.directory, &self.config, step)?))
+        Ok(self.writer.insert(Writer::create(&self.directory, &self.config, self.moments, step)?))
     }
 
     /// To be told of each finished step: the state after it is known to be sound.

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::DeviceArguments;
 use super::output::{self, print};
-use super::train::ModelSettings;
+use super::train::{ModelSettings, Moments};
 
 /// Says what a training run would need: memory, disk, work and time, before anything is allocated
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Width of an activation vector
+    /// Width of an activation vector; it or --data is needed
     #[arg(long, visible_alias = "d-in", value_name = "D", required_unless_present = "data", conflicts_with = "data")]
     d: Option<usize>,
     /// Activations whose width it is: safetensors files, or directories of them
@@ -27,9 +27,18 @@ pub struct Arguments {
     /// Rows a step
     #[arg(long, default_value_t = 4096, help_heading = "Training")]
     batch: usize,
+    /// Type that Adam's moments are stored in
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "f32|bf16",
+        hide_possible_values = true,
+        help_heading = "Training"
+    )]
+    moments: Moments,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB, instead of a device of this machine
+    /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB [default: a device of this machine]
     #[arg(long, value_name = "SIZE", help_heading = "Device", conflicts_with = "device")]
     assume_memory: Option<Size>,
 }
@@ -77,7 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => Activations::open(&arguments.data)?.width(),
     };
     let config = arguments.model.sae_config(width)?;
-    let recipe = Recipe::top_k(config.features, arguments.batch, 10_000);
+    let moments = arguments.moments.with_seed(0);
+    let recipe = Recipe { moments, ..Recipe::top_k(config.features, arguments.batch, 10_000) };
     recipe.validate()?;
     let gpu = match arguments.assume_memory {
         Some(_) => None,

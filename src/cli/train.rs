@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgGroup, ArgMatches, Args};
+use clap::{ArgGroup, ArgMatches, Args, ValueEnum};
 use monosem::checkpoint::{self, Manifest};
 use monosem::data::{Activations, Batches, Provenance, Selection};
 use monosem::sae::{SaeConfig, save};
-use monosem::train::{Progress, Recipe, Trainer, check_fits, initialize};
+use monosem::train::{MomentPrecision, Progress, Recipe, Trainer, check_fits, initialize};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -130,12 +130,33 @@ struct TrainingSettings {
     /// Largest norm of the gradient; 0 for no limit
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     clip: f64,
+    /// Type that Adam's moments are stored in: f32, or bf16 rounded at random, which halves them
+    #[arg(long, default_value = "f32", value_name = "f32|bf16", hide_possible_values = true)]
+    moments: Moments,
     /// Seed of the initial weights and of the order of the rows
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Steps from one line of metrics.jsonl to the next
     #[arg(long, default_value = "10", value_name = "STEPS")]
     log_every: NonZeroU64,
+}
+
+/// The values of `--moments`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moments {
+    F32,
+    Bf16,
+}
+
+impl Moments {
+    /// With the seed of the rounding.
+    pub fn with_seed(self, seed: u64) -> MomentPrecision {
+        match self {
+            Self::F32 => MomentPrecision::F32,
+            Self::Bf16 => MomentPrecision::Bf16 { seed },
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -230,6 +251,7 @@ impl Settings {
             decay_steps: training.decay.unwrap_or(usual.decay_steps),
             clip: (training.clip != 0.0).then_some(training.clip),
             unit_norm_decoder: !self.model.rescale_acts_by_decoder_norm,
+            moments: training.moments.with_seed(training.seed),
             ..usual
         };
         recipe.validate()?;
@@ -307,7 +329,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
             (directory, log)
         }
     };
-    let mut checkpoints = Checkpoints::new(directory.join("checkpoints"), config.clone(), settings.checkpoints.clone());
+    let mut checkpoints =
+        Checkpoints::new(directory.join("checkpoints"), config.clone(), recipe.moments, settings.checkpoints.clone());
     let found = checkpoints.restore(|reader| {
         let step = reader.manifest().step;
         check_manifest(reader.manifest(), &config, &recipe, &rows)?;

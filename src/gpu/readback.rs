@@ -10,19 +10,40 @@ use crate::error::{Error, Result};
 
 /// Staging buffers that were reserved and that no readback uses at the moment.
 #[derive(Default)]
-pub(super) struct StagingPool(Mutex<Vec<Buffer>>);
+pub(super) struct StagingPool(Mutex<Stock>);
+
+#[derive(Default)]
+struct Stock {
+    free: Vec<Buffer>,
+    /// Of readbacks that nobody waited for: free once they are mapped, because only then they can be unmapped.
+    abandoned: Vec<(Buffer, Mapped)>,
+}
+
+/// What came of mapping a buffer, once that is known.
+type Mapped = Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>;
 
 impl StagingPool {
     /// The smallest that holds so many bytes.
     fn take(&self, bytes: u64) -> Option<Buffer> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stock { free, abandoned } = &mut *stock;
+        for (buffer, mapped) in abandoned.extract_if(.., |(_, mapped)| mapped.get().is_some()) {
+            if let (Some(Ok(())), Some(raw)) = (mapped.get(), &buffer.raw) {
+                raw.unmap();
+            }
+            free.push(buffer);
+        }
         let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.bytes() >= bytes);
         let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.bytes())?;
         Some(free.swap_remove(at))
     }
 
     fn give_back(&self, buffer: Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).free.push(buffer);
+    }
+
+    fn abandon(&self, buffer: Buffer, mapped: Mapped) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abandoned.push((buffer, mapped));
     }
 }
 
@@ -30,7 +51,7 @@ impl StagingPool {
 pub struct Pending {
     staging: Option<Staging>,
     lengths: Vec<u64>,
-    mapped: Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>,
+    mapped: Mapped,
 }
 
 /// What the results are copied to on their way.
@@ -41,11 +62,10 @@ struct Staging {
     pool: Option<Arc<StagingPool>>,
 }
 
-impl Drop for Staging {
+impl Drop for Pending {
     fn drop(&mut self) {
-        self.raw.unmap();
-        if let Some(pool) = &self.pool {
-            pool.give_back(self.buffer.clone());
+        if let Some(Staging { buffer, pool: Some(pool), .. }) = self.staging.take() {
+            pool.abandon(buffer, self.mapped.clone());
         }
     }
 }
@@ -86,20 +106,27 @@ impl Pending {
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device failed meanwhile.
     pub fn wait(mut self, gpu: &Gpu) -> Result<Results> {
-        let Some(staging) = self.staging.take() else {
-            return Ok(Results { bytes: Vec::new(), lengths: Vec::new() });
-        };
-        while self.mapped.get().is_none() {
-            gpu.poll(wgpu::PollType::wait_indefinitely())?;
-            gpu.check()?;
+        if self.staging.is_some() {
+            while self.mapped.get().is_none() {
+                gpu.poll(wgpu::PollType::wait_indefinitely())?;
+                gpu.check()?;
+            }
         }
+        let lengths = std::mem::take(&mut self.lengths);
         let lost = |reason: String| Error::DeviceLost(format!("a result could not be read: {reason}"));
         if let Some(Err(refusal)) = self.mapped.get() {
             return Err(lost(refusal.to_string()));
         }
-        let length: u64 = self.lengths.iter().sum();
-        let bytes = staging.raw.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
-        Ok(Results { bytes, lengths: std::mem::take(&mut self.lengths) })
+        let Some(Staging { buffer, raw, pool }) = self.staging.take() else {
+            return Ok(Results { bytes: Vec::new(), lengths });
+        };
+        let length: u64 = lengths.iter().sum();
+        let bytes = raw.slice(..length).get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
+        raw.unmap();
+        if let Some(pool) = pool {
+            pool.give_back(buffer);
+        }
+        Ok(Results { bytes, lengths })
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! - `#define NAME 8` gives a whole number a name and its default, which the caller may override;
 //! - `#for i in A..B` ... `#end` repeats the lines between, with `${i}` replaced (loops may be nested);
+//! - `#if NAME` .. `#else` .. `#end` keeps the lines of its first part where the number is not 0, else those of its second,
+//!   which may be left out.
 //! - `${NAME}` is replaced by the number.
 //!
 //! Unrolled text instead of arrays and loops, because drivers keep named variables in registers and arrays often not.
@@ -53,8 +55,15 @@ fn expand_lines(lines: &[(usize, &str)], names: &mut HashMap<String, u32>, text:
             }
             names.remove(name);
             at = end;
-        } else if directive == "#end" {
-            return Err(format!("line {}: #end without #for", number + 1));
+        } else if let Some(name) = directive.strip_prefix("#if ") {
+            let end = matching_end(lines, at).ok_or(format!("line {}: #if without #end", number + 1))?;
+            let value = names.get(name).ok_or(format!("line {}: unknown name '{name}'", number + 1))?;
+            let otherwise = matching_else(lines, at, end).unwrap_or(end);
+            let chosen = if *value != 0 { at + 1..otherwise } else { (otherwise + 1).min(end)..end };
+            expand_lines(&lines[chosen], names, text)?;
+            at = end;
+        } else if directive == "#end" || directive == "#else" {
+            return Err(format!("line {}: {directive} without its beginning", number + 1));
         } else if directive.starts_with('#') && !directive.starts_with("#define ") {
             return Err(format!("line {}: unknown directive '{directive}'", number + 1));
         } else if !directive.starts_with('#') {
@@ -71,12 +80,26 @@ fn matching_end(lines: &[(usize, &str)], start: usize) -> Option<usize> {
     for (at, (_, line)) in lines.iter().enumerate().skip(start) {
         match line.trim() {
             "#end" => depth -= 1,
-            line if line.starts_with("#for ") => depth += 1,
+            line if line.starts_with("#for ") || line.starts_with("#if ") => depth += 1,
             _ => {}
         }
         if depth == 0 {
             return Some(at);
         }
+    }
+    None
+}
+
+/// The `#else` that belongs to the `#if` at `start`.
+fn matching_else(lines: &[(usize, &str)], start: usize, end: usize) -> Option<usize> {
+    let mut at = start + 1;
+    while at < end {
+        match lines[at].1.trim() {
+            "#else" => return Some(at),
+            line if line.starts_with("#for ") || line.starts_with("#if ") => at = matching_end(lines, at)?,
+            _ => {}
+        }
+        at += 1;
     }
     None
 }
@@ -108,10 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn conditions_choose_lines() {
+        let template = "#define X 0\n#if X\na\n#for i in 0..2\n${i}\n#end\n#else\nb\n#if X\nc\n#end\n#end\nd\n";
+        assert_eq!(expand(template, &[]).unwrap(), "b\nd\n");
+        assert_eq!(expand(template, &[("X", 3)]).unwrap(), "a\n0\n1\nd\n");
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_line() {
         for (template, message) in [
             ("a\n#for i in 0..2\n", "line 2: #for without #end"),
-            ("#end", "line 1: #end without #for"),
+            ("#end", "line 1: #end without its beginning"),
+            ("#for i in 0..2\n#else\n#end", "line 2: #else without its beginning"),
+            ("#if X\n#end", "line 1: unknown name 'X'"),
+            ("#define X 1\n#if X\n", "line 2: #if without #end"),
             ("${X}", "line 1: unknown name 'X'"),
             ("\n#ifdef A", "line 2: unknown directive '#ifdef A'"),
             ("#define A b", "line 1: 'b' is no number"),

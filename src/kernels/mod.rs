@@ -129,18 +129,18 @@ pub struct BackwardKernels {
 }
 
 impl BackwardKernels {
-    /// Compiles them.
+    /// Compiles them, for Adam's moments in f32 or in bf16.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu) -> Result<Self> {
+    pub fn new(gpu: &Gpu, bf16_moments: bool) -> Result<Self> {
         Ok(Self {
             transpose: Transpose::new(gpu)?,
             code_gradients: CodeGradients::new(gpu)?,
             gradients: Gradients::new(gpu)?,
             bias_gradient: BiasGradient::new(gpu)?,
             clip: Clip::new(gpu)?,
-            update: Update::new(gpu)?,
+            update: Update::new(gpu, bf16_moments)?,
             activity: Activity::new(gpu)?,
         })
     }

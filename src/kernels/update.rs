@@ -12,12 +12,17 @@ pub struct Update {
 }
 
 impl Update {
-    /// Compiles them.
+    /// Compiles them, for moments in f32 or in bf16.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses one.
-    pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { features: gpu.pipeline(&[])?, bias: gpu.pipeline(&[])? })
+    pub fn new(gpu: &Gpu, bf16: bool) -> Result<Self> {
+        Ok(Self { features: gpu.pipeline(&Self::defines(bf16))?, bias: gpu.pipeline(&Self::defines(bf16))? })
+    }
+
+    /// The definitions of `shaders/update.wgsl`.
+    pub fn defines(bf16: bool) -> [(&'static str, u32); 1] {
+        [("BF16", bf16.into())]
     }
 
     /// Every row of one shard.

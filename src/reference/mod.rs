@@ -33,7 +33,7 @@ pub use residual::{Residual, residual};
 pub use select::select;
 pub use step::{Parameters, Recipe, State, StepOutput, step};
 pub use transpose::{Runs, transpose};
-pub use update::{Adam, adam, unit_norm};
+pub use update::{Adam, adam, stochastic_bf16, unit_norm};
 
 /// The sparse codes of a batch: exactly `k` entries a row, ascending by feature. All lists are `[rows, k]`.
 #[derive(Clone, Debug, PartialEq)]

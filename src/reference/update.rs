@@ -1,3 +1,5 @@
+use half::bf16;
+
 use super::dot;
 
 /// The hyperparameters of one Adam step (Kingma & Ba 2015, in `torch.optim.Adam`'s form).
@@ -26,6 +28,14 @@ pub fn adam(parameter: &mut [f64], m: &mut [f64], v: &mut [f64], gradient: &[f64
         let denominator = v[i].sqrt() / correction2.sqrt() + adam.epsilon;
         parameter[i] -= adam.lr / correction1 * m[i] / denominator;
     }
+}
+
+/// `value` as bf16, rounded up with the probability of what is cut: `random` is uniform over its 16 bits. What would become
+/// infinite is cut.
+pub fn stochastic_bf16(value: f32, random: u16) -> bf16 {
+    let rounded = value.to_bits().wrapping_add(random.into());
+    let kept = if rounded & 0x7f80_0000 == 0x7f80_0000 { value.to_bits() } else { rounded };
+    bf16::from_bits((kept >> 16) as u16)
 }
 
 /// `v_j /= |v_j| + epsilon` for every row of `w_dec` `[n, d]`: dictionary_learning's `set_decoder_norm_to_unit_norm`,

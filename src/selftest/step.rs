@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::kernels::{BLOCK_FEATURES, BackwardKernels, ForwardKernels, SelectionMethod};
 use crate::reference::{self, Codes, Parameters};
 use crate::sae::{self, Sae, SaeConfig};
-use crate::train::{Recipe, StepResults, TrainingStep};
+use crate::train::{MomentPrecision, Recipe, StepResults, TrainingStep};
 
 /// Largest difference of a few steps from the same in f64, of a tensor's largest magnitude (3e-6 is usual).
 pub const TOLERANCE: f64 = 1e-5;
@@ -39,7 +39,7 @@ impl<'g> Run<'g> {
         let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(f32s);
         let sae = Sae { config, w_enc, b_enc, w_dec, b_dec, provenance: Provenance::default() };
         let forward = ForwardKernels::new(gpu, k as u32, SelectionMethod::Chunked)?;
-        let backward = BackwardKernels::new(gpu)?;
+        let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = sae::Parameters::upload(gpu, &forward.norms, &sae)?;
         let beta1 = recipe.beta1;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;

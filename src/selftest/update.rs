@@ -1,11 +1,16 @@
+use half::bf16;
+
 use super::check::{Check, Checker};
-use super::tensors::{AT_REST, DeviceRuns, HostCodes, Tensor, cuts, f32s, f64s, pad, random, stored, submit, unpad};
+use super::tensors::{
+    AT_REST, DeviceRuns, HostCodes, Tensor, bits, cuts, f32s, f64s, pad, random, stored, submit, unpad,
+};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::update::{Params, bias, features};
 use crate::gpu::shaders::{Clip, Step};
 use crate::kernels::{Update, quads};
 use crate::reference::{self, Adam, adam};
+use crate::rng::{Purpose, Rng};
 
 /// Largest difference after three steps: a step of Adam is lr · m / sqrt(v), and lr is 1e-3 of the parameters, so even
 /// gradients that cancelled to 1e-4 of their terms leave no more than this.
@@ -15,6 +20,9 @@ pub const PARAMETERS: f64 = 2e-6;
 pub const MOMENTS: f64 = 1e-5;
 
 pub const ADAM: Adam = Adam { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 0 };
+
+/// Seed of the rounding of moments in bf16.
+pub const ROUNDING_SEED: u64 = 0x0123_4567_89ab_cdef;
 
 const EPSILON: f64 = f32::EPSILON as f64;
 
@@ -83,6 +91,20 @@ impl<'g> Shard<'g> {
         })
     }
 
+    /// The same with moments in bf16, which must hold them exactly.
+    pub fn with_bf16_moments(gpu: &'g Gpu, model: &Model, first: usize, end: usize) -> Result<Self> {
+        let d = model.d;
+        let packed = |all: &[f64]| {
+            let padded = pad(&f32s(&all[first * d..end * d]), d);
+            Tensor::new(gpu, &padded.iter().map(|&value| bf16::from_f32(value).to_bits()).collect::<Vec<_>>())
+        };
+        let mut shard = Self::new(gpu, model, first, end)?;
+        for (tensors, model) in [(&mut shard.w_enc, &model.w_enc), (&mut shard.w_dec, &model.w_dec)] {
+            (tensors[1], tensors[2]) = (packed(&model[1])?, packed(&model[2])?);
+        }
+        Ok(shard)
+    }
+
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor<'g>> {
         self.w_enc.iter().chain(&self.w_dec).chain([&self.b_enc, &self.b_enc_moments, &self.norms])
     }
@@ -108,6 +130,8 @@ impl<'g> Shard<'g> {
             first: self.first as u32,
             count: self.count as u32,
             unit_norm: unit_norm.into(),
+            seed_low: ROUNDING_SEED as u32,
+            seed_high: (ROUNDING_SEED >> 32) as u32,
         };
         submit(gpu, |recording| {
             let bindings = features::Bindings {
@@ -289,8 +313,77 @@ impl<'g> DecoderBias<'g> {
     }
 }
 
+/// A step with moments in bf16 from `model`, against a step with moments in f32 whose results are then rounded on the host:
+/// how many parameters, and how many moments of how many, differ.
+pub fn bf16_differences(
+    gpu: &Gpu,
+    model: &Model,
+    rows: usize,
+    k: usize,
+    step: u64,
+    cuts: &[usize],
+) -> Result<[usize; 3]> {
+    let (d, n) = (model.d, model.b_enc[0].len());
+    let (wide, narrow) = (Update::new(gpu, false)?, Update::new(gpu, true)?);
+    let batch = Batch::new(step, rows, d, n, k);
+    let s = batch.code_gradients(&model.w_dec[0], d);
+    let settings = (step, 0.5, true, AT_REST);
+    let expected = Shard::new(gpu, model, 0, n)?;
+    expected.update(&wide, (d, n), &batch, &s, settings)?;
+    let (mut parameters, mut moments, mut all) = (0, 0, 0);
+    let firsts = std::iter::once(0).chain(cuts.iter().copied());
+    for (first, &end) in firsts.zip(cuts) {
+        let shard = Shard::with_bf16_moments(gpu, model, first, end)?;
+        shard.update(&narrow, (d, n), &batch, &s, settings)?;
+        let matrices = [(&shard.w_enc, &expected.w_enc), (&shard.w_dec, &expected.w_dec)];
+        for (matrix, (actual, expected)) in (0..).zip(matrices) {
+            let width = stored(d);
+            let rows = first * width..end * width;
+            parameters += unequal(&bits(&actual[0].read()?), &bits(&expected[0].read()?)[rows.clone()]);
+            for moment in [1, 2] {
+                let expected = expected[moment].read::<f32>()?[rows.clone()].to_vec();
+                let round = |(at, &value): (usize, &f32)| {
+                    let place = (first + at / width, at % width, matrix, moment == 2);
+                    reference::stochastic_bf16(value, rounding_noise(step, place)).to_bits()
+                };
+                let expected: Vec<u16> = expected.iter().enumerate().map(round).collect();
+                moments += unequal(&actual[moment].read::<u16>()?[..expected.len()], &expected);
+                all += expected.len();
+            }
+        }
+    }
+    Ok([parameters, moments, all])
+}
+
+fn unequal<T: PartialEq>(actual: &[T], expected: &[T]) -> usize {
+    assert_eq!(actual.len(), expected.len());
+    actual.iter().zip(expected).filter(|(actual, expected)| actual != expected).count()
+}
+
+/// The 16 random bits for (feature, column, matrix, whether it is v).
+fn rounding_noise(step: u64, (feature, column, matrix, is_v): (usize, usize, u32, bool)) -> u16 {
+    let rng = Rng::new(ROUNDING_SEED, Purpose::Rounding);
+    let words = rng.block(step << 32 | feature as u64, (column / 4) as u32 * 2 + matrix);
+    let word = words[2 * usize::from(is_v) + column % 4 / 2];
+    (word >> (16 * (column as u32 % 2))) as u16
+}
+
+/// A model whose moments are bf16 and not zero.
+pub fn model_with_moments(d: usize, n: usize) -> Model {
+    let mut model = Model::new(d, n, true);
+    let narrow = |seed, scale: f32| -> Vec<f64> {
+        random(seed, n * d).into_iter().map(|value| bf16::from_f32(value * scale).to_f64()).collect()
+    };
+    (model.w_enc[1], model.w_dec[1]) = (narrow(31, 1e-3), narrow(32, 1e-3));
+    (model.w_enc[2], model.w_dec[2]) = (narrow(33, 1e-6), narrow(34, 1e-6));
+    for v in model.w_enc[2].iter_mut().chain(&mut model.w_dec[2]) {
+        *v = v.abs();
+    }
+    model
+}
+
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let kernels = Update::new(checker.gpu)?;
+    let kernels = Update::new(checker.gpu, false)?;
     let mut parameters = checker.compare("update.parameters", PARAMETERS);
     let mut moments = checker.compare("update.moments", MOMENTS);
     for (shape, coefficient, unit_norm) in [
@@ -320,5 +413,13 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
         moments.close(("b_dec m", d), &m, &model[1]);
         moments.close(("b_dec v", d), &v, &model[2]);
     }
-    Ok(vec![parameters.done(), moments.done()])
+    let mut rounding = checker.compare("update.rounding", 0.0);
+    for (d, n) in [(1, 1), (33, 1100), (130, 61)] {
+        for cuts in cuts(n) {
+            let [parameters, moments, _] =
+                bf16_differences(checker.gpu, &model_with_moments(d, n), 50, n.min(3), 7, &cuts)?;
+            rounding.equal((d, n, &cuts), &[parameters, moments], &[0, 0]);
+        }
+    }
+    Ok(vec![parameters.done(), moments.done(), rounding.done()])
 }

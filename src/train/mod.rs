@@ -17,7 +17,7 @@ pub use forward::Forward;
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
 pub use plan::{Forecast, Plan, Work, check_fits, most_features};
-pub use recipe::{DEAD_WINDOW, Recipe};
+pub use recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
 pub use state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
 pub use step::{StepResults, TrainingStep};
 pub use trainer::{Progress, Trainer, train};

@@ -83,7 +83,10 @@ impl Plan {
             )?
             .len(),
             host: BATCHES_ON_THEIR_WAY * recipe.batch as u64 * row + TILES_BYTES,
-            checkpoint: state_tensors(config).iter().map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes()).sum(),
+            checkpoint: state_tensors(config, recipe.moments)
+                .iter()
+                .map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes())
+                .sum(),
             sae: sae.iter().map(|[rows, columns]| 4 * *rows as u64 * *columns as u64).sum(),
             work: work(config, recipe, selection),
             selection,
@@ -142,7 +145,9 @@ pub fn most_features(
     };
     let (mut fitting, mut too_many) = (0, (u32::MAX / BLOCK_FEATURES) as usize);
     // Weights and moments alone bound it.
-    too_many = too_many.min((available / (24 * config.d_in as u64 * u64::from(BLOCK_FEATURES))) as usize + 1);
+    too_many = too_many.min(
+        (available / ((8 + 4 * recipe.moments.bytes()) * config.d_in as u64 * u64::from(BLOCK_FEATURES))) as usize + 1,
+    );
     while too_many - fitting > 1 {
         let middle = fitting + (too_many - fitting) / 2;
         if fits(middle)? { fitting = middle } else { too_many = middle }
@@ -193,7 +198,7 @@ fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<
         kernel("code_gradients", 2 * rows * k * d, entries + field),
         kernel("gradients", 4 * rows * k * d, 2 * entries),
         // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
-        kernel("update", 4 * rows * k * d + 24 * n * d, 12 * matrix + 2 * entries),
+        kernel("update", 4 * rows * k * d + 24 * n * d, 4 * matrix + 8 * n * d * recipe.moments.bytes() + 2 * entries),
     ]
 }
 

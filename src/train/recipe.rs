@@ -32,6 +32,32 @@ pub struct Recipe {
     pub unit_norm_decoder: bool,
     /// A feature is dead once it has not fired for so many tokens.
     pub dead_window: u64,
+    /// How Adam's moments of W_enc and W_dec are stored.
+    pub moments: MomentPrecision,
+}
+
+/// The type that Adam's moments are stored in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentPrecision {
+    /// 4 bytes each.
+    #[default]
+    F32,
+    /// 2 bytes each, rounded at random: right on average, where the nearest value would stand still.
+    Bf16 {
+        /// Seed of the rounding.
+        seed: u64,
+    },
+}
+
+impl MomentPrecision {
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 { .. } => 2,
+        }
+    }
 }
 
 impl Recipe {
@@ -54,6 +80,7 @@ impl Recipe {
             clip: Some(1.0),
             unit_norm_decoder: true,
             dead_window: DEAD_WINDOW,
+            moments: MomentPrecision::F32,
         }
     }
 

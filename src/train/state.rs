@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use safetensors::Dtype;
 
+use super::MomentPrecision;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Pending};
 use crate::sae::SaeConfig;
@@ -31,17 +32,21 @@ impl StateTensor {
 }
 
 /// The state of training an SAE: weights, Adam's moments, decoder norms, when each feature last fired and how often.
-pub fn state_tensors(config: &SaeConfig) -> Vec<StateTensor> {
+pub fn state_tensors(config: &SaeConfig, moments: MomentPrecision) -> Vec<StateTensor> {
     let SaeConfig { d_in, features, .. } = *config;
     let tensor = |name, dtype, rows, columns| StateTensor { name, dtype, shape: [rows, columns] };
     let (f32, u32) = (Dtype::F32, Dtype::U32);
+    let moment = match moments {
+        MomentPrecision::F32 => Dtype::F32,
+        MomentPrecision::Bf16 { .. } => Dtype::BF16,
+    };
     vec![
         tensor("W_enc", f32, features, d_in),
         tensor("W_dec", f32, features, d_in),
-        tensor("W_enc.m", f32, features, d_in),
-        tensor("W_enc.v", f32, features, d_in),
-        tensor("W_dec.m", f32, features, d_in),
-        tensor("W_dec.v", f32, features, d_in),
+        tensor("W_enc.m", moment, features, d_in),
+        tensor("W_enc.v", moment, features, d_in),
+        tensor("W_dec.m", moment, features, d_in),
+        tensor("W_dec.v", moment, features, d_in),
         tensor("b_enc", f32, features, 1),
         tensor("b_enc.moments", f32, features, 2),
         tensor("decoder_norms", f32, features, 1),

@@ -2,7 +2,10 @@
 //! held but the parameters and their moments.
 
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
-use super::{Forward, Recipe};
+use super::{Forward, MomentPrecision, Recipe};
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
+
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{
     Clip as ClipResult, Guard, Step, activity, bias_gradient, clip, code_gradients, gradients, update,
@@ -77,7 +80,8 @@ impl TrainingStep {
     ) -> Result<Self> {
         recipe.validate()?;
         let forward = Forward::new(gpu, &parameters, recipe.batch, kernels.0.selection.method())?;
-        let states = parameters.shards.iter().map(|shard| ShardState::new(gpu, shard)).collect::<Result<_>>()?;
+        let bytes = recipe.moments.bytes();
+        let states = parameters.shards.iter().map(|shard| ShardState::new(gpu, shard, bytes)).collect::<Result<_>>()?;
         let runs = Runs::new(gpu, forward.rows(), forward.codes.k, parameters.config().features as u32)?;
         let mut this = Self {
             states,
@@ -127,7 +131,7 @@ impl TrainingStep {
         sink: &mut dyn StateSink,
     ) -> Result<Pending> {
         self.prepare(gpu, rows, learning_rate)?;
-        let (tensors, stages) = (state_tensors(self.parameters.config()), self.state_parts());
+        let (tensors, stages) = (state_tensors(self.parameters.config(), self.recipe.moments), self.state_parts());
         let mut copy = state::copy(gpu, sink, &tensors, &stages);
         let pending = gpu.submit_with_pauses(&self.program, &self.reported(), |pause| match pause {
             Pause::Busy => copy.advance(),
@@ -142,7 +146,8 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::DeviceLost`] if the device fails, and those of the sink.
     pub fn copy_state(&self, gpu: &Gpu, sink: &mut dyn StateSink) -> Result<()> {
-        state::copy(gpu, sink, &state_tensors(self.parameters.config()), &self.state_parts()).finish()
+        state::copy(gpu, sink, &state_tensors(self.parameters.config(), self.recipe.moments), &self.state_parts())
+            .finish()
     }
 
     /// Goes on from a state that was copied after `taken` steps.
@@ -150,7 +155,12 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::DeviceLost`] if the device fails, and those of the source; the state is then neither of both.
     pub fn restore_state(&mut self, gpu: &Gpu, source: &mut dyn StateSource, taken: u32) -> Result<()> {
-        state::restore(gpu, source, &state_tensors(self.parameters.config()), &self.state_parts())?;
+        state::restore(
+            gpu,
+            source,
+            &state_tensors(self.parameters.config(), self.recipe.moments),
+            &self.state_parts(),
+        )?;
         self.taken = taken;
         Ok(())
     }
@@ -158,14 +168,15 @@ impl TrainingStep {
     /// The state by the marks before which it must be copied: each shard's, then the decoder bias's.
     fn state_parts(&self) -> Vec<Vec<StatePart>> {
         let row = u64::from(self.parameters.quads()) * 16;
+        let moment_row = row / 4 * self.recipe.moments.bytes();
         let shards = self.parameters.shards.iter().zip(&self.states).map(|(shard, state)| {
             let buffers = [
                 (&shard.w_enc, row),
                 (&shard.w_dec, row),
-                (&state.m_w_enc, row),
-                (&state.v_w_enc, row),
-                (&state.m_w_dec, row),
-                (&state.v_w_dec, row),
+                (&state.m_w_enc, moment_row),
+                (&state.v_w_enc, moment_row),
+                (&state.m_w_dec, moment_row),
+                (&state.v_w_dec, moment_row),
                 (&shard.b_enc, 4),
                 (&state.b_enc_moments, 8),
                 (&shard.norms, 4),
@@ -246,7 +257,10 @@ impl TrainingStep {
         moments[3].truncate(d);
         for (state, shard) in self.states.iter().zip(&self.parameters.shards) {
             for (target, buffer) in [(0, &state.m_w_enc), (1, &state.m_w_dec)] {
-                let rows: Vec<f32> = gpu.read(buffer)?;
+                let rows: Vec<f32> = match self.recipe.moments {
+                    MomentPrecision::F32 => gpu.read(buffer)?,
+                    MomentPrecision::Bf16 { .. } => gpu.read::<bf16>(buffer)?.to_f32_vec(),
+                };
                 moments[target].extend(rows.chunks_exact(width).flat_map(|row| &row[..d]));
             }
             let pairs: Vec<[f32; 2]> = gpu.read(&state.b_enc_moments)?;
@@ -413,7 +427,12 @@ impl TrainingStep {
 
     fn update_params(&self, first: u32, count: u32) -> update::Params {
         let (quads, k) = (self.parameters.quads(), self.forward.codes.k);
-        update::Params { quads, k, first, count, unit_norm: u32::from(self.recipe.unit_norm_decoder) }
+        let seed = match self.recipe.moments {
+            MomentPrecision::F32 => 0,
+            MomentPrecision::Bf16 { seed } => seed,
+        };
+        let unit_norm = u32::from(self.recipe.unit_norm_decoder);
+        update::Params { quads, k, first, count, unit_norm, seed_low: seed as u32, seed_high: (seed >> 32) as u32 }
     }
 
     fn record_activity(&self, recording: &mut Recording, kernels: &BackwardKernels, shard: &Shard, state: &ShardState) {
@@ -437,8 +456,9 @@ impl TrainingStep {
 }
 
 impl ShardState {
-    fn new(gpu: &Gpu, shard: &Shard) -> Result<Self> {
-        let matrix = |name: &str| gpu.buffer(name, shard.w_enc.bytes() / 4);
+    /// Moments take `moment_bytes` an element.
+    fn new(gpu: &Gpu, shard: &Shard, moment_bytes: u64) -> Result<Self> {
+        let matrix = |name: &str| gpu.buffer(name, shard.w_enc.bytes() / 16 * moment_bytes);
         Ok(Self {
             m_w_enc: matrix("first moment of W_enc")?,
             v_w_enc: matrix("second moment of W_enc")?,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Recipe, StateSink, StateSource, TrainingStep};
+use super::{MomentPrecision, Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Program};
@@ -92,7 +92,7 @@ impl<'a> Trainer<'a> {
     /// All that a run has on the device, with weights of zero.
     pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
         let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
-        let backward = BackwardKernels::new(gpu)?;
+        let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::allocate(gpu, config)?;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
         // One more than are ahead: the oldest is read after the newest is submitted.

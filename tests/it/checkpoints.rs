@@ -7,7 +7,7 @@ use monosem::Error;
 use monosem::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::gpu::Gpu;
 use monosem::sae::SaeConfig;
-use monosem::train::{Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
+use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
 use serde_json::json;
 
 use crate::kernels::gpu;
@@ -30,7 +30,7 @@ fn take_steps(trainer: &mut Trainer<'_>, end: u64) {
 /// Writes the checkpoint after as many steps as the trainer has taken.
 fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
-    let mut writer = Writer::create(directory, &config(FEATURES), step).unwrap();
+    let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
     writer.commit(Manifest::new(step, &config(FEATURES), recipe, json!({})));
     writer.finish().unwrap();
@@ -49,7 +49,12 @@ fn shardings() -> [Gpu; 3] {
 
 #[test]
 fn a_resumed_run_ends_with_the_same_bits_whatever_the_shards() {
-    let recipe = recipe(FEATURES, STEPS);
+    for moments in [MomentPrecision::F32, MomentPrecision::Bf16 { seed: 3 }] {
+        resumed_runs_end_with_the_same_bits(Recipe { moments, ..recipe(FEATURES, STEPS) });
+    }
+}
+
+fn resumed_runs_end_with_the_same_bits(recipe: Recipe) {
     let mut whole = trainer(gpu(), &recipe);
     take_steps(&mut whole, STEPS);
     let expected = hash(&trained(&whole));
@@ -85,7 +90,7 @@ impl StateSink for Copy {
 impl Copy {
     /// The bytes of each tensor.
     fn tensors(self) -> Vec<Vec<u8>> {
-        let tensors = state_tensors(&config(FEATURES));
+        let tensors = state_tensors(&config(FEATURES), MomentPrecision::F32);
         let mut bytes = vec![Vec::new(); tensors.len()];
         for tile in self.0 {
             assert_eq!(tile.first * tensors[tile.tensor].row_bytes(), bytes[tile.tensor].len() as u64);
@@ -106,7 +111,7 @@ fn a_copy_taken_during_a_step_is_the_state_before_it() {
         trainer.step_and_copy(&batches(3, STEPS)[3], &mut moving).unwrap();
         trainer.copy_state(&mut after).unwrap();
         let (still, moving, after) = (still.tensors(), moving.tensors(), after.tensors());
-        for (at, tensor) in state_tensors(&config(FEATURES)).iter().enumerate() {
+        for (at, tensor) in state_tensors(&config(FEATURES), MomentPrecision::F32).iter().enumerate() {
             assert_eq!(still[at].len(), tensor.shape[0] * tensor.row_bytes() as usize, "{}", tensor.name);
             assert!(still[at] == moving[at], "{} is not as it was before the step", tensor.name);
             assert!(still[at] != after[at], "{} is as it was before the step", tensor.name);
@@ -163,7 +168,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
     let trainer = trainer(gpu(), &recipe);
-    let create = || Writer::create(directory.path(), &config(FEATURES), 7).unwrap();
+    let create = || Writer::create(directory.path(), &config(FEATURES), recipe.moments, 7).unwrap();
 
     let mut unwanted = create();
     trainer.copy_state(&mut unwanted).unwrap();
@@ -206,7 +211,7 @@ fn other_sizes_are_refused() {
     let initial = initialize(&other, 3, &batches(3, 1)[0].rows).unwrap();
     let smaller = Trainer::new(gpu(), &initial, recipe.clone()).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(elsewhere.path(), &other, 0).unwrap();
+    let mut writer = Writer::create(elsewhere.path(), &other, recipe.moments, 0).unwrap();
     smaller.copy_state(&mut writer).unwrap();
     writer.commit(Manifest::new(0, &other, &recipe, json!({})));
     writer.finish().unwrap();

@@ -3,7 +3,7 @@
 use monosem::Error;
 use monosem::gpu::{AdapterChoice, AdapterDescription, DeviceMemory, Gpu};
 use monosem::sae::SaeConfig;
-use monosem::train::{Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
+use monosem::train::{MomentPrecision, Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
 use serde_json::Value;
 
 use crate::cli::{Files, fail, succeed};
@@ -28,7 +28,8 @@ fn a_plan_is_what_a_run_allocates_to_the_byte() {
     // One shard and a part of a block; seven shards; as many features as active ones.
     for (features, max_binding_bytes) in [(5000, u64::MAX), (7000, 1024 * 16 * 4), (7, u64::MAX)] {
         let gpu = gpu().with_max_binding_bytes(max_binding_bytes);
-        let (config, recipe) = (config(features), recipe(features, 6));
+        let moments = if features == 5000 { MomentPrecision::Bf16 { seed: 1 } } else { MomentPrecision::F32 };
+        let (config, recipe) = (config(features), Recipe { moments, ..recipe(features, 6) });
         let plan = Plan::new(gpu.description(), &config, &recipe).unwrap();
         assert_eq!(plan.shards, if features == 7000 { 7 } else { 1 });
 

@@ -1,6 +1,6 @@
 use monosem::gpu::shaders::ALL;
 use monosem::gpu::{Source, template};
-use monosem::kernels::{Encode, Select};
+use monosem::kernels::{Encode, Select, Update};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -16,6 +16,7 @@ fn variants(source: Source) -> Vec<Defines> {
     match source.name {
         "encode_subgroup" => [4, 8, 16].map(|lanes| Encode::subgroup_defines(lanes).to_vec()).into(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
+        "update" => [false, true].map(|bf16| Update::defines(bf16).to_vec()).into(),
         _ => vec![vec![]],
     }
 }

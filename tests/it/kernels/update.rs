@@ -1,13 +1,18 @@
+use half::bf16;
 use monosem::kernels::Update;
-use monosem::reference::{Adam, adam};
+use monosem::reference::{Adam, adam, stochastic_bf16};
+use monosem::rng::{Purpose, Rng};
 use monosem::selftest::tensors::{AT_REST, f64s, random};
-use monosem::selftest::update::{ADAM, Batch, DecoderBias, MOMENTS, Model, PARAMETERS, Shard, Updated, three_steps};
+use monosem::selftest::update::{
+    ADAM, Batch, DecoderBias, MOMENTS, Model, PARAMETERS, Shard, Updated, bf16_differences, model_with_moments,
+    three_steps,
+};
 
 use super::{assert_close, deterministic, gpu};
 
 #[test]
 fn three_steps_match_the_reference() {
-    let kernels = Update::new(gpu()).unwrap();
+    let kernels = Update::new(gpu(), false).unwrap();
     for (rows, d, n, k, unit_norm) in [
         (1, 1, 1, 1, false),
         (20, 2, 130, 3, true),
@@ -33,7 +38,7 @@ fn three_steps_match_the_reference() {
 
 #[test]
 fn the_same_bits_every_time_and_in_any_shards() {
-    let kernels = Update::new(gpu()).unwrap();
+    let kernels = Update::new(gpu(), false).unwrap();
     let (d, n) = (50, 1100);
     let batch = Batch::new(1, 600, d, n, 6);
     let update = |cuts: &[usize], which: usize| {
@@ -54,7 +59,7 @@ fn the_same_bits_every_time_and_in_any_shards() {
 
 #[test]
 fn a_raised_guard_keeps_every_bit() {
-    let kernels = Update::new(gpu()).unwrap();
+    let kernels = Update::new(gpu(), false).unwrap();
     let (d, n) = (20, 65);
     let batch = Batch::new(1, 30, d, n, 3);
     for unit_norm in [false, true] {
@@ -74,7 +79,7 @@ fn a_raised_guard_keeps_every_bit() {
 
 #[test]
 fn the_decoder_bias_matches_the_reference() {
-    let kernels = Update::new(gpu()).unwrap();
+    let kernels = Update::new(gpu(), false).unwrap();
     for d in [1, 17, 255, 256, 257, 800] {
         let mut model = [f64s(&random(1, d)), vec![0.0; d], vec![0.0; d]];
         let bias = DecoderBias::new(gpu(), &random(1, d)).unwrap();
@@ -91,4 +96,44 @@ fn the_decoder_bias_matches_the_reference() {
         bias.update(&kernels, &random(30, d), (4, 0.5, [2, 0])).unwrap();
         assert_eq!(bias.read().unwrap(), after, "the guard is raised");
     }
+}
+
+#[test]
+fn moments_in_bf16_are_those_in_f32_rounded_by_the_host_s_own_bits() {
+    for (d, n, rows, k) in [(1, 1, 3, 1), (13, 70, 20, 5), (385, 40, 300, 3), (33, 1100, 50, 4)] {
+        let model = model_with_moments(d, n);
+        for step in [1, 500_000] {
+            let cuts: &[&[usize]] = if n > 1024 { &[&[n], &[1024, n]] } else { &[&[n]] };
+            for cuts in cuts {
+                let [parameters, moments, all] = bf16_differences(gpu(), &model, rows, k, step, cuts).unwrap();
+                assert!(all >= 4 * d * n);
+                assert_eq!((parameters, moments), (0, 0), "of {all} moments, {d} x {n}, step {step}, {cuts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_at_random_is_right_on_average_and_never_infinite() {
+    for value in [1.0, -1.0, 0.1, -3.3e-9, 1.5e-40, f32::MIN_POSITIVE, 7.77e30] {
+        let sum: f64 = (0..=u16::MAX).map(|random| stochastic_bf16(value, random).to_f64()).sum();
+        let mean = sum / 65_536.0;
+        assert!((mean - f64::from(value)).abs() <= 1e-12 * f64::from(value).abs(), "{value}: {mean}");
+    }
+    for value in [f32::MAX, -f32::MAX, 0.0, -0.0, bf16::MAX.to_f32()] {
+        for random in [0, 1, 0x8000, u16::MAX] {
+            let rounded = stochastic_bf16(value, random);
+            assert!(rounded.is_finite() && (rounded.to_f32() == value || value.abs() == f32::MAX), "{value}, {random}");
+        }
+    }
+    // To the nearest, a second moment never moves by less than a 512th of itself; at random it does, on average.
+    let (mut nearest, mut random) = (bf16::from_f32(1.0), bf16::from_f32(1.0));
+    let rng = Rng::new(1, Purpose::Rounding);
+    for step in 0..1000 {
+        nearest = bf16::from_f32(nearest.to_f32() * 0.999);
+        random = stochastic_bf16(random.to_f32() * 0.999, rng.block(step, 0)[0] as u16);
+    }
+    let expected = 0.999_f32.powi(1000);
+    assert_eq!(nearest.to_f32(), 1.0);
+    assert!((random.to_f32() / expected - 1.0).abs() < 0.1, "{random}, not {expected}");
 }
