@@ -86,7 +86,7 @@ fn what_cannot_fit_is_refused_with_the_way_out() {
     let description = with_memory(80 << 30);
     let plan = Plan::new(&description, &large, &recipe).unwrap();
     // Two matrices with two moments each, in f32.
-    assert!(plan.device_bytes() > 24 * 768 << 25);
+    assert!(plan.device_bytes() > (24 * 768) << 25);
     assert_eq!(plan.devices_needed(80 << 30), Some(8));
     assert_eq!(plan.devices_needed(1 << 20), None);
     let Err(Error::Device(message)) = check_fits(&description, &large, &recipe) else { panic!("it does not fit") };
