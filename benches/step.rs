@@ -2,11 +2,12 @@
 //!
 //!     cargo bench --bench step -- step/             the whole step
 //!     cargo bench --bench step -- kernel/           each kernel's share of it
+//!     cargo bench --bench step -- profile           seconds of each kernel, the median of five steps, as a line of JSON
 //!
 //! MONOSEM_BENCH=d,n,k,batch sets the sizes (default 384,16384,32,2048), MONOSEM_SELECTION=chunked|grouped the way to select
 //! features (default: as training would choose).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
@@ -47,6 +48,24 @@ impl Bench {
         Ok(Self { gpu, step, batches, taken: 0 })
     }
 
+    /// Prints the median of each operation's seconds a step.
+    fn profile(&self) -> monosem::Result<()> {
+        let mut seconds: BTreeMap<String, [f64; 5]> = BTreeMap::new();
+        for run in 0..5 {
+            for (label, time) in self.gpu.profile(self.step.program())? {
+                let operation = label.split('.').next().unwrap_or(&label).to_owned();
+                seconds.entry(operation).or_default()[run] += time;
+            }
+        }
+        let median = |mut times: [f64; 5]| {
+            times.sort_by(f64::total_cmp);
+            times[2]
+        };
+        let medians: BTreeMap<_, _> = seconds.into_iter().map(|(name, times)| (name, median(times))).collect();
+        println!("{}", serde_json::json!({ "sizes": sizes(), "seconds": medians }));
+        Ok(())
+    }
+
     fn step(&mut self) -> monosem::Result<()> {
         self.taken += 1;
         let rows = &self.batches[self.taken % self.batches.len()];
@@ -81,6 +100,9 @@ fn main() -> monosem::Result<()> {
     let [d, n, k, batch] = sizes();
     let mut bench = Bench::new(sizes())?;
     bench.step()?;
+    if std::env::args().any(|argument| argument == "profile") {
+        return bench.profile();
+    }
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(1))
