@@ -1,6 +1,7 @@
 //! A run that `--resume` finds in its directory.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use monosem::{Error, Result};
@@ -30,13 +31,16 @@ impl PreviousRun {
         self.path.join("config.toml")
     }
 
-    /// Whether it ended as it should.
+    /// Whether it ended as it should; one that was killed before it could write its record did not.
     ///
     /// # Errors
     /// [`Error::Io`] when that cannot be read, [`Error::Data`] when it is damaged.
     pub fn is_done(&self) -> Result<bool> {
         let path = self.path.join("run.json");
-        let file = File::open(&path).map_err(Error::io(&path))?;
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(Error::io(&path))?,
+        };
         let record: Value = serde_json::from_reader(file)
             .map_err(|error| Error::data(&path, format!("{error}; remove the file if the run is not done")))?;
         Ok(record["state"] == "done")

@@ -37,6 +37,28 @@ impl RunDirectory {
         }
     }
 
+    /// Whether a run was killed in `path` before it could write down what it was to be.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read.
+    pub fn is_barely_begun(path: &Path) -> Result<bool> {
+        let Ok(entries) = fs::read_dir(path) else { return Ok(false) };
+        let mut begun = false;
+        for entry in entries {
+            let entry = entry.map_err(Error::io(path))?;
+            let is_first = match entry.file_name().to_str() {
+                Some("metrics.jsonl") => entry.metadata().is_ok_and(|file| file.len() == 0),
+                Some(".config.toml.tmp") => true,
+                _ => false,
+            };
+            if !is_first {
+                return Ok(false);
+            }
+            begun = true;
+        }
+        Ok(begun)
+    }
+
     /// Makes `path`, and the directories above it that are missing.
     ///
     /// # Errors

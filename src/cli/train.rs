@@ -293,7 +293,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let previous = if arguments.resume { PreviousRun::find(&arguments.out)? } else { None };
     let settings = read_settings(arguments, matches, previous.as_ref())?;
     settings.check()?;
-    if previous.is_none() {
+    let goes_on = previous.is_some() || (arguments.resume && RunDirectory::is_barely_begun(&arguments.out)?);
+    if !goes_on {
         RunDirectory::check(&arguments.out)?;
     }
     let data = Arc::new(Activations::open(&settings.data.data)?);
@@ -316,19 +317,18 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let gpu = settings.device.open()?;
     check_fits(gpu.description(), &config, &recipe)?;
     let log_every = settings.training.log_every;
-    let (mut directory, mut log) = match &previous {
-        Some(_) => {
-            let directory = RunDirectory::open(&arguments.out);
-            let log = Log::open(&directory, steps, log_every)?;
-            (directory, log)
-        }
-        None => {
-            let mut directory = RunDirectory::create(&arguments.out)?;
-            // First, because it must be new: of two runs that start in one directory, the second makes nothing.
-            let log = Log::create(&mut directory, steps, log_every)?;
-            (directory, log)
-        }
+    let (mut directory, mut log) = if goes_on {
+        let directory = RunDirectory::open(&arguments.out);
+        let log = Log::open(&directory, steps, log_every)?;
+        (directory, log)
+    } else {
+        let mut directory = RunDirectory::create(&arguments.out)?;
+        // First, because it must be new: of two runs that start in one directory, the second makes nothing.
+        let log = Log::create(&mut directory, steps, log_every)?;
+        (directory, log)
     };
+    let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
+    directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
     let mut checkpoints =
         Checkpoints::new(directory.join("checkpoints"), config.clone(), recipe.moments, settings.checkpoints.clone());
     let found = checkpoints.restore(|reader| {
@@ -346,8 +346,6 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         }
     };
     log.rewind(trainer.submitted(), &position)?;
-    let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
-    directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
     let mut record = RunRecord::new(started, seed, &rows, gpu.description(), trainer.submitted());
     record.write(&mut directory)?;
 
@@ -462,6 +460,10 @@ impl Run<'_> {
         if step == self.recipe.steps {
             self.checkpoints.finish()?;
             let path = self.directory.join("sae");
+            if path.exists() {
+                // A run that was killed before it could record that it was done; this one ends with the same.
+                checkpoint::remove(&path)?;
+            }
             save(&self.trainer.weights(provenance), &path)?;
             tell(&format!("saved {}", path.to_string_lossy().escape_debug()));
             self.summary["state"] = "done".into();

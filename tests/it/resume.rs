@@ -136,9 +136,8 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let verified = succeed(&["verify", &out, "--json"]);
     assert_eq!(verified.lines().count(), 7, "{verified}");
 
-    // As if the power had failed before the SAE was there.
+    // As if the power had failed before the end was recorded.
     let directory = Path::new(&out);
-    fs::remove_dir_all(directory.join("sae")).unwrap();
     let record = fs::read_to_string(directory.join("run.json")).unwrap().replace("\"done\"", "\"running\"");
     fs::write(directory.join("run.json"), record).unwrap();
     let damage = |step: u64| {
@@ -162,6 +161,35 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     }
     fail(&[&short[..], &["--resume"]].concat(), 3, "no checkpoint that is whole");
     fail(&["verify", &out], 3, "damaged");
+}
+
+#[test]
+fn a_run_that_was_killed_at_its_very_start_starts_again() {
+    let files = Files::new();
+    let short = ["train", "--data", &files.data, "--features", "64", "--k", "4", "--batch", "100", "--steps", "2"];
+    let whole = files.path("whole");
+    succeed(&[&short[..], &["--out", &whole]].concat());
+    for (name, left) in [("a", &["metrics.jsonl"][..]), ("b", &["metrics.jsonl", ".config.toml.tmp"])] {
+        let out = files.path(name);
+        fs::create_dir(&out).unwrap();
+        for file in left {
+            fs::write(Path::new(&out).join(file), "").unwrap();
+        }
+        fail(&[&short[..], &["--out", &out]].concat(), 2, "is not empty");
+        succeed(&[&short[..], &["--out", &out, "--resume"]].concat());
+        assert!(result(&out) == result(&whole));
+    }
+    // Settings but no record, which comes after them.
+    let out = files.path("c");
+    fs::create_dir(&out).unwrap();
+    fs::copy(Path::new(&whole).join("config.toml"), Path::new(&out).join("config.toml")).unwrap();
+    succeed(&["train", "--out", &out, "--resume"]);
+    assert!(result(&out) == result(&whole));
+    // What is somebody else's is not touched.
+    let other = files.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(Path::new(&other).join("notes.txt"), "mine").unwrap();
+    fail(&[&short[..], &["--out", &other, "--resume"]].concat(), 2, "is not empty");
 }
 
 #[test]
