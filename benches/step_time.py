@@ -64,7 +64,7 @@ def draw(runs, path):
         share = (above[-1] - below[-1]) / totals[-1][1]
         row = TOP + 20 * (len(shown) - COLOURS.index(colour))
         parts.append(f'<rect x="{WIDTH - 185}" y="{row}" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{WIDTH - 168}" y="{row + 10}">{name}, {100 * share:.1f} % at the end</text>')
+        parts.append(f'<text x="{WIDTH - 168}" y="{row + 10}">{name} {100 * share:.1f} %</text>')
         below = above
     first, last = SIZES[0], SIZES[-1]
     ends = [(x(size), y(intercept + slope * size)) for size in (first, last)]
@@ -75,7 +75,7 @@ def draw(runs, path):
         value = totals[-1][1] * tick / 4
         parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.0f}" text-anchor="end">{value:.1f} s</text>')
         parts.append(f'<path d="M{LEFT} {y(value):.1f} H{WIDTH - 200}" stroke="#00000020"/>')
-    parts.append(f'<text x="{LEFT}" y="18">Seconds of a step against features, by kernel; the least-squares line is off by at most {100 * deviation:.0f} %</text>')
+    parts.append(f'<text x="{LEFT}" y="18">Seconds of a step against features, by kernel (shares: at the end); the least-squares line is off by at most {100 * deviation:.0f} %</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - 200) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">features (d 384, k 32, 256 rows)</text>')
     parts.append("</svg>\n")
     with open(path, "w") as file:
