@@ -1,16 +1,14 @@
 //! Writes a checkpoint on a thread of its own, while the training goes on.
 
-use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Manifest, STATE, path};
-use crate::data::safetensors::layout;
+use crate::data::TensorWriter;
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
 use crate::staging::Staging;
@@ -115,14 +113,12 @@ impl Drop for Writer {
 /// `state.safetensors` as it grows.
 struct StateFile {
     staging: Staging,
-    file: File,
-    path: PathBuf,
+    file: TensorWriter,
     tensors: Vec<Tensor>,
 }
 
 struct Tensor {
     layout: StateTensor,
-    place: Range<u64>,
     written: u64,
     hash: Xxh3,
 }
@@ -131,43 +127,42 @@ impl StateFile {
     fn create(staging: Staging, tensors: Vec<StateTensor>) -> Result<Self> {
         let path = staging.path().join(STATE);
         let named: Vec<_> = tensors.iter().map(|tensor| (tensor.name, tensor.dtype, &tensor.shape[..])).collect();
-        let (header, places) = layout(&named).map_err(Error::io(&path))?;
-        let mut file = File::create_new(&path).map_err(Error::io(&path))?;
-        file.write_all(&header).map_err(Error::io(&path))?;
-        let tensors = tensors.into_iter().zip(places);
-        let tensors = tensors.map(|(layout, place)| Tensor { layout, place, written: 0, hash: Xxh3::new() }).collect();
-        Ok(Self { staging, file, path, tensors })
+        let file = TensorWriter::create(&path, &named)?;
+        let tensors = tensors.into_iter().map(|layout| Tensor { layout, written: 0, hash: Xxh3::new() }).collect();
+        Ok(Self { staging, file, tensors })
     }
 
     fn write(mut self, tiles: &Receiver<Tile>, manifest: &Receiver<Manifest>, target: &Path) -> Result<()> {
         for tile in tiles {
-            self.write_tile(&tile).map_err(Error::io(&self.path))?;
+            self.write_tile(&tile)?;
         }
         // Whoever drops the writer without a manifest does not want the checkpoint.
         let Ok(mut manifest) = manifest.recv() else { return Ok(()) };
-        if let Some(tensor) = self.tensors.iter().find(|tensor| tensor.written != tensor.place.end - tensor.place.start)
-        {
-            let problem = format!("{} is incomplete: {} bytes of it were given", tensor.layout.name, tensor.written);
-            return Err(Error::io(&self.path)(std::io::Error::other(problem)));
+        let incomplete = |(at, tensor): &(usize, &Tensor)| tensor.written != self.file.bytes(*at);
+        if let Some((_, Tensor { layout, written, .. })) = self.tensors.iter().enumerate().find(incomplete) {
+            return Err(self.refuse(format!("{} is incomplete: {written} bytes of it were given", layout.name)));
         }
-        self.file.sync_all().map_err(Error::io(&self.path))?;
+        self.file.finish()?;
         let checksum = |tensor: &Tensor| (tensor.layout.name.to_owned(), format!("{:016x}", tensor.hash.digest()));
         manifest.checksums = self.tensors.iter().map(checksum).collect();
         manifest.write(self.staging.path())?;
         self.staging.commit(target)
     }
 
-    fn write_tile(&mut self, tile: &Tile) -> std::io::Result<()> {
+    fn write_tile(&mut self, tile: &Tile) -> Result<()> {
         let tensor = &mut self.tensors[tile.tensor];
         let at = tile.first * tensor.layout.row_bytes();
         if at != tensor.written {
             let problem = format!("{} goes on at byte {at} after byte {}", tensor.layout.name, tensor.written);
-            return Err(std::io::Error::other(problem));
+            return Err(self.refuse(problem));
         }
-        self.file.seek(SeekFrom::Start(tensor.place.start + at))?;
-        self.file.write_all(&tile.bytes)?;
+        self.file.write(tile.tensor, at, &tile.bytes)?;
         tensor.hash.update(&tile.bytes);
         tensor.written += tile.bytes.len() as u64;
         Ok(())
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        Error::io(self.file.path())(std::io::Error::other(problem))
     }
 }

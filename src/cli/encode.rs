@@ -1,13 +1,13 @@
 //! `monosem encode`
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use clap::Args;
-use monosem::data::{Batches, safetensors_layout as layout};
+use monosem::data::{Batches, TensorWriter};
 use monosem::sae::Weights;
-use monosem::train::{Encoder, HostCodes};
+use monosem::train::Encoder;
 use monosem::{Error, Result};
 use safetensors::Dtype;
 use serde_json::json;
@@ -46,47 +46,21 @@ fn encode(arguments: &Arguments) -> Result<()> {
     let gpu = arguments.apply.device.open()?;
     let mut encoder = Encoder::new(&gpu, &sae, batch)?;
     let (rows, k) = (data.rows(), sae.config().k);
-    let mut file = CodesFile::create(&arguments.out, rows, k)?;
+    // More than the address space holds is more than any disk holds.
+    let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
+    let tensors: [(_, _, &[usize]); 2] = [("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)];
+    let mut file = TensorWriter::create(&arguments.out, &tensors)?;
+    let mut offset = 0;
     for batch in Batches::in_order(data, batch)? {
-        file.write(&encoder.encode(&batch?.rows)?)?;
+        let codes = encoder.encode(&batch?.rows)?;
+        file.write(0, offset, bytemuck::cast_slice(&codes.features))?;
+        file.write(1, offset, bytemuck::cast_slice(&codes.values))?;
+        offset += 4 * codes.values.len() as u64;
     }
+    file.finish()?;
     tell(&format!("wrote {rows} rows to {}", arguments.out.to_string_lossy().escape_debug()));
     if output::json() {
         output::print(&json!({ "out": arguments.out.to_string_lossy(), "rows": rows, "k": k }).to_string())?;
     }
     Ok(())
-}
-
-/// `indices` u32 and `values` f32, both `[rows, k]`, written side by side as the rows come.
-struct CodesFile {
-    file: File,
-    path: PathBuf,
-    /// Where each tensor goes on.
-    offsets: [u64; 2],
-}
-
-impl CodesFile {
-    /// Over the empty file at `path`.
-    fn create(path: &Path, rows: u64, k: usize) -> Result<Self> {
-        // More than the address space holds is more than any disk holds.
-        let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
-        let create = || {
-            let (header, places) = layout(&[("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)])?;
-            let mut file = File::create(path)?;
-            file.write_all(&header)?;
-            let offsets = [places[0].start, places[1].start];
-            Ok(Self { file, path: path.to_owned(), offsets })
-        };
-        create().map_err(Error::io(path))
-    }
-
-    fn write(&mut self, codes: &HostCodes) -> Result<()> {
-        let parts = [bytemuck::cast_slice::<_, u8>(&codes.features), bytemuck::cast_slice(&codes.values)];
-        for (offset, bytes) in self.offsets.iter_mut().zip(parts) {
-            let written = self.file.seek(SeekFrom::Start(*offset)).and_then(|_| self.file.write_all(bytes));
-            written.map_err(Error::io(&self.path))?;
-            *offset += bytes.len() as u64;
-        }
-        Ok(())
-    }
 }

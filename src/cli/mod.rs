@@ -16,8 +16,10 @@ mod rows;
 mod run_directory;
 mod run_record;
 mod selftest;
+mod settings;
 mod signals;
 mod train;
+mod training_run;
 mod verify;
 
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::DeviceArguments;
 use super::output::{self, print};
-use super::train::{ModelSettings, Moments};
+use super::settings::{ModelSettings, Moments};
 
 /// Says what a training run would need: memory, disk, work and time, before anything is allocated
 #[derive(Args, Debug)]

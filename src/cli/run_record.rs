@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::output::error_json;
 use super::run_directory::RunDirectory;
-use super::train::End;
+use super::training_run::End;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]

@@ -10,12 +10,13 @@ pub(crate) mod safetensors;
 mod selection;
 mod shuffle;
 mod sources;
+mod tensor_writer;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use moments::Moments;
 pub use provenance::Provenance;
-pub use safetensors::layout as safetensors_layout;
 pub use selection::{Exclusion, RowFilter, Selection};
 pub use shuffle::Permutation;
 pub use sources::Sources;
+pub use tensor_writer::TensorWriter;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::Metadata;
 
 use crate::error::{Error, Result};
 
@@ -19,30 +19,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Length prefix of the header.
-const PREFIX_BYTES: u64 = 8;
-
-/// The start of a file of these tensors, up to their data, and where each then lies in the file: for writers that do not
-/// have a whole tensor in memory.
-///
-/// # Errors
-/// [`io::Error`] if the sizes make no file.
-pub fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
-    let mut end = 0;
-    let mut infos = Vec::new();
-    for &(name, dtype, shape) in tensors {
-        let start = end;
-        let size = shape.iter().try_fold(dtype.bitsize() / 8, |size, &length| size.checked_mul(length));
-        end = size.and_then(|size| size.checked_add(end)).ok_or(ErrorKind::FileTooLarge)?;
-        infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) }));
-    }
-    let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();
-    let header = Metadata::new(None, infos).map_err(io::Error::other)?;
-    let mut json = serde_json::to_vec(&header)?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let start = PREFIX_BYTES + json.len() as u64;
-    let places = offsets.iter().map(|&(first, end)| start + first as u64..start + end as u64).collect();
-    Ok(([&(json.len() as u64).to_le_bytes()[..], &json].concat(), places))
-}
+pub(super) const PREFIX_BYTES: u64 = 8;
 
 /// An open file whose header agrees with its size.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes it).
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Sae, SaeConfig, Tensor, Weights, for_each_tile};
-use crate::data::Provenance;
-use crate::data::safetensors::{TensorFile, layout as file_layout};
+use crate::data::safetensors::TensorFile;
+use crate::data::{Provenance, TensorWriter};
 use crate::error::{Error, Result};
 use crate::staging::Staging;
 
@@ -167,35 +167,32 @@ fn config_json(weights: &dyn Weights) -> Value {
 fn write_weights(weights: &dyn Weights, path: &Path) -> Result<()> {
     let shapes = layout(weights.config());
     let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (*name, Dtype::F32, &shape[..])).collect();
-    let (header, places) = file_layout(&tensors).map_err(Error::io(path))?;
-    let mut file = File::create_new(path).map_err(Error::io(path))?;
-    file.write_all(&header).map_err(Error::io(path))?;
-    for (tensor, place) in [Tensor::WDec, Tensor::WEnc, Tensor::BDec, Tensor::BEnc].into_iter().zip(places) {
+    let mut file = TensorWriter::create(path, &tensors)?;
+    for (at, tensor) in [Tensor::WDec, Tensor::WEnc, Tensor::BDec, Tensor::BEnc].into_iter().enumerate() {
         let [rows, columns] = tensor.shape(weights.config());
         for_each_tile(weights, tensor, |first, values| {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                 let (name, row) = (tensor.name(), first + at / columns);
                 return Err(Error::Config(format!("{name} holds {} (row {row}): nothing was saved", values[at])));
             }
-            let write = match tensor {
-                Tensor::WEnc => write_transposed(&mut file, place.start, rows, first, values, columns),
-                _ => write_at(&mut file, place.start + (4 * first * columns) as u64, values),
-            };
-            write.map_err(Error::io(path))
+            match tensor {
+                Tensor::WEnc => write_transposed(&mut file, at, rows, first, values, columns),
+                _ => file.write(at, (4 * first * columns) as u64, bytemuck::cast_slice(values)),
+            }
         })?;
     }
-    file.sync_all().map_err(Error::io(path))
+    file.finish()
 }
 
-/// Writes rows `first..` of a matrix of `rows` rows into the columns of one that starts at byte `start` of the file.
+/// Writes rows `first..` of a matrix of `rows` rows into the columns of a tensor of the file.
 fn write_transposed(
-    file: &mut File,
-    start: u64,
+    file: &mut TensorWriter,
+    tensor: usize,
     rows: usize,
     first: usize,
     values: &[f32],
     columns: usize,
-) -> std::io::Result<()> {
+) -> Result<()> {
     let count = values.len() / columns;
     let mut stripe = vec![0.0; count * STRIPE.min(columns)];
     for column in (0..columns).step_by(STRIPE) {
@@ -206,15 +203,10 @@ fn write_transposed(
             }
         }
         for (column, stripe) in (column..column + width).zip(stripe.chunks_exact(count)) {
-            write_at(file, start + (4 * (column * rows + first)) as u64, stripe)?;
+            file.write(tensor, (4 * (column * rows + first)) as u64, bytemuck::cast_slice(stripe))?;
         }
     }
     Ok(())
-}
-
-fn write_at(file: &mut File, offset: u64, values: &[f32]) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(offset))?;
-    file.write_all(bytemuck::cast_slice(values))
 }
 
 fn read_config(path: &Path) -> Result<(SaeConfig, Provenance)> {

@@ -1,0 +1,91 @@
+//! A safetensors file that is written piece by piece: its tensors need not be in memory, nor come in order.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::safetensors::PREFIX_BYTES;
+use crate::error::{Error, Result};
+
+/// A file whose header is written, and whose tensors are zero where nothing was written yet.
+#[derive(Debug)]
+pub struct TensorWriter {
+    file: File,
+    path: PathBuf,
+    /// Where each tensor lies in the file.
+    places: Vec<Range<u64>>,
+}
+
+impl TensorWriter {
+    /// Begins the file at `path`, over what it held, with tensors of these names, types and shapes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written, or the sizes make no file.
+    pub fn create(path: &Path, tensors: &[(&str, Dtype, &[usize])]) -> Result<Self> {
+        let create = || {
+            let (start, places) = layout(tensors)?;
+            let mut file = File::create(path)?;
+            file.write_all(&start)?;
+            // So that the file has its whole length, whatever is written last.
+            file.set_len(places.iter().map(|place| place.end).max().unwrap_or(start.len() as u64))?;
+            Ok(Self { file, path: path.to_owned(), places })
+        };
+        create().map_err(Error::io(path))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of a tensor, by its position among those given.
+    pub fn bytes(&self, tensor: usize) -> u64 {
+        self.places[tensor].end - self.places[tensor].start
+    }
+
+    /// Writes from byte `offset` of a tensor on.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the tensor ends before `bytes` do.
+    pub fn write(&mut self, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
+        let place = &self.places[tensor];
+        let written = match place.start.checked_add(offset) {
+            Some(at) if at + bytes.len() as u64 <= place.end => {
+                self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(bytes))
+            }
+            _ => Err(io::Error::new(ErrorKind::InvalidInput, "more was written than the tensor holds")),
+        };
+        written.map_err(Error::io(&self.path))
+    }
+
+    /// Returns once the file is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io(&self.path))
+    }
+}
+
+/// The start of a file of these tensors, up to their data, and where each then lies in the file.
+fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
+    let mut end = 0;
+    let mut infos = Vec::new();
+    for &(name, dtype, shape) in tensors {
+        let start = end;
+        let size = shape.iter().try_fold(dtype.bitsize() / 8, |size, &length| size.checked_mul(length));
+        end = size.and_then(|size| size.checked_add(end)).ok_or(ErrorKind::FileTooLarge)?;
+        infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) }));
+    }
+    let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();
+    let header = Metadata::new(None, infos).map_err(io::Error::other)?;
+    let mut json = serde_json::to_vec(&header)?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let start = PREFIX_BYTES + json.len() as u64;
+    let places = offsets.iter().map(|&(first, end)| start + first as u64..start + end as u64).collect();
+    Ok(([&(json.len() as u64).to_le_bytes()[..], &json].concat(), places))
+}
