@@ -19,12 +19,12 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 420, 70, 50, 30
 def measure(path):
     runs = []
     for features in SIZES:
-        environment = dict(os.environ, MONOSEM_BENCH=f"384,{features},32,256")
-        command = ["cargo", "bench", "-q", "--locked", "--bench", "step", "--", "profile"]
-        output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-        lines = output.splitlines()
-        run = json.loads(lines[-1])
-        run["device"], run["selection"] = lines[0], lines[1].removeprefix("selection: ")
+        sizes = ["--d", "384", "--features", str(features), "--k", "32", "--batch", "256"]
+        command = ["cargo", "run", "-q", "--release", "--locked", "--", "bench", "--json", *sizes]
+        bench = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        run = {"sizes": [384, features, 32, 256], "device": f"{bench['device']} ({bench['driver']})"}
+        run["seconds"] = {kernel["kernel"]: kernel["seconds"] for kernel in bench["kernels"]}
+        run["selection"] = bench["selection"]
         runs.append(run)
         print(features, round(sum(run["seconds"].values()), 3), "s", run["selection"], flush=True)
     with open(path, "w") as file:

@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file, each a call into the library and its result printed.
 
+mod bench;
 mod checkpoints;
 mod completions;
 mod config;
@@ -77,6 +78,11 @@ Examples:
   monosem plan --d 768 --features 1048576
   monosem plan --d 768 --features 33554432 --assume-memory 80GiB")]
     Plan(plan::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem bench --d 768 --features 131072
+  monosem bench --data activations/ --features 16384 --kernel encode --json")]
+    Bench(bench::Arguments),
     #[command(after_help = "Examples:\n  monosem verify run\n  monosem verify run/checkpoints/step-500 --json")]
     Verify(verify::Arguments),
     #[command(after_help = "\
@@ -107,6 +113,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
         Command::Plan(arguments) => plan::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

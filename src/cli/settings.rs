@@ -220,6 +220,14 @@ impl Settings {
 }
 
 impl ModelSettings {
+    /// With so many features where no number of them is given.
+    pub fn or_features(mut self, features: usize) -> Self {
+        if self.expansion.is_none() {
+            self.features.get_or_insert(features);
+        }
+        self
+    }
+
     /// The SAE for activations of a width.
     ///
     /// # Errors

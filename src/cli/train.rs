@@ -40,6 +40,9 @@ pub struct Arguments {
     /// front; a flag on the command line wins [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Times every kernel, and says at the end where the time went and how long the device waited; the result is the same
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -88,6 +91,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
     let mut run = Run::start(&job, &gpu, &mut directory, log, settings.checkpoints)?;
+    if arguments.profile {
+        run.start_profile()?;
+    }
     let mut record = RunRecord::new(started, job.seed, &job.rows, gpu.description(), run.step());
     record.write(run.directory())?;
     let result = run.train(&signals, settings.metadata.over(data.provenance()));

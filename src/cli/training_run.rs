@@ -8,7 +8,7 @@ use monosem::checkpoint::{self, Manifest, Reader};
 use monosem::data::{Batches, Provenance, Selection};
 use monosem::gpu::Gpu;
 use monosem::sae::{SaeConfig, save};
-use monosem::train::{Progress, Recipe, Trainer, initialize};
+use monosem::train::{Profile, Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};
 use serde_json::{Value, json};
 
@@ -109,6 +109,14 @@ impl<'a> Run<'a> {
         Ok(Self { job, trainer, directory, log, checkpoints, summary: json!({}) })
     }
 
+    /// Times the kernels from here on.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device has no timestamps.
+    pub fn start_profile(&mut self) -> Result<()> {
+        self.trainer.start_profile()
+    }
+
     /// Steps taken so far.
     pub fn step(&self) -> u64 {
         self.trainer.submitted()
@@ -144,6 +152,15 @@ impl<'a> Run<'a> {
         }
         while let Some(progress) = self.trainer.next_finished()? {
             self.tell_of(Some(progress))?;
+        }
+        if let Some(profile) = self.trainer.profile() {
+            tell_of_profile(profile);
+            self.summary["profile"] = json!({
+                "steps": profile.steps,
+                "kernels": profile.operations,
+                "idle_seconds": profile.idle,
+                "idle_share": profile.idle_share(),
+            });
         }
         if self.trainer.finished() == steps { self.save(provenance) } else { self.suspend(signals) }
     }
@@ -195,6 +212,20 @@ impl<'a> Run<'a> {
             self.summary["checkpoint"] = path.into();
         }
         Ok(End::Interrupted)
+    }
+}
+
+/// Seconds a step, the longest first.
+fn tell_of_profile(profile: &Profile) {
+    let milliseconds = |seconds: f64| 1e3 * seconds / profile.steps.max(1) as f64;
+    let mut operations: Vec<_> = profile.operations.iter().collect();
+    operations.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    tell(&format!("{:18}{:>12}{:>9}", "kernel", "ms a step", "of time"));
+    let all = profile.busy() + profile.idle;
+    let idle = ("idle".to_owned(), profile.idle);
+    for (name, seconds) in operations.into_iter().chain([(&idle.0, &idle.1)]) {
+        let share = format!("{:.1} %", 100.0 * seconds / all);
+        tell(&format!("{name:18}{:>12.3}{share:>9}", milliseconds(*seconds)));
     }
 }
 

@@ -22,7 +22,7 @@ pub use choice::{AdapterChoice, Ranking, Selection, choose, rank};
 pub use environment::{DeviceNode, Environment, NvidiaGpu, VARIABLES};
 pub use memory::DeviceMemory;
 pub use pipeline::{Pipeline, Source};
-pub use program::{Bind, Binding, EntryPoint, Pause, Program, Recording};
+pub use program::{Bind, Binding, EntryPoint, Pause, Program, Recording, Span, Timing};
 pub use readback::Pending;
 
 /// The Rust side of every shader, written by the build script from the WGSL.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Gpu, Pending};
+use super::{Gpu, Span, Timing};
 use crate::error::Result;
 
 /// What a submission may take. Windows resets a device that is busy with one for 2 s; other work may share the device.
@@ -17,8 +17,7 @@ pub(super) struct Pace(Mutex<Knowledge>);
 enum Knowledge {
     #[default]
     Nothing,
-    /// The start and the end of each dispatch, on their way.
-    Measured(Pending),
+    Measured(Timing),
     Submissions(Vec<Range<usize>>),
 }
 
@@ -26,11 +25,12 @@ impl Pace {
     /// The operations of each submission, or none as long as that is not known.
     pub(super) fn submissions(&self, gpu: &Gpu, dispatches: &[Range<usize>]) -> Result<Option<Vec<Range<usize>>>> {
         let mut knowledge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Knowledge::Measured(pending) = &*knowledge
-            && pending.is_ready(gpu)?
-            && let Knowledge::Measured(pending) = std::mem::take(&mut *knowledge)
+        if let Knowledge::Measured(timing) = &*knowledge
+            && timing.is_ready(gpu)?
+            && let Knowledge::Measured(timing) = std::mem::take(&mut *knowledge)
         {
-            *knowledge = Knowledge::Submissions(group(dispatches, &gpu.seconds(pending)?, SECONDS));
+            let seconds: Vec<f64> = timing.wait(gpu)?.iter().map(Span::seconds).collect();
+            *knowledge = Knowledge::Submissions(group(dispatches, &seconds, SECONDS));
         }
         Ok(match &*knowledge {
             Knowledge::Submissions(submissions) => Some(submissions.clone()),
@@ -43,9 +43,9 @@ impl Pace {
         matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Knowledge::Nothing)
     }
 
-    /// Takes the timestamps of a run.
-    pub(super) fn learn(&self, timestamps: Pending) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Knowledge::Measured(timestamps);
+    /// Takes the times of a run.
+    pub(super) fn learn(&self, timing: Timing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Knowledge::Measured(timing);
     }
 }
 

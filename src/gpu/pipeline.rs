@@ -20,7 +20,7 @@ pub struct Source {
 pub struct Pipeline<K> {
     /// None on paper.
     pub(super) raw: Option<wgpu::ComputePipeline>,
-    pub(super) label: String,
+    pub(super) label: std::sync::Arc<str>,
     kernel: PhantomData<fn(K)>,
 }
 
@@ -30,8 +30,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with the shader's name if naga or the driver refuses it.
     pub fn pipeline<K: EntryPoint>(&self, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
-        let label = format!("{}.{}", K::SOURCE.name, K::NAME);
-        let refused = |message: String| Error::Shader { shader: label.clone(), message };
+        let label: std::sync::Arc<str> = format!("{}.{}", K::SOURCE.name, K::NAME).into();
+        let refused = |message: String| Error::Shader { shader: label.to_string(), message };
         let text = template::expand(K::SOURCE.text, defines).map_err(refused)?;
         let Some(Hardware { device, .. }) = &self.hardware else {
             return Ok(Pipeline { raw: None, label, kernel: PhantomData });

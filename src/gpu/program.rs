@@ -45,7 +45,7 @@ enum Command {
 struct Dispatch {
     /// None on paper.
     pipeline: Option<wgpu::ComputePipeline>,
-    label: String,
+    label: Arc<str>,
     buffers: Vec<(u32, Buffer)>,
     uniform: Option<(u32, Vec<u8>)>,
     groups: [u32; 3],
@@ -123,9 +123,69 @@ pub enum Pause {
 }
 
 enum Operation {
-    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: [u32; 3], label: String },
+    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: [u32; 3], label: Arc<str> },
     Copy { source: Buffer, target: Buffer },
     Clear(Buffer),
+}
+
+impl Operation {
+    fn label(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Dispatch { label, .. } => Some(label.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The time that a dispatch took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The operation and its entry point, as `encode.main`.
+    pub kernel: Arc<str>,
+    /// Seconds on the device's clock.
+    pub begin: f64,
+    /// Seconds on the device's clock.
+    pub end: f64,
+}
+
+impl Span {
+    /// How long it took.
+    pub fn seconds(&self) -> f64 {
+        self.end - self.begin
+    }
+
+    /// The operation alone, as `encode`.
+    pub fn operation(&self) -> &str {
+        self.kernel.split('.').next().unwrap_or_default()
+    }
+}
+
+/// The times of a program's dispatches, on their way.
+pub struct Timing {
+    ticks: Pending,
+    labels: Vec<Arc<str>>,
+}
+
+impl Timing {
+    /// Whether they have arrived; never waits.
+    pub(super) fn is_ready(&self, gpu: &Gpu) -> Result<bool> {
+        self.ticks.is_ready(gpu)
+    }
+
+    /// Waits for them.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed.
+    pub fn wait(self, gpu: &Gpu) -> Result<Vec<Span>> {
+        let ticks: Vec<[u64; 2]> = self.ticks.wait(gpu)?.words_as();
+        let period = f64::from(gpu.hardware()?.queue.get_timestamp_period()) * 1e-9;
+        let spans = self.labels.into_iter().zip(ticks).map(|(kernel, [begin, end])| Span {
+            kernel,
+            begin: begin as f64 * period,
+            end: end.max(begin) as f64 * period,
+        });
+        Ok(spans.collect())
+    }
 }
 
 /// Submissions that wait for the device while it is busy with one.
@@ -267,30 +327,36 @@ impl Gpu {
         Ok(())
     }
 
-    /// Runs a program once and waits, timing each dispatch on the device: `(entry point, seconds)` in order.
+    /// Runs a program once and waits, timing each dispatch on the device, in order.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device has no timestamps or has failed.
-    pub fn profile(&self, program: &Program) -> Result<Vec<(String, f64)>> {
+    /// As [`Gpu::submit_and_time`].
+    pub fn profile(&self, program: &Program) -> Result<Vec<Span>> {
+        let (_, timing) = self.submit_and_time(program, &[])?;
+        timing.wait(self)
+    }
+
+    /// As [`Gpu::submit_and_read`], but times each dispatch, which is then a submission of its own.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit_and_read`], and [`Error::Device`] if the device has no timestamps.
+    pub fn submit_and_time(&self, program: &Program, results: &[&Buffer]) -> Result<(Pending, Timing)> {
         self.check()?;
         if !self.has_timestamps() {
             return Err(Error::Device(format!("{} has no timestamps", self.description().name)));
         }
-        if !program.has_dispatches() {
-            return Ok(Vec::new());
-        }
-        let seconds = self.seconds(self.submit_timed(program)?)?;
-        let labels = program.operations.iter().filter_map(|operation| match operation {
-            Operation::Dispatch { label, .. } => Some(label.clone()),
-            _ => None,
-        });
-        Ok(labels.zip(seconds).collect())
+        let timing = match program.has_dispatches() {
+            true => self.submit_timed(program)?,
+            false => Timing { ticks: self.submit_and_read(program, &[])?, labels: Vec::new() },
+        };
+        Ok((self.read_all(results)?, timing))
     }
 
-    /// Runs a program with each dispatch a submission; what can be fetched is the ticks at which each began and ended.
-    fn submit_timed(&self, program: &Program) -> Result<Pending> {
+    /// Runs a program with each dispatch a submission.
+    fn submit_timed(&self, program: &Program) -> Result<Timing> {
         let Hardware { device, queue } = self.hardware()?;
-        let count = program.dispatches.len() as u64;
+        let labels: Vec<_> = program.operations.iter().filter_map(Operation::label).collect();
+        let count = labels.len() as u64;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let timestamps = self.allocate("timestamps", (16 * count).max(16), usage)?;
         for (set, dispatches) in program.dispatches.chunks(TIMED_DISPATCHES).enumerate() {
@@ -325,14 +391,7 @@ impl Gpu {
             }
             queue.submit([encoder.finish()]);
         }
-        self.read_range(&timestamps, 0..16 * count)
-    }
-
-    /// The duration of each timed dispatch.
-    pub(super) fn seconds(&self, timestamps: Pending) -> Result<Vec<f64>> {
-        let ticks: Vec<[u64; 2]> = timestamps.wait(self)?.words_as();
-        let period = f64::from(self.hardware()?.queue.get_timestamp_period()) * 1e-9;
-        Ok(ticks.iter().map(|[begin, end]| end.saturating_sub(*begin) as f64 * period).collect())
+        Ok(Timing { ticks: self.read_range(&timestamps, 0..16 * count)?, labels })
     }
 }
 

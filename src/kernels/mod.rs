@@ -4,6 +4,7 @@
 
 mod activity;
 mod bias_gradient;
+mod ceilings;
 mod center;
 mod clip;
 mod code_gradients;
@@ -20,6 +21,7 @@ mod update;
 
 pub use activity::Activity;
 pub use bias_gradient::BiasGradient;
+pub use ceilings::{CeilingKernels, Ceilings};
 pub use center::Center;
 pub use clip::Clip;
 pub use code_gradients::CodeGradients;

@@ -5,6 +5,7 @@
 
 mod activity;
 mod bias_gradient;
+mod ceilings;
 mod center;
 mod clip;
 mod code_gradients;
@@ -21,6 +22,7 @@ mod update;
 
 pub use activity::activity;
 pub use bias_gradient::bias_gradient;
+pub use ceilings::multiply_add;
 pub use center::center;
 pub use clip::{Clip, clip};
 pub use code_gradients::code_gradients;

@@ -8,6 +8,8 @@ pub mod activity;
 #[doc(hidden)]
 pub mod bias_gradient;
 #[doc(hidden)]
+pub mod ceilings;
+#[doc(hidden)]
 pub mod center;
 mod check;
 #[doc(hidden)]
@@ -65,7 +67,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 15] = [
+const OPERATIONS: [(&str, Operation); 16] = [
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
@@ -81,6 +83,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
     ("update", update::check),
     ("activity", activity::check),
     ("step", step::check),
+    ("ceilings", ceilings::check),
 ];
 
 /// Checks every operation and whole training steps; `on_check` is told of each check as it is done.

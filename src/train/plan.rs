@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Recipe, Trainer, initialize};
-use crate::data::{Batch, Moments};
+use super::{Recipe, StepBenchmark, Trainer, synthetic_rows};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
 use crate::kernels::{BLOCK_FEATURES, SelectionMethod};
-use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{SaeConfig, Tensor, shard_ranges};
 use crate::train::state_tensors;
 
@@ -55,6 +53,15 @@ fn part(buffer: &str) -> &'static str {
         "a field of the batch" | "row statistics" | "guard" | "step" | "uniforms" => "batch",
         name if name.starts_with("run ") || name.contains("codes") || name.contains("sort") => "codes",
         _ => "gradients",
+    }
+}
+
+impl Work {
+    /// What an operation of a timed step has to do, if that is counted.
+    pub fn of<'a>(work: &'a [Self], operation: &str) -> Option<&'a Self> {
+        // Each variant of encode is a shader of its own.
+        let name = if operation.starts_with("encode_") { "encode" } else { operation };
+        work.iter().find(|work| work.kernel == name)
     }
 }
 
@@ -180,7 +187,8 @@ pub fn check_fits(description: &AdapterDescription, config: &SaeConfig, recipe: 
     )))
 }
 
-fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
+/// What each operation of a step has to do, at least.
+pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
     let [n, d, k, rows] = [config.features, config.d_in, config.k, recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
     let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
@@ -190,15 +198,18 @@ fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<
         SelectionMethod::Grouped { group } => (rows * n.div_ceil(group.into()), rows * k * u64::from(group)),
     };
     vec![
+        kernel("center", rows * d, 2 * field),
         kernel("encode", 2 * rows * n * d, matrix + field + 4 * left),
         kernel("select", 0, 4 * left + 4 * again),
         kernel("rescore", 2 * again * d, 4 * again * d),
         kernel("decode", 2 * rows * k * d, entries + field),
         kernel("residual", 8 * rows * d, 3 * field),
         kernel("code_gradients", 2 * rows * k * d, entries + field),
+        kernel("transpose", 0, 8 * rows * k),
         kernel("gradients", 4 * rows * k * d, 2 * entries),
         // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
         kernel("update", 4 * rows * k * d + 24 * n * d, 4 * matrix + 8 * n * d * recipe.moments.bytes() + 2 * entries),
+        kernel("activity", 0, 4 * n),
     ]
 }
 
@@ -232,45 +243,23 @@ impl Forecast {
         let small = (large / 2).max(config.k);
         let at = |features| SaeConfig { features, ..config.clone() };
         let method = config.selection_method(gpu.description(), recipe.batch);
-        let (after, before) = (profile(gpu, &at(large), recipe, method)?, profile(gpu, &at(small), recipe, method)?);
+        let rows = synthetic_rows(recipe.batch, config.d_in, 0);
+        let time = |config: &SaeConfig| {
+            StepBenchmark::new(gpu, config, recipe.clone(), method, vec![rows.clone()])?.operations(TIMED_STEPS)
+        };
+        let (after, before) = (time(&at(large))?, time(&at(small))?);
         let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
         let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
-        let seconds_of = |kernel: &str| -> f64 {
-            let of = after.iter().filter(|(label, _)| label.starts_with(kernel));
-            of.map(|(_, seconds)| seconds).sum::<f64>().max(f64::MIN_POSITIVE)
-        };
         let work = work(&at(large), recipe, method);
-        let work_of = |kernel| work.iter().find(|work| work.kernel == kernel);
+        let rate = |kernel: &str, amount: fn(&Work) -> u64| {
+            let of = after.iter().filter_map(|(operation, seconds)| Some((Work::of(&work, operation)?, seconds)));
+            let mut of = of.filter(|(work, _)| work.kernel == kernel);
+            of.next().map_or(0.0, |(work, seconds)| amount(work) as f64 / seconds.max(f64::MIN_POSITIVE))
+        };
         Ok(Self {
             seconds: total + slope.max(0.0) * (config.features - large) as f64,
-            flops_per_second: work_of("encode").map_or(0.0, |work| work.flops as f64) / seconds_of("encode"),
-            bytes_per_second: work_of("update").map_or(0.0, |work| work.bytes as f64) / seconds_of("update"),
+            flops_per_second: rate("encode", |work| work.flops),
+            bytes_per_second: rate("update", |work| work.bytes),
         })
     }
-}
-
-/// Seconds of a step by entry point.
-fn profile(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, method: SelectionMethod) -> Result<BTreeMap<String, f64>> {
-    let rng = Rng::new(0, Purpose::Shuffle);
-    let rows: Vec<f32> = (0..(recipe.batch * config.d_in) as u64).map(|at| symmetric(rng.block(at, 0)[0])).collect();
-    let mut moments = Moments::new(config.d_in);
-    moments.add(&rows);
-    let batch = Batch { count: recipe.batch, variance: moments.total_variance(), rows };
-    let sample = &batch.rows[..config.d_in * recipe.batch.min(256)];
-    let initial = initialize(config, 0, sample)?;
-    let mut trainer = Trainer::with_method(gpu, &initial, recipe.clone(), method)?;
-    trainer.step(&batch)?;
-    while trainer.next_finished()?.is_some() {}
-    let mut fastest: Option<(f64, BTreeMap<String, f64>)> = None;
-    for _ in 0..TIMED_STEPS {
-        let mut seconds = BTreeMap::new();
-        for (label, time) in gpu.profile(trainer.program())? {
-            *seconds.entry(label).or_default() += time;
-        }
-        let total = seconds.values().sum();
-        if fastest.as_ref().is_none_or(|(least, _)| total < *least) {
-            fastest = Some((total, seconds));
-        }
-    }
-    Ok(fastest.map(|(_, seconds)| seconds).unwrap_or_default())
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::shaders::{
     Clip as ClipResult, Guard, Step, activity, bias_gradient, clip, code_gradients, gradients, update,
 };
-use crate::gpu::{Buffer, Gpu, Pause, Pending, Program, Recording};
+use crate::gpu::{Buffer, Gpu, Pause, Pending, Program, Recording, Timing};
 use crate::kernels::{BLOCK_ROWS, BackwardKernels, ForwardKernels, Runs};
 use crate::sae::{Parameters, Shard};
 
@@ -116,6 +116,15 @@ impl TrainingStep {
     pub fn submit(&mut self, gpu: &Gpu, rows: &[f32], learning_rate: f64) -> Result<Pending> {
         self.prepare(gpu, rows, learning_rate)?;
         gpu.submit_and_read(&self.program, &self.reported())
+    }
+
+    /// As [`TrainingStep::submit`], and times each dispatch.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`], and [`Error::Device`] if the device has no timestamps.
+    pub fn submit_and_time(&mut self, gpu: &Gpu, rows: &[f32], learning_rate: f64) -> Result<(Pending, Timing)> {
+        self.prepare(gpu, rows, learning_rate)?;
+        gpu.submit_and_time(&self.program, &self.reported())
     }
 
     /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard before
@@ -238,11 +247,6 @@ impl TrainingStep {
     /// The forward pass's buffers, as the last step left them.
     pub fn forward(&self) -> &Forward {
         &self.forward
-    }
-
-    /// The program of a step, for timing it kernel by kernel. Run on its own it takes the last step once more.
-    pub fn program(&self) -> &Program {
-        &self.program
     }
 
     /// The first moments of W_enc, W_dec (`[features, d]`), b_enc and b_dec: after the first step (1 - beta1) times the

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{MomentPrecision, Recipe, StateSink, StateSource, TrainingStep};
+use super::{MomentPrecision, Profile, Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Pending, Program};
+use crate::gpu::{Gpu, Pending, Timing};
 use crate::kernels::{BackwardKernels, ForwardKernels, Norms, SelectionMethod};
 use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
@@ -32,6 +32,7 @@ pub struct Progress {
 
 struct InFlight {
     pending: Pending,
+    timing: Option<Timing>,
     variance: f64,
     learning_rate: f64,
 }
@@ -44,6 +45,7 @@ pub struct Trainer<'a> {
     in_flight: VecDeque<InFlight>,
     submitted: u64,
     finished: u64,
+    profile: Option<Profile>,
 }
 
 /// Steps that the device may be behind: enough to keep it busy, few enough that its queue stays short.
@@ -97,7 +99,24 @@ impl<'a> Trainer<'a> {
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
-        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0 })
+        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0, profile: None })
+    }
+
+    /// Times every kernel from here on, which a copied step is left out of; each dispatch is then a submission of its own.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device has no timestamps.
+    pub fn start_profile(&mut self) -> Result<()> {
+        if !self.gpu.description().timestamps {
+            return Err(Error::Device(format!("{} has no timestamps to profile with", self.gpu.description().name)));
+        }
+        self.profile = Some(Profile::default());
+        Ok(())
+    }
+
+    /// Where the time of the finished steps went, since [`Trainer::start_profile`].
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under way.
@@ -105,7 +124,13 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::next_finished`].
     pub fn step(&mut self, batch: &Batch) -> Result<Option<Progress>> {
-        self.submit(batch, |step, gpu, learning_rate| step.submit(gpu, &batch.rows, learning_rate))
+        let is_timed = self.profile.is_some();
+        self.submit(batch, |step, gpu, learning_rate| match is_timed {
+            true => {
+                step.submit_and_time(gpu, &batch.rows, learning_rate).map(|(pending, timing)| (pending, Some(timing)))
+            }
+            false => Ok((step.submit(gpu, &batch.rows, learning_rate)?, None)),
+        })
     }
 
     /// As [`Trainer::step`], and meanwhile copies the state as it is before this step to `sink`.
@@ -113,17 +138,19 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::step`], and those of the sink.
     pub fn step_and_copy(&mut self, batch: &Batch, sink: &mut dyn StateSink) -> Result<Option<Progress>> {
-        self.submit(batch, |step, gpu, learning_rate| step.submit_and_copy(gpu, &batch.rows, learning_rate, sink))
+        self.submit(batch, |step, gpu, learning_rate| {
+            Ok((step.submit_and_copy(gpu, &batch.rows, learning_rate, sink)?, None))
+        })
     }
 
     fn submit(
         &mut self,
         batch: &Batch,
-        submit: impl FnOnce(&mut TrainingStep, &Gpu, f64) -> Result<Pending>,
+        submit: impl FnOnce(&mut TrainingStep, &Gpu, f64) -> Result<(Pending, Option<Timing>)>,
     ) -> Result<Option<Progress>> {
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
-        let pending = submit(&mut self.step, self.gpu, learning_rate)?;
-        self.in_flight.push_back(InFlight { pending, variance: batch.variance, learning_rate });
+        let (pending, timing) = submit(&mut self.step, self.gpu, learning_rate)?;
+        self.in_flight.push_back(InFlight { pending, timing, variance: batch.variance, learning_rate });
         self.submitted += 1;
         if self.in_flight.len() > STEPS_AHEAD { self.next_finished() } else { Ok(None) }
     }
@@ -141,11 +168,6 @@ impl<'a> Trainer<'a> {
         self.step.parameters().shards.len()
     }
 
-    /// The program of a step, for timing it kernel by kernel. Run on its own it takes the last step once more.
-    pub fn program(&self) -> &Program {
-        self.step.program()
-    }
-
     /// Steps submitted so far, those before a restored state included.
     pub fn submitted(&self) -> u64 {
         self.submitted
@@ -161,7 +183,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
-        let Some(InFlight { pending, variance, learning_rate }) = self.in_flight.pop_front() else {
+        let Some(InFlight { pending, timing, variance, learning_rate }) = self.in_flight.pop_front() else {
             return Ok(None);
         };
         self.finished += 1;
@@ -169,6 +191,11 @@ impl<'a> Trainer<'a> {
             Error::Diverged(problem) => Error::Diverged(format!("step {}: {problem}", self.finished)),
             other => other,
         })?;
+        match (&mut self.profile, timing) {
+            (Some(profile), Some(timing)) => profile.add(&timing.wait(self.gpu)?),
+            (Some(profile), None) => profile.interrupt(),
+            (None, _) => {}
+        }
         let batch = self.recipe.batch as f64;
         let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
         Ok(Some(Progress {

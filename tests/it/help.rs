@@ -58,8 +58,8 @@ fn help_states_defaults() {
             let flag = entry.trim_start().split(['=', ' ', '[']).next().unwrap();
             let said = entry.contains("[default: ") || entry.contains("is needed") || usage.contains(flag);
             // The other one of each pair says that one is needed, and --data may be in the file of --config.
-            let exempt =
-                ["train", "plan"].contains(&name.as_str()) && ["--tokens", "--expansion", "--data"].contains(&flag);
+            let exempt = ["train", "plan", "bench"].contains(&name.as_str())
+                && ["--tokens", "--expansion", "--data"].contains(&flag);
             assert!(said || exempt, "{name} {flag}: {entry}");
         }
     }

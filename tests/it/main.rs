@@ -1,4 +1,5 @@
 mod bad_input;
+mod bench;
 mod checkpoints;
 mod cli;
 mod devices;

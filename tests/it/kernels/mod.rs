@@ -2,6 +2,7 @@
 
 mod activity;
 mod bias_gradient;
+mod ceilings;
 mod center;
 mod clip;
 mod code_gradients;

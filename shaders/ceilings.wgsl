@@ -1,0 +1,57 @@
+// What a device can do at best, for other kernels to be measured by: `copy` streams memory, `multiply_add` computes in registers.
+// source, target: [count] vec4; results: [workgroups * 64] vec4.
+struct Params {
+    /// Vectors to copy.
+    count: u32,
+    /// Rounds of multiply-adds.
+    rounds: u32,
+    /// Factor and addend, which the compiler must not know.
+    factor: f32,
+    addend: f32,
+}
+
+@group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> target_: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+#import grid
+
+/// Independent sums of an invocation, of 4 values each: enough to hide a multiply-add's latency.
+const SUMS: u32 = 8u;
+
+@compute @workgroup_size(64)
+fn copy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let at = workgroup_index(group, groups) * 64u + thread;
+    if at < params.count {
+        target_[at] = source[at];
+    }
+}
+
+@compute @workgroup_size(64)
+fn multiply_add(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let at = workgroup_index(group, groups) * 64u + thread;
+    let factor = vec4(params.factor);
+    let addend = vec4(params.addend);
+#for s in 0..8
+    var sum_${s} = vec4(f32(at + ${s}u));
+#end
+    for (var round = 0u; round < params.rounds; round++) {
+#for s in 0..8
+        sum_${s} = fma(sum_${s}, factor, addend);
+#end
+    }
+    var total = vec4(0.0);
+#for s in 0..8
+    total += sum_${s};
+#end
+    results[at] = total;
+}

@@ -1,0 +1,197 @@
+//! `monosem bench`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use monosem::data::{Activations, Batches, Selection};
+use monosem::gpu::AdapterDescription;
+use monosem::kernels::{Ceilings, EncodeVariant, SelectionMethod};
+use monosem::sae::SaeConfig;
+use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::{Error, Result};
+use serde_json::{Value, json};
+
+use super::DeviceArguments;
+use super::output::{self, print, tell};
+use super::settings::{ModelSettings, Moments};
+
+/// Times a training step and its kernels on this device, and compares them with what the device can do at best
+#[derive(Args, Debug)]
+#[command(mut_arg("features", |arg| arg.help("Number of features [default: 16384]")))]
+pub struct Arguments {
+    /// Shows only the kernels whose names contain this, as encode [default: all]
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
+    /// Steps of each kind that are timed; the medians are shown
+    #[arg(long, default_value_t = 5, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: u16,
+    /// Width of an activation vector
+    #[arg(long, visible_alias = "d-in", default_value_t = 768, value_name = "D", conflicts_with = "data")]
+    d: usize,
+    /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    data: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelSettings,
+    /// Rows a step
+    #[arg(long, default_value_t = 4096, help_heading = "Training")]
+    batch: usize,
+    /// Type that Adam's moments are stored in
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "f32|bf16",
+        hide_possible_values = true,
+        help_heading = "Training"
+    )]
+    moments: Moments,
+    /// How the active features are found; results are the same [default: as training would choose]
+    #[arg(long, value_name = "chunked|grouped", hide_possible_values = true, help_heading = "Training")]
+    selection: Option<Way>,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    Chunked,
+    Grouped,
+}
+
+/// Batches that the steps take in turn, so that no cache holds the next one.
+const BATCHES: u64 = 4;
+
+/// Prints a table, or one object.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let batch = arguments.batch;
+    let (width, data) = match arguments.data[..] {
+        [] => (arguments.d, None),
+        _ => {
+            let data = Activations::open(&arguments.data)?;
+            (data.width(), Some(data))
+        }
+    };
+    let config = arguments.model.clone().or_features(16_384).sae_config(width)?;
+    let recipe = Recipe { moments: arguments.moments.with_seed(0), ..Recipe::top_k(config.features, batch, 1_000_000) };
+    recipe.validate()?;
+    let gpu = arguments.device.open()?;
+    let description = gpu.description();
+    check_fits(description, &config, &recipe)?;
+    let batches = match data {
+        None => (0..BATCHES).map(|seed| synthetic_rows(batch, width, seed)).collect(),
+        Some(data) => {
+            let batches = Batches::shuffled(Selection::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
+            batches.map(|batch| Ok(batch?.rows)).collect::<Result<Vec<_>>>()?
+        }
+    };
+    let method = match arguments.selection {
+        None => config.selection_method(description, batch),
+        Some(Way::Chunked) => SelectionMethod::Chunked,
+        Some(Way::Grouped) => SelectionMethod::Grouped { group: EncodeVariant::best(description).group() },
+    };
+    let mut benchmark = StepBenchmark::new(&gpu, &config, recipe.clone(), method, batches)?;
+    let method = benchmark.method();
+    let repeats = usize::from(arguments.repeats);
+    let step = median((0..repeats).map(|_| benchmark.step()).collect::<Result<_>>()?);
+    let mut object = json!({
+        "device": description.name,
+        "driver": description.driver,
+        "backend": description.backend,
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": option_env!("MONOSEM_COMMIT"),
+        "d_in": config.d_in,
+        "features": config.features,
+        "k": config.k,
+        "batch": batch,
+        "moments": arguments.moments,
+        "selection": method.to_string(),
+        "repeats": repeats,
+        "step_seconds": step,
+        "tokens_per_second": batch as f64 / step,
+    });
+    if description.timestamps {
+        let work = work(&config, &recipe, method);
+        let timed = benchmark.operations(repeats)?;
+        drop(benchmark);
+        let ceilings = Ceilings::measure(&gpu)?;
+        object["ceiling_flops_per_second"] = ceilings.flops_per_second.into();
+        object["ceiling_bytes_per_second"] = ceilings.bytes_per_second.into();
+        object["kernels_seconds"] = timed.values().sum::<f64>().into();
+        let mut kernels: Vec<(String, f64)> = timed.into_iter().collect();
+        kernels.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        if let Some(wanted) = &arguments.kernel {
+            let names: Vec<_> = kernels.iter().map(|(name, _)| name.clone()).collect();
+            kernels.retain(|(name, _)| name.contains(wanted));
+            if kernels.is_empty() {
+                let (wanted, names) = (wanted.escape_debug(), names.join(", "));
+                return Err(Error::Config(format!("--kernel {wanted}: a step has no such kernel; there are {names}")));
+            }
+        }
+        let kernels = kernels.iter().map(|(name, seconds)| kernel_json(name, *seconds, &work, &ceilings));
+        object["kernels"] = kernels.collect();
+    } else {
+        tell(&format!("note: {} has no timestamps: only whole steps are timed", description.name));
+    }
+    if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
+}
+
+fn kernel_json(name: &str, seconds: f64, work: &[Work], ceilings: &Ceilings) -> Value {
+    let work = Work::of(work, name);
+    json!({
+        "kernel": name,
+        "seconds": seconds,
+        "flops": work.map(|work| work.flops),
+        "bytes": work.map(|work| work.bytes),
+        "floor_seconds": work.map(|work| ceilings.floor(work.flops, work.bytes)),
+    })
+}
+
+fn print_table(object: &Value, config: &SaeConfig, description: &AdapterDescription) -> Result<()> {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let SaeConfig { d_in, features, k, .. } = config;
+    print(&format!("{description}"))?;
+    print(&format!(
+        "{features} features of {d_in} values, {k} a row, {} rows a step; moments {}, selection {}",
+        object["batch"],
+        object["moments"].as_str().unwrap_or_default(),
+        object["selection"].as_str().unwrap_or_default()
+    ))?;
+    if let Some(kernels) = object["kernels"].as_array() {
+        let all = number(&object["kernels_seconds"]);
+        print(&format!(
+            "\n{:18}{:>12}{:>9}{:>12}{:>10}{:>12}",
+            "kernel", "ms", "of step", "GFLOP/s", "GB/s", "of floor"
+        ))?;
+        for kernel in kernels {
+            let seconds = number(&kernel["seconds"]);
+            let rate = |amount: &Value| match amount.as_u64() {
+                Some(amount) if amount > 0 => format!("{:.1}", amount as f64 / seconds * 1e-9),
+                _ => "-".into(),
+            };
+            let share = match kernel["floor_seconds"].as_f64() {
+                Some(floor) if floor > 0.0 => format!("{:.0} %", 100.0 * floor / seconds),
+                _ => "-".into(),
+            };
+            print(&format!(
+                "{:18}{:>12.3}{:>9}{:>12}{:>10}{:>12}",
+                kernel["kernel"].as_str().unwrap_or_default(),
+                1e3 * seconds,
+                format!("{:.1} %", 100.0 * seconds / all),
+                rate(&kernel["flops"]),
+                rate(&kernel["bytes"]),
+                share
+            ))?;
+        }
+        print(&format!("{:18}{:>12.3}", "all kernels", 1e3 * all))?;
+        print(&format!(
+            "ceilings: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying",
+            1e-9 * number(&object["ceiling_flops_per_second"]),
+            1e-9 * number(&object["ceiling_bytes_per_second"])
+        ))?;
+    }
+    print(&format!(
+        "a step: {:.3} ms on the host's clock, {:.0} tokens/s",
+        1e3 * number(&object["step_seconds"]),
+        number(&object["tokens_per_second"])
+    ))
+}

@@ -1,0 +1,116 @@
+//! Measures training steps: the one core of `monosem bench`, `monosem plan` and the scripts in benches/.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Recipe, TrainingStep, initialize};
+use crate::error::Result;
+use crate::gpu::{Gpu, Span};
+use crate::kernels::{BackwardKernels, ForwardKernels, SelectionMethod};
+use crate::rng::{Purpose, Rng, symmetric};
+use crate::sae::{Parameters, SaeConfig};
+use crate::train::MomentPrecision;
+
+/// Steps on batches that come in turn, so that no cache holds the next one.
+pub struct StepBenchmark<'a> {
+    gpu: &'a Gpu,
+    step: TrainingStep,
+    batches: Vec<Vec<f32>>,
+    method: SelectionMethod,
+    learning_rate: f64,
+    taken: usize,
+}
+
+impl<'a> StepBenchmark<'a> {
+    /// Puts initial weights on the device and takes a first step, which is not timed. `batches` are `[batch, d]` rows each.
+    ///
+    /// # Errors
+    /// Those of [`super::Trainer::with_method`]; [`crate::Error::Config`] if there is no batch.
+    pub fn new(
+        gpu: &'a Gpu,
+        config: &SaeConfig,
+        recipe: Recipe,
+        method: SelectionMethod,
+        batches: Vec<Vec<f32>>,
+    ) -> Result<Self> {
+        let first = batches.first().ok_or_else(|| crate::Error::Config("there is no batch to time".into()))?;
+        // The decoder bias, which is all that is made from rows, needs no whole batch.
+        let initial = initialize(config, 0, &first[..config.d_in * recipe.batch.min(256)])?;
+        let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
+        let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
+        let parameters = Parameters::upload(gpu, &forward.norms, &initial)?;
+        let learning_rate = recipe.learning_rate;
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
+        let method = forward.selection.method();
+        let mut this = Self { gpu, step, batches, method, learning_rate, taken: 0 };
+        this.step()?;
+        Ok(this)
+    }
+
+    /// How the active features are found.
+    pub fn method(&self) -> SelectionMethod {
+        self.method
+    }
+
+    /// Takes a step and waits for it: its seconds on the host's clock.
+    ///
+    /// # Errors
+    /// [`crate::Error::Diverged`], and those of the device.
+    pub fn step(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        self.taken += 1;
+        let rows = &self.batches[self.taken % self.batches.len()];
+        let pending = self.step.submit(self.gpu, rows, self.learning_rate)?;
+        self.step.results(self.gpu, pending)?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// Takes a step: the times of its dispatches on the device's clock.
+    ///
+    /// # Errors
+    /// As [`StepBenchmark::step`], and [`crate::Error::Device`] where the device has no timestamps.
+    pub fn spans(&mut self) -> Result<Vec<Span>> {
+        self.taken += 1;
+        let rows = &self.batches[self.taken % self.batches.len()];
+        let (pending, timing) = self.step.submit_and_time(self.gpu, rows, self.learning_rate)?;
+        self.step.results(self.gpu, pending)?;
+        timing.wait(self.gpu)
+    }
+
+    /// Seconds of each operation in a step, the median of `repeats` steps.
+    ///
+    /// # Errors
+    /// As [`StepBenchmark::spans`].
+    pub fn operations(&mut self, repeats: usize) -> Result<BTreeMap<String, f64>> {
+        let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for repeat in 0..repeats {
+            for span in self.spans()? {
+                let times = times.entry(span.operation().to_owned()).or_insert_with(|| vec![0.0; repeats]);
+                times[repeat] += span.seconds();
+            }
+        }
+        Ok(times.into_iter().map(|(operation, times)| (operation, median(times))).collect())
+    }
+}
+
+/// The middle of some times, 0 of none.
+pub fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Rows `[count, d]` that an SAE can learn: sums of 24 of 8 d fixed directions, and noise.
+pub fn synthetic_rows(count: usize, d: usize, seed: u64) -> Vec<f32> {
+    let (rng, noise) = (Rng::new(0, Purpose::Weights), Rng::new(1 + seed, Purpose::Weights));
+    let atom = |atom: u32, at: usize| symmetric(rng.block(atom.into(), at as u32 / 4)[at % 4]);
+    let mut rows = Vec::with_capacity(count * d);
+    for row in 0..count {
+        let draws: Vec<_> = (0..24).map(|term| noise.block(row as u64, term)).collect();
+        for at in 0..d {
+            let sum: f32 =
+                draws.iter().map(|[a, w, ..]| (1.0 + symmetric(*w) / 2.0) * atom(a % (8 * d as u32), at)).sum();
+            rows.push(sum / (d as f32).sqrt() + 0.05 * symmetric(noise.block((count + row) as u64, at as u32)[0]));
+        }
+    }
+    rows
+}

@@ -1,0 +1,64 @@
+//! `monosem bench`, and `train --profile`.
+
+use serde_json::Value;
+
+use crate::cli::{Files, fail, succeed};
+
+const SIZES: [&str; 8] = ["--d", "24", "--features", "2048", "--k", "4", "--batch", "64"];
+
+fn bench(more: &[&str]) -> Value {
+    let output = succeed(&[&["bench", "--device", "cpu", "--repeats", "2", "--json"], &SIZES[..], more].concat());
+    serde_json::from_str(output.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn every_kernel_of_a_step_is_timed_and_set_beside_its_floor() {
+    let result = bench(&["--selection", "grouped"]);
+    let kernels = result["kernels"].as_array().unwrap();
+    let names: Vec<_> = kernels.iter().map(|kernel| kernel["kernel"].as_str().unwrap()).collect();
+    for name in ["center", "select", "rescore", "decode", "transpose", "gradients", "clip", "update", "activity"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let sum: f64 = kernels.iter().map(|kernel| kernel["seconds"].as_f64().unwrap()).sum();
+    assert!((sum / result["kernels_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    let encode = kernels.iter().find(|kernel| kernel["kernel"].as_str().unwrap().starts_with("encode")).unwrap();
+    assert_eq!(encode["flops"], 2 * 64 * 2048 * 24);
+    let ceiling = |name: &str| result[name].as_f64().unwrap();
+    let (flops, bytes) = (ceiling("ceiling_flops_per_second"), ceiling("ceiling_bytes_per_second"));
+    assert!(flops > 1e8 && bytes > 1e8 && flops.is_finite() && bytes.is_finite(), "{flops} {bytes}");
+    let floor = encode["flops"].as_f64().unwrap() / flops;
+    assert!(encode["floor_seconds"].as_f64().unwrap() >= floor);
+    assert_eq!(result["tokens_per_second"].as_f64().unwrap(), 64.0 / result["step_seconds"].as_f64().unwrap());
+}
+
+#[test]
+fn a_benchmark_shows_the_kernel_that_is_asked_for_or_says_which_there_are() {
+    let result = bench(&["--kernel", "gradients", "--moments", "bf16", "--selection", "chunked"]);
+    let names: Vec<_> = result["kernels"].as_array().unwrap().iter().map(|kernel| &kernel["kernel"]).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!((&result["moments"], &result["selection"]), (&"bf16".into(), &"chunked".into()));
+    let wrong = [&["bench", "--device", "cpu", "--kernel", "softmax"], &SIZES[..]].concat();
+    fail(&wrong, 2, "a step has no such kernel; there are ");
+}
+
+#[test]
+fn a_profiled_run_tells_where_its_time_went_and_ends_with_the_same_sae() {
+    let files = Files::new();
+    let train = |out: &str, more: &[&str]| {
+        let out = files.path(out);
+        let flags = ["--features", "64", "--k", "4", "--batch", "50", "--steps", "7", "--device", "cpu", "--json"];
+        let start = ["train", "--data", &files.data, "--out", &out];
+        let output = succeed(&[&start, &flags[..], more].concat());
+        let sae = std::fs::read(format!("{out}/sae/sae_weights.safetensors")).unwrap();
+        (serde_json::from_str::<Value>(output.lines().last().unwrap()).unwrap(), sae)
+    };
+    let (summary, profiled) = train("profiled", &["--profile", "--checkpoint-every", "3"]);
+    let (plain, sae) = train("plain", &[]);
+    assert_eq!(profiled, sae);
+    assert!(plain["profile"].is_null());
+    let profile = &summary["profile"];
+    // All but the two that were copied.
+    assert_eq!(profile["steps"], 5, "{profile}");
+    assert!(profile["kernels"]["update"].as_f64().unwrap() > 0.0);
+    assert!((0.0..1.0).contains(&profile["idle_share"].as_f64().unwrap()), "{profile}");
+}
