@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use monosem::gpu::{AdapterChoice, Gpu, Span};
+use monosem::kernels::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, StepBenchmark, synthetic_rows};
 
@@ -24,7 +25,7 @@ fn main() -> monosem::Result<()> {
     let gpu = Gpu::open(&AdapterChoice::Best)?;
     println!("{}", gpu.description());
     let config = SaeConfig { d_in: d, features: n, k, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true };
-    let method = config.selection_method(gpu.description(), batch);
+    let method = config.selection_method(gpu.description(), batch, Screening::Auto);
     let batches = (0..4).map(|seed| synthetic_rows(batch, d, seed)).collect();
     let mut bench = StepBenchmark::new(&gpu, &config, Recipe::top_k(n, batch, 1_000_000), method, batches)?;
     let mut criterion = Criterion::default()

@@ -1,10 +1,10 @@
 // The keys of the features in each row's best groups, shard by shard; and what was selected among them, by its own number.
 // centred: [rows, quads] vec4; w_enc: [features of the shard, quads] vec4; b_enc, norms: [features of the shard];
 // best_groups: [rows, groups], ascending; candidate_values (pre-activations), candidate_keys: [rows, groups * group];
-// features (on the way in the number of the candidate), values: [rows, k].
+// features (on the way in the number of the candidate), values, keys: [rows, k].
 // `main` takes a candidate a thread, of groups in the shard, and gives those past the last feature a key of minus infinity;
 // its dot product is the fold of `encode` (rule D, docs/architecture.md), so that a group's largest key is its maximum, bit
-// for bit. `name_features` takes an entry of the codes a thread.
+// for bit. `name_features` takes an entry of the codes a thread, and rectifies it.
 struct Params {
     rows: u32,
     quads: u32,
@@ -31,7 +31,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> candidate_keys: array<f32>;
 @group(0) @binding(7) var<storage, read_write> features: array<u32>;
 @group(0) @binding(8) var<storage, read_write> values: array<f32>;
-@group(0) @binding(9) var<uniform> params: Params;
+@group(0) @binding(9) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(10) var<uniform> params: Params;
 
 #import grid
 
@@ -87,4 +88,6 @@ fn name_features(
     let value = candidate_values[row * params.groups * params.group + candidate];
     features[entry] = best_groups[row * params.groups + candidate / params.group] * params.group + candidate % params.group;
     values[entry] = select(value, 0.0, value <= 0.0);
+    let key = keys[entry];
+    keys[entry] = select(key, 0.0, key <= 0.0);
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::DeviceArguments;
 use super::output::{self, print, tell};
-use super::settings::{ModelSettings, Moments};
+use super::settings::{ModelSettings, Moments, ScreeningArguments};
 
 /// Times a training step and its kernels on this device, and compares them with what the device can do at best
 #[derive(Args, Debug)]
@@ -46,10 +46,18 @@ pub struct Arguments {
     )]
     moments: Moments,
     /// How the active features are found; results are the same [default: as training would choose]
-    #[arg(long, value_name = "chunked|grouped", hide_possible_values = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "chunked|grouped",
+        hide_possible_values = true,
+        help_heading = "Training",
+        conflicts_with = "screening"
+    )]
     selection: Option<Way>,
     #[command(flatten)]
     device: DeviceArguments,
+    #[command(flatten)]
+    screening: ScreeningArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,9 +82,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = arguments.model.clone().or_features(16_384).sae_config(width)?;
     let recipe = Recipe { moments: arguments.moments.with_seed(0), ..Recipe::top_k(config.features, batch, 1_000_000) };
     recipe.validate()?;
+    let screening = arguments.screening.value();
     let gpu = arguments.device.open()?;
     let description = gpu.description();
-    check_fits(description, &config, &recipe)?;
+    check_fits(description, &config, &recipe, screening)?;
     let batches = match data {
         None => (0..BATCHES).map(|seed| synthetic_rows(batch, width, seed)).collect(),
         Some(data) => {
@@ -85,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     let method = match arguments.selection {
-        None => config.selection_method(description, batch),
+        None => config.selection_method(description, batch, screening),
         Some(Way::Chunked) => SelectionMethod::Chunked,
         Some(Way::Grouped) => SelectionMethod::Grouped { group: EncodeVariant::best(description).group() },
     };

@@ -44,7 +44,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn encode(arguments: &Arguments) -> Result<()> {
     let (sae, data, batch) = arguments.apply.open()?;
     let gpu = arguments.apply.device.open()?;
-    let mut encoder = Encoder::new(&gpu, &sae, batch)?;
+    let method = arguments.apply.selection_method(&gpu, sae.config(), batch);
+    let mut encoder = Encoder::with_method(&gpu, &sae, batch, method)?;
     let (rows, k) = (data.rows(), sae.config().k);
     // More than the address space holds is more than any disk holds.
     let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];

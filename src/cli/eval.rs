@@ -29,7 +29,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sources = Sources::open(data.clone())?;
     let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
-    let mut evaluator = Evaluator::new(&gpu, &sae, batch)?;
+    let method = arguments.apply.selection_method(&gpu, sae.config(), batch);
+    let mut evaluator = Evaluator::with_method(&gpu, &sae, batch, method)?;
     let mut place = 0;
     for batch in Batches::in_order(rows.clone(), batch)? {
         let batch = batch?;

@@ -30,9 +30,12 @@ use std::sync::Arc;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::data::Activations;
 use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::sae::{self, SaeFile, Weights};
+use monosem::kernels::SelectionMethod;
+use monosem::sae::{self, SaeConfig, SaeFile, Weights};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+use settings::ScreeningArguments;
 
 pub use output::{report, report_usage};
 
@@ -164,9 +167,16 @@ struct ApplyArguments {
     batch: usize,
     #[command(flatten)]
     device: DeviceArguments,
+    #[command(flatten)]
+    screening: ScreeningArguments,
 }
 
 impl ApplyArguments {
+    /// How the active features of a batch of rows are found.
+    fn selection_method(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> SelectionMethod {
+        config.selection_method(gpu.description(), batch, self.screening.value())
+    }
+
     /// The SAE, the data whose rows fit it, and the batch that the data can fill.
     fn open(&self) -> Result<(SaeFile, Arc<Activations>, usize)> {
         let sae = sae::open(&self.sae)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::DeviceArguments;
 use super::output::{self, print};
-use super::settings::{ModelSettings, Moments};
+use super::settings::{ModelSettings, Moments, ScreeningArguments};
 
 /// Says what a training run would need: memory, disk, work and time, before anything is allocated
 #[derive(Args, Debug)]
@@ -38,6 +38,8 @@ pub struct Arguments {
     moments: Moments,
     #[command(flatten)]
     device: DeviceArguments,
+    #[command(flatten)]
+    screening: ScreeningArguments,
     /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB [default: a device of this machine]
     #[arg(long, value_name = "SIZE", help_heading = "Device", conflicts_with = "device")]
     assume_memory: Option<Size>,
@@ -89,6 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let moments = arguments.moments.with_seed(0);
     let recipe = Recipe { moments, ..Recipe::top_k(config.features, arguments.batch, 10_000) };
     recipe.validate()?;
+    let screening = arguments.screening.value();
     let gpu = match arguments.assume_memory {
         Some(_) => None,
         None => Some(arguments.device.open()?),
@@ -97,15 +100,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (Some(gpu), _) => gpu.description().clone(),
         (None, size) => size.map(assumed).unwrap_or_default(),
     };
-    let plan = Plan::new(&description, &config, &recipe)?;
+    let plan = Plan::new(&description, &config, &recipe, screening)?;
     let needed = plan.needed(&description);
     let available = description.memory.as_ref().map(|memory| memory.available);
-    let most = available.map(|available| most_features(&description, &config, &recipe, available)).transpose()?;
+    let most_fitting = |available| most_features(&description, &config, &recipe, screening, available);
+    let most = available.map(most_fitting).transpose()?;
     let devices = available.and_then(|available| plan.devices_needed(available));
     let fits = available.map(|available| needed <= available);
     let forecast = match &gpu {
         // What does not fit would not run; what has no clock cannot be timed.
-        Some(gpu) if fits != Some(false) && description.timestamps => Some(Forecast::measure(gpu, &config, &recipe)?),
+        Some(gpu) if fits != Some(false) && description.timestamps => {
+            Some(Forecast::measure(gpu, &config, &recipe, screening)?)
+        }
         _ => None,
     };
     let object = json!({

@@ -6,6 +6,7 @@ use std::path::absolute;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, ValueEnum};
 use monosem::data::Provenance;
+use monosem::kernels::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe};
 use monosem::{Error, Result};
@@ -40,6 +41,9 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub device: DeviceArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub screening: ScreeningArguments,
 }
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -119,6 +123,35 @@ impl Moments {
         match self {
             Self::F32 => MomentPrecision::F32,
             Self::Bf16 => MomentPrecision::Bf16 { seed },
+        }
+    }
+}
+
+#[derive(Args, Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ScreeningArguments {
+    /// Arithmetic that candidates are found in; the codes are those of f32 either way [default: auto, f16 on matrix units where that is
+    /// likely faster]
+    #[arg(long, value_name = "auto|f32|f16", hide_possible_values = true, help_heading = "Device")]
+    screening: Option<ScreeningValue>,
+}
+
+/// The values of `--screening`.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ScreeningValue {
+    Auto,
+    F32,
+    F16,
+}
+
+impl ScreeningArguments {
+    /// For the library.
+    pub fn value(self) -> Screening {
+        match self.screening {
+            None | Some(ScreeningValue::Auto) => Screening::Auto,
+            Some(ScreeningValue::F32) => Screening::F32,
+            Some(ScreeningValue::F16) => Screening::F16,
         }
     }
 }

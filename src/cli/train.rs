@@ -53,6 +53,7 @@ const CHANGEABLE: &[&str] = &[
     "keep-checkpoints",
     "log-every",
     "device",
+    "screening",
     "model-name",
     "hook-name",
     "context-size",
@@ -84,9 +85,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     }
 
     let rows = settings.rows.select(data.clone())?;
-    let job = Job { config, recipe, seed: settings.training.seed, rows };
+    let job = Job { config, recipe, seed: settings.training.seed, rows, screening: settings.screening.value() };
     let gpu = settings.device.open()?;
-    check_fits(gpu.description(), &job.config, &job.recipe)?;
+    check_fits(gpu.description(), &job.config, &job.recipe, job.screening)?;
     let (mut directory, log) = open_directory(&arguments.out, goes_on, job.recipe.steps, settings.training.log_every)?;
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use monosem::checkpoint::{self, Manifest, Reader};
 use monosem::data::{Batches, Provenance, Selection};
 use monosem::gpu::Gpu;
+use monosem::kernels::{Screening, SelectionMethod};
 use monosem::sae::{SaeConfig, save};
 use monosem::train::{Profile, Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};
@@ -32,6 +33,7 @@ pub struct Job {
     pub recipe: Recipe,
     pub seed: u64,
     pub rows: Selection,
+    pub screening: Screening,
 }
 
 impl Job {
@@ -44,14 +46,18 @@ impl Job {
         let first_batch = self.batches(0, 1)?.next().transpose()?;
         let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
         let initial = initialize(&self.config, self.seed, &first_batch.rows)?;
-        Trainer::new(gpu, &initial, self.recipe.clone())
+        Trainer::with_method(gpu, &initial, self.recipe.clone(), self.method(gpu))
+    }
+
+    fn method(&self, gpu: &Gpu) -> SelectionMethod {
+        self.config.selection_method(gpu.description(), self.recipe.batch, self.screening)
     }
 
     /// The training as a checkpoint has it.
     fn resume<'a>(&self, gpu: &'a Gpu, checkpoint: &mut Reader) -> Result<Trainer<'a>> {
         let step = checkpoint.manifest().step;
         self.check(checkpoint.manifest())?;
-        Trainer::resume(gpu, &self.config, self.recipe.clone(), step, checkpoint)
+        Trainer::resume(gpu, &self.config, self.recipe.clone(), self.method(gpu), step, checkpoint)
     }
 
     /// Fails if a checkpoint is not one of this job: what `config.toml` cannot show.
@@ -85,6 +91,8 @@ pub struct Run<'a> {
     checkpoints: Checkpoints,
     /// The last finished step's metrics, and at the end what became of the run.
     summary: Value,
+    /// Steps that were selected twice, because screening had left a row uncertain.
+    uncertain_steps: u64,
 }
 
 impl<'a> Run<'a> {
@@ -106,7 +114,7 @@ impl<'a> Run<'a> {
             None => (job.begin(gpu)?, Position::default()),
         };
         log.rewind(trainer.submitted(), &position)?;
-        Ok(Self { job, trainer, directory, log, checkpoints, summary: json!({}) })
+        Ok(Self { job, trainer, directory, log, checkpoints, summary: json!({}), uncertain_steps: 0 })
     }
 
     /// Times the kernels from here on.
@@ -153,6 +161,14 @@ impl<'a> Run<'a> {
         while let Some(progress) = self.trainer.next_finished()? {
             self.tell_of(Some(progress))?;
         }
+        self.summary["selection"] = self.trainer.method().to_string().into();
+        self.summary["uncertain_steps"] = self.uncertain_steps.into();
+        if self.uncertain_steps > 0 {
+            let (steps, all) = (self.uncertain_steps, self.trainer.finished());
+            tell(&format!(
+                "note: in {steps} of {all} steps f16 left rows uncertain, and all were selected in f32: --screening f32 may be faster"
+            ));
+        }
         if let Some(profile) = self.trainer.profile() {
             tell_of_profile(profile);
             self.summary["profile"] = json!({
@@ -182,6 +198,7 @@ impl<'a> Run<'a> {
         let Some(progress) = finished else { return Ok(()) };
         self.directory.keep();
         self.summary = self.log.write(&progress)?;
+        self.uncertain_steps += u64::from(progress.uncertain_rows > 0);
         self.checkpoints.finished(progress.step, || self.job.manifest(progress.step, &self.log))
     }
 

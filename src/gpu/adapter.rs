@@ -11,6 +11,10 @@ use crate::error::{Error, Result};
 /// NVIDIA's PCI vendor id.
 const NVIDIA: u32 = 0x10de;
 
+/// What shaders with cooperative matrices need.
+const MATRIX_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
 /// What an adapter is and offers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterDescription {
@@ -38,6 +42,8 @@ pub struct AdapterDescription {
     pub subgroup_sizes: Option<(u32, u32)>,
     /// Whether f16 arithmetic is there.
     pub f16: bool,
+    /// Rows and columns of the matrices that it multiplies in f16 and sums in f32, if it does and its subgroups have one size.
+    pub matrix_tile: Option<u32>,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
     /// How much memory it has, where that is known.
@@ -49,6 +55,7 @@ impl AdapterDescription {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         let sizes = (info.subgroup_min_size, info.subgroup_max_size);
         let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
+        let subgroup_size = subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size);
         Self {
             kind: match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => "discrete",
@@ -69,9 +76,10 @@ impl AdapterDescription {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            subgroup_size: subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size),
+            subgroup_size,
             subgroup_sizes,
             f16: features.contains(wgpu::Features::SHADER_F16),
+            matrix_tile: subgroup_size.and_then(|_| matrix_tile(adapter)),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             memory: match (info.device_type, info.backend) {
                 (wgpu::DeviceType::Cpu, _) => memory::host(),
@@ -105,6 +113,21 @@ impl fmt::Display for AdapterDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
     }
+}
+
+/// The largest square tile that the adapter's matrix units take, of f16 and summed in f32.
+fn matrix_tile(adapter: &wgpu::Adapter) -> Option<u32> {
+    if !adapter.features().contains(MATRIX_FEATURES) {
+        return None;
+    }
+    let fits = |tile: u32| {
+        adapter.cooperative_matrix_properties().iter().any(|properties| {
+            [properties.m_size, properties.n_size, properties.k_size] == [tile; 3]
+                && properties.ab_type == wgpu::CooperativeScalarType::F16
+                && properties.cr_type == wgpu::CooperativeScalarType::F32
+        })
+    };
+    [16, 8].into_iter().find(|tile| fits(*tile))
 }
 
 /// What a driver calls something, without what would move a terminal's cursor.
@@ -169,11 +192,19 @@ impl Gpu {
         let descriptions: Vec<_> = adapters.iter().map(AdapterDescription::new).collect();
         let Selection { index, notes } = choose(&descriptions, choice, &Environment::read())?;
         let (adapter, description) = (&adapters[index], descriptions[index].clone());
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if description.matrix_tile.is_some() {
+            wanted |= MATRIX_FEATURES;
+            // SAFETY: cooperative matrices may be unsound where wgpu does not check them; one kernel uses them, within bounds of
+            // its own, and nothing that it computes is believed before it has been tried (`Screen::is_sound`).
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("monosem"),
             required_features: adapter.features() & wanted,
             required_limits: adapter.limits(),
+            experimental_features,
             // Weights have blocks of their own; the rest is small, and what a block has left is lost.
             memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..8 << 20 },
             ..Default::default()

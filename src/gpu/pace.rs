@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Gpu, Span, Timing};
+use super::{Gpu, Program, Timing};
 use crate::error::Result;
 
 /// What a submission may take. Windows resets a device that is busy with one for 2 s; other work may share the device.
@@ -23,14 +23,16 @@ enum Knowledge {
 
 impl Pace {
     /// The operations of each submission, or none as long as that is not known.
-    pub(super) fn submissions(&self, gpu: &Gpu, dispatches: &[Range<usize>]) -> Result<Option<Vec<Range<usize>>>> {
+    pub(super) fn submissions(&self, gpu: &Gpu, program: &Program) -> Result<Option<Vec<Range<usize>>>> {
         let mut knowledge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Knowledge::Measured(timing) = &*knowledge
             && timing.is_ready(gpu)?
             && let Knowledge::Measured(timing) = std::mem::take(&mut *knowledge)
         {
-            let seconds: Vec<f64> = timing.wait(gpu)?.iter().map(Span::seconds).collect();
-            *knowledge = Knowledge::Submissions(group(dispatches, &seconds, SECONDS));
+            let spans = timing.wait(gpu)?;
+            let dispatches = program.dispatches().zip(&spans);
+            let timed = dispatches.map(|((range, least), span)| (range, span.seconds().max(least)));
+            *knowledge = Knowledge::Submissions(group(timed, SECONDS));
         }
         Ok(match &*knowledge {
             Knowledge::Submissions(submissions) => Some(submissions.clone()),
@@ -50,16 +52,16 @@ impl Pace {
 }
 
 /// Joins neighbours as long as they stay within `limit` seconds together.
-fn group(dispatches: &[Range<usize>], seconds: &[f64], limit: f64) -> Vec<Range<usize>> {
+fn group(dispatches: impl Iterator<Item = (Range<usize>, f64)>, limit: f64) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut busy = f64::INFINITY;
-    for (dispatch, seconds) in dispatches.iter().zip(seconds) {
+    for (dispatch, seconds) in dispatches {
         busy += seconds;
         match groups.last_mut() {
             Some(group) if busy <= limit => group.end = dispatch.end,
             _ => {
-                groups.push(dispatch.clone());
-                busy = *seconds;
+                groups.push(dispatch);
+                busy = seconds;
             }
         }
     }
@@ -79,10 +81,10 @@ mod tests {
             ([0.3, 0.2, 0.1, 0.5, 0.5], &[3, 4, 6, 7]),
             ([9.0, 0.1, 0.1, 0.1, 9.0], &[2, 6, 7]),
         ] {
-            let groups = group(&dispatches, &seconds, 0.5);
+            let groups = group(dispatches.iter().cloned().zip(seconds), 0.5);
             assert_eq!(groups.iter().map(|group| group.end).collect::<Vec<_>>(), ends, "{seconds:?}");
             assert!(groups.windows(2).all(|pair| pair[0].end == pair[1].start) && groups[0].start == 0);
         }
-        assert_eq!(group(&[], &[], 0.5), []);
+        assert_eq!(group(std::iter::empty(), 0.5), []);
     }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::adapter::Hardware;
 use super::pace::Pace;
-use super::{Buffer, Gpu, Pending, Pipeline, Source};
+use super::shaders::gate;
+use super::{Buffer, Gpu, Pending, Pipeline, Source, grid};
 use crate::error::{Error, Result};
 
 /// An entry point of a shader; implemented by the build script.
@@ -38,7 +39,12 @@ pub enum Binding<'a> {
 
 enum Command {
     Dispatch(Dispatch),
-    Copy { source: Buffer, target: Buffer },
+    /// The place before the first dispatch of a section.
+    Gate(usize),
+    Copy {
+        source: Buffer,
+        target: Buffer,
+    },
     Clear(Buffer),
 }
 
@@ -49,21 +55,12 @@ struct Dispatch {
     buffers: Vec<(u32, Buffer)>,
     uniform: Option<(u32, Vec<u8>)>,
     groups: [u32; 3],
+    /// The section it is in.
+    section: Option<usize>,
 }
 
-/// Commands in the order in which they will run; each sees what the ones before it wrote.
-#[derive(Default)]
-pub struct Recording {
-    commands: Vec<Command>,
-    marks: Vec<usize>,
-}
-
-impl Recording {
-    /// Runs `groups` workgroups of `pipeline`; a dispatch of no workgroups is left out.
-    pub fn dispatch<K: EntryPoint>(&mut self, pipeline: &Pipeline<K>, bindings: K::Bindings<'_>, groups: [u32; 3]) {
-        if groups.contains(&0) {
-            return;
-        }
+impl Dispatch {
+    fn new<K: EntryPoint>(pipeline: &Pipeline<K>, bindings: K::Bindings<'_>, groups: [u32; 3]) -> Self {
         let mut buffers = Vec::new();
         let mut uniform = None;
         for (at, binding) in bindings.bindings() {
@@ -72,13 +69,41 @@ impl Recording {
                 Binding::Uniform(bytes) => uniform = Some((at, bytes.to_vec())),
             }
         }
-        self.commands.push(Command::Dispatch(Dispatch {
-            pipeline: pipeline.raw.clone(),
-            label: pipeline.label.clone(),
-            buffers,
-            uniform,
-            groups,
-        }));
+        let (pipeline, label) = (pipeline.raw.clone(), pipeline.label.clone());
+        Self { pipeline, label, buffers, uniform, groups, section: None }
+    }
+}
+
+/// Commands in the order in which they will run; each sees what the ones before it wrote.
+#[derive(Default)]
+pub struct Recording {
+    commands: Vec<Command>,
+    marks: Vec<usize>,
+    /// What decides over each section.
+    conditions: Vec<Buffer>,
+}
+
+impl Recording {
+    /// Runs `groups` workgroups of `pipeline`; a dispatch of no workgroups is left out.
+    pub fn dispatch<K: EntryPoint>(&mut self, pipeline: &Pipeline<K>, bindings: K::Bindings<'_>, groups: [u32; 3]) {
+        if !groups.contains(&0) {
+            self.commands.push(Command::Dispatch(Dispatch::new(pipeline, bindings, groups)));
+        }
+    }
+
+    /// A section: the dispatches that `record` adds run only if the first word of `condition` is not 0 when they are reached. The
+    /// device decides, so nothing waits. A section holds dispatches alone, which `condition` stays as it is in.
+    pub fn only_if(&mut self, condition: &Buffer, record: impl FnOnce(&mut Self)) {
+        let number = self.conditions.len();
+        self.conditions.push(condition.clone());
+        self.commands.push(Command::Gate(number));
+        let first = self.commands.len();
+        record(self);
+        for command in &mut self.commands[first..] {
+            if let Command::Dispatch(dispatch) = command {
+                dispatch.section = Some(number);
+            }
+        }
     }
 
     /// Copies the whole of `source` to the start of `target`.
@@ -105,9 +130,43 @@ pub struct Program {
     marks: Vec<usize>,
     pace: Pace,
     uniforms: Buffer,
+    sections: Vec<Section>,
+}
+
+/// The workgroups of a section's dispatches, three words each.
+struct Section {
+    wanted: Buffer,
+    granted: Buffer,
+    gate: Pipeline<gate::main::Kernel>,
+    condition: Buffer,
+    dispatches: u32,
+}
+
+impl Command {
+    fn is_transfer(&self) -> bool {
+        matches!(self, Self::Copy { .. } | Self::Clear(_))
+    }
+}
+
+impl Section {
+    /// Grants the section its workgroups, or none.
+    fn gate_dispatch(&self) -> Dispatch {
+        let count = 3 * self.dispatches;
+        let (condition, wanted, granted) = (&self.condition, &self.wanted, &self.granted);
+        let bindings = gate::main::Bindings { condition, wanted, granted, params: gate::Params { count } };
+        Dispatch::new(&self.gate, bindings, grid(u64::from(count).div_ceil(gate::main::Kernel::WORKGROUP[0].into())))
+    }
 }
 
 impl Program {
+    /// The shortest submissions that there can be, and the least that each must be taken to last.
+    pub(super) fn dispatches(&self) -> impl Iterator<Item = (Range<usize>, f64)> {
+        self.dispatches.iter().map(|range| {
+            let least = self.operations[range.clone()].iter().map(Operation::least_seconds).sum();
+            (range.clone(), least)
+        })
+    }
+
     fn has_dispatches(&self) -> bool {
         self.operations.iter().any(|operation| matches!(operation, Operation::Dispatch { .. }))
     }
@@ -123,12 +182,23 @@ pub enum Pause {
 }
 
 enum Operation {
-    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: [u32; 3], label: Arc<str> },
+    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: Groups, label: Arc<str> },
     Copy { source: Buffer, target: Buffer },
     Clear(Buffer),
 }
 
+enum Groups {
+    Given([u32; 3]),
+    /// What the device finds at this offset in bytes.
+    Granted(wgpu::Buffer, u64),
+}
+
 impl Operation {
+    /// What a dispatch may take that has not shown how long it is, because its section has not run.
+    fn least_seconds(&self) -> f64 {
+        if matches!(self, Self::Dispatch { groups: Groups::Granted(..), .. }) { 0.01 } else { 0.0 }
+    }
+
     fn label(&self) -> Option<Arc<str>> {
         match self {
             Self::Dispatch { label, .. } => Some(label.clone()),
@@ -203,7 +273,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`] if its constants do not fit, [`Error::Device`] if the device refuses a binding.
     pub fn program(&self, recording: Recording) -> Result<Program> {
-        let dispatches = recording.commands.iter().filter(|command| matches!(command, Command::Dispatch(_))).count();
+        let sections = recording.conditions.iter().enumerate();
+        let sections = sections.map(|(number, condition)| self.section(&recording.commands, number, condition));
+        let sections = sections.collect::<Result<Vec<_>>>()?;
+        let dispatches = recording.commands.iter().filter(|command| !command.is_transfer()).count();
         let uniforms = self.allocate(
             "uniforms",
             UNIFORM_STRIDE * dispatches.max(1) as u64,
@@ -215,6 +288,7 @@ impl Gpu {
             marks: recording.marks,
             pace: Pace::default(),
             uniforms,
+            sections,
         };
         let (Some(Hardware { device, queue }), Some(uniforms)) = (&self.hardware, &program.uniforms.raw) else {
             return Ok(program);
@@ -222,13 +296,30 @@ impl Gpu {
         let mut constants = vec![0_u8; uniforms.size() as usize];
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut slots = (0..).step_by(UNIFORM_STRIDE as usize);
+        let mut bind_next = |dispatch: Dispatch, groups: Groups| {
+            let slot = slots.next().unwrap_or_default();
+            if let Some((_, bytes)) = &dispatch.uniform {
+                constants[slot..slot + bytes.len()].copy_from_slice(bytes);
+            }
+            bind(device, dispatch, groups, uniforms, slot as u64)
+        };
+        let mut in_section = 0;
         let operations = recording.commands.into_iter().filter_map(|command| match command {
             Command::Dispatch(dispatch) => {
-                let slot = slots.next().unwrap_or_default();
-                if let Some((_, bytes)) = &dispatch.uniform {
-                    constants[slot..slot + bytes.len()].copy_from_slice(bytes);
-                }
-                bind(device, dispatch, uniforms, slot as u64)
+                let groups = match dispatch.section {
+                    None => Groups::Given(dispatch.groups),
+                    Some(number) => {
+                        in_section += 1;
+                        Groups::Granted(program.sections[number].granted.raw.clone()?, 12 * (in_section - 1))
+                    }
+                };
+                bind_next(dispatch, groups)
+            }
+            Command::Gate(number) => {
+                in_section = 0;
+                let gate = program.sections[number].gate_dispatch();
+                let groups = Groups::Given(gate.groups);
+                bind_next(gate, groups)
             }
             Command::Copy { source, target } => Some(Operation::Copy { source, target }),
             Command::Clear(buffer) => Some(Operation::Clear(buffer)),
@@ -240,6 +331,22 @@ impl Gpu {
         queue.write_buffer(uniforms, 0, &constants);
         program.dispatches = single_dispatches(&program.operations);
         Ok(program)
+    }
+
+    fn section(&self, commands: &[Command], number: usize, condition: &Buffer) -> Result<Section> {
+        let groups = commands.iter().filter_map(|command| match command {
+            Command::Dispatch(dispatch) if dispatch.section == Some(number) => Some(dispatch.groups),
+            _ => None,
+        });
+        let wanted: Vec<[u32; 3]> = groups.collect();
+        let bytes = size_of_val(&wanted[..]).max(16) as u64;
+        Ok(Section {
+            granted: self.allocate("uniforms", bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::INDIRECT)?,
+            gate: self.pipeline(&[])?,
+            condition: condition.clone(),
+            dispatches: wanted.len() as u32,
+            wanted: self.buffer_from("uniforms", &wanted)?,
+        })
     }
 
     /// Runs a program after everything submitted before it, without waiting for it.
@@ -257,7 +364,7 @@ impl Gpu {
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
         self.hardware()?;
-        let submissions = match program.pace.submissions(self, &program.dispatches)? {
+        let submissions = match program.pace.submissions(self, program)? {
             Some(submissions) => submissions,
             None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
                 program.pace.learn(self.submit_timed(program)?);
@@ -412,7 +519,13 @@ fn run_transfer(encoder: &mut wgpu::CommandEncoder, operation: &Operation) {
 }
 
 /// None on paper.
-fn bind(device: &wgpu::Device, dispatch: Dispatch, uniforms: &wgpu::Buffer, slot: u64) -> Option<Operation> {
+fn bind(
+    device: &wgpu::Device,
+    dispatch: Dispatch,
+    groups: Groups,
+    uniforms: &wgpu::Buffer,
+    slot: u64,
+) -> Option<Operation> {
     let pipeline = dispatch.pipeline?;
     let bound = |(at, buffer): &(u32, Buffer)| {
         let buffer = buffer.raw.clone()?;
@@ -438,7 +551,7 @@ fn bind(device: &wgpu::Device, dispatch: Dispatch, uniforms: &wgpu::Buffer, slot
         layout: &pipeline.get_bind_group_layout(0),
         entries: &entries,
     });
-    Some(Operation::Dispatch { pipeline, bindings, groups: dispatch.groups, label: dispatch.label })
+    Some(Operation::Dispatch { pipeline, bindings, groups, label: dispatch.label })
 }
 
 /// Each dispatch with the transfers before it; what follows the last dispatch is the last one's.
@@ -459,9 +572,12 @@ fn single_dispatches(operations: &[Operation]) -> Vec<Range<usize>> {
 }
 
 fn run_dispatch(pass: &mut wgpu::ComputePass<'_>, operation: &Operation) {
-    if let Operation::Dispatch { pipeline, bindings, groups: [x, y, z], .. } = operation {
+    if let Operation::Dispatch { pipeline, bindings, groups, .. } = operation {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, bindings, &[]);
-        pass.dispatch_workgroups(*x, *y, *z);
+        match groups {
+            Groups::Given([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
+            Groups::Granted(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
+        }
     }
 }

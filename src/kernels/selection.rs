@@ -1,14 +1,13 @@
-//! The two ways to find the k largest keys of each row without holding all of them.
+//! The ways to find the k largest keys of each row without holding all of them.
 
 use std::fmt;
 
-use super::{Encode, EncodeVariant, GroupMaxima, GroupMaximaArguments, Rescore, Select, quads};
+use super::probe::Probe;
+use super::{Certify, Encode, EncodeVariant, GroupMaxima, Halve, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select};
 use crate::error::Result;
-use crate::gpu::shaders::rescore;
-use crate::gpu::{AdapterDescription, Gpu, Recording};
-use crate::rng::{Purpose, Rng, symmetric};
+use crate::gpu::{AdapterDescription, Gpu};
 
-/// How the k largest keys of a row are found. Both ways give the same bits.
+/// How the k largest keys of a row are found. All ways give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionMethod {
     /// A chunk of features at a time is encoded, and merged into the k best so far.
@@ -19,6 +18,26 @@ pub enum SelectionMethod {
         /// Features a group.
         group: u32,
     },
+    /// The same with upper bounds of the keys, from f16. The groups with the largest bounds are scored in f32; a batch in which
+    /// one of the others could hold a larger key than the k-th of those is selected chunk by chunk instead.
+    Screened {
+        /// What multiplies.
+        variant: ScreenVariant,
+        /// Groups a row that are scored: the more, the rarer that is not enough.
+        groups: u32,
+    },
+}
+
+/// What arithmetic candidates are found with; what is selected does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Screening {
+    /// f16 where matrix units make it faster.
+    #[default]
+    Auto,
+    /// f32 always.
+    F32,
+    /// f16 always.
+    F16,
 }
 
 impl fmt::Display for SelectionMethod {
@@ -26,6 +45,9 @@ impl fmt::Display for SelectionMethod {
         match self {
             Self::Chunked => write!(f, "chunked"),
             Self::Grouped { group } => write!(f, "grouped by {group}"),
+            Self::Screened { variant, groups } => {
+                write!(f, "screened in f16 by {variant}, {groups} groups of {SCREEN_GROUP}")
+            }
         }
     }
 }
@@ -47,10 +69,20 @@ pub struct SelectionShape {
 pub const SCRATCH_BYTES: u64 = 128 << 20;
 
 impl SelectionMethod {
-    /// The one that is likely faster: grouped where the pre-activations that need not be written and looked at cost more
+    /// The one that is likely the fastest: screened where there are matrix units and features enough; grouped where the pre-activations that need not be written and looked at cost more
     /// than the keys that are computed twice (docs/architecture.md, selection).
-    pub fn choose(adapter: &AdapterDescription, shape: SelectionShape) -> Self {
+    pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
         let SelectionShape { rows, d, features, k } = shape;
+        let variant = ScreenVariant::available(adapter)[0];
+        let groups = 2 * k + 8;
+        let candidates = groups * u64::from(SCREEN_GROUP);
+        let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
+        let pays = variant.is_cooperative() && !adapter.is_software() && features > CANDIDATE_COST * candidates;
+        match screening {
+            Screening::F16 if fits => return Self::Screened { variant, groups: groups as u32 },
+            Screening::Auto if fits && pays => return Self::Screened { variant, groups: groups as u32 },
+            _ => {}
+        }
         let group = EncodeVariant::best(adapter).group();
         let candidates = k * u64::from(group);
         let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
@@ -64,6 +96,9 @@ impl SelectionMethod {
 
 /// Measured on llvmpipe (benches/results/).
 const SOFTWARE_DIMENSION_COST: f64 = 0.2;
+
+/// What a key of its own costs, in keys that are screened: its weights are read for it alone (by traffic, not measured).
+const CANDIDATE_COST: u64 = 10;
 
 /// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.
 const GPU_DIMENSION_COST: f64 = 0.5;
@@ -89,25 +124,52 @@ pub enum SelectionKernels {
         /// Features a group.
         group: u32,
     },
+    /// Of [`SelectionMethod::Screened`].
+    Screened(Box<ScreeningKernels>),
+}
+
+/// The kernels of [`SelectionMethod::Screened`].
+pub struct ScreeningKernels {
+    /// Rows in f16.
+    pub halve: Halve,
+    /// Bounds of the keys.
+    pub screen: Screen,
+    /// The groups with the largest bounds.
+    pub select_groups: Select,
+    /// Their keys.
+    pub rescore: Rescore,
+    /// Whether they are enough.
+    pub certify: Certify,
+    /// What is done if they are not.
+    pub encode: Encode,
+    variant: ScreenVariant,
+    groups: u32,
 }
 
 impl Selection {
-    /// Compiles them. Where a driver computes the dot products of two kernels differently, so that a group's maximum is not
-    /// its largest key, the chunked method takes the place of the grouped one.
+    /// Compiles them. Where a driver does not compute what a method relies on, which is tried with random rows, the chunked
+    /// method takes its place.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
     pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
-        let variant = EncodeVariant::best(gpu.description());
         let select = Select::new(gpu, k)?;
-        if let SelectionMethod::Grouped { group } = method {
-            let (maxima, rescore) = (GroupMaxima::new(gpu, variant)?, Rescore::new(gpu)?);
-            if gpu.is_on_paper() || maxima_are_keys(gpu, &maxima, &rescore, group)? {
-                return Ok(Self { select, way: SelectionKernels::Grouped { maxima, rescore, group } });
-            }
-            tracing::warn!("group maxima are not exact on {}: selecting by chunks", gpu.description());
+        let way = match method {
+            SelectionMethod::Chunked => None,
+            SelectionMethod::Grouped { group } => SelectionKernels::grouped(gpu, group)?,
+            SelectionMethod::Screened { variant, groups } => SelectionKernels::screened(gpu, variant, groups)?,
+        };
+        if let Some(way) = way {
+            return Ok(Self { select, way });
         }
-        Ok(Self { select, way: SelectionKernels::Chunked(Encode::new(gpu, variant)?) })
+        if method != SelectionMethod::Chunked {
+            tracing::warn!(
+                "{} does not compute what selection {method} relies on: selecting by chunks",
+                gpu.description()
+            );
+        }
+        let encode = Encode::new(gpu, EncodeVariant::best(gpu.description()))?;
+        Ok(Self { select, way: SelectionKernels::Chunked(encode) })
     }
 
     /// The method that is used.
@@ -115,68 +177,36 @@ impl Selection {
         match self.way {
             SelectionKernels::Chunked(_) => SelectionMethod::Chunked,
             SelectionKernels::Grouped { group, .. } => SelectionMethod::Grouped { group },
+            SelectionKernels::Screened(ref kernels) => {
+                SelectionMethod::Screened { variant: kernels.variant, groups: kernels.groups }
+            }
         }
     }
 }
 
-/// Whether the maxima of random rows and weights are the largest of the same keys computed once more, bit for bit.
-fn maxima_are_keys(gpu: &Gpu, maxima: &GroupMaxima, rescore: &Rescore, group: u32) -> Result<bool> {
-    const ROWS: u32 = 33;
-    const D: usize = 48;
-    const GROUPS: u32 = 8;
-    let quads = quads(D);
-    let features = GROUPS * group;
-    let rng = Rng::new(0, Purpose::Shuffle);
-    let random = |stream: u32, count: u32| -> Vec<f32> {
-        (0..u64::from(count)).map(|at| symmetric(rng.block(at, stream)[0])).collect()
-    };
-    let centred = gpu.buffer_from("probe", &random(0, ROWS * quads * 4))?;
-    let w_enc = gpu.buffer_from("probe", &random(1, features * quads * 4))?;
-    let b_enc = gpu.buffer_from("probe", &random(2, features))?;
-    let norms = gpu.buffer_from("probe", &random(3, features))?;
-    let numbers: Vec<u32> = (0..ROWS).flat_map(|_| 0..GROUPS).collect();
-    let best_groups = gpu.buffer_from("probe", &numbers)?;
-    let screened = gpu.buffer("probe", u64::from(ROWS * GROUPS))?;
-    let candidates = || gpu.buffer("probe", u64::from(ROWS * features));
-    let (candidate_values, candidate_keys) = (candidates()?, candidates()?);
+impl SelectionKernels {
+    /// None if group maxima are not, to the bit, the largest of the keys that are computed once more.
+    fn grouped(gpu: &Gpu, group: u32) -> Result<Option<Self>> {
+        let maxima = GroupMaxima::new(gpu, EncodeVariant::best(gpu.description()))?;
+        let rescore = Rescore::new(gpu)?;
+        let is_sound = gpu.is_on_paper() || Probe::new(gpu, group)?.maxima_are_keys(&maxima, &rescore, group)?;
+        Ok(is_sound.then_some(Self::Grouped { maxima, rescore, group }))
+    }
 
-    let mut recording = Recording::default();
-    let arguments = GroupMaximaArguments {
-        centred: &centred,
-        w_enc: &w_enc,
-        b_enc: &b_enc,
-        norms: &norms,
-        maxima: &screened,
-        rows: ROWS,
-        quads,
-        first: 0,
-        count: features,
-        stride: GROUPS,
-        scaled: true,
-    };
-    maxima.record(&mut recording, &arguments);
-    let bindings = rescore::main::Bindings {
-        centred: &centred,
-        w_enc: &w_enc,
-        b_enc: &b_enc,
-        norms: &norms,
-        best_groups: &best_groups,
-        candidate_values: &candidate_values,
-        candidate_keys: &candidate_keys,
-        params: rescore::Params {
-            rows: ROWS,
-            quads,
-            groups: GROUPS,
-            group,
-            first: 0,
-            count: features,
-            scaled: 1,
-            k: GROUPS,
-        },
-    };
-    rescore.record(&mut recording, bindings);
-    gpu.submit(&gpu.program(recording)?)?;
-    let (screened, keys): (Vec<f32>, Vec<f32>) = (gpu.read(&screened)?, gpu.read(&candidate_keys)?);
-    let largest = keys.chunks_exact(group as usize).map(|keys| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    Ok(screened.iter().zip(largest).all(|(maximum, largest)| maximum.to_bits() == largest.to_bits()))
+    /// None if the bounds are none, or if keys computed once more are not those of `encode`.
+    fn screened(gpu: &Gpu, variant: ScreenVariant, groups: u32) -> Result<Option<Self>> {
+        let (halve, screen, rescore) = (Halve::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
+        let encode = Encode::new(gpu, EncodeVariant::best(gpu.description()))?;
+        if !gpu.is_on_paper() {
+            let probe = Probe::new(gpu, SCREEN_GROUP)?;
+            if !probe.bounds_hold(&halve, &screen)?
+                || !probe.pre_activations_are_values(&encode, &rescore, SCREEN_GROUP)?
+            {
+                return Ok(None);
+            }
+        }
+        let (select_groups, certify) = (Select::new(gpu, groups)?, Certify::new(gpu)?);
+        let kernels = ScreeningKernels { halve, screen, select_groups, rescore, certify, encode, variant, groups };
+        Ok(Some(Self::Screened(Box::new(kernels))))
+    }
 }

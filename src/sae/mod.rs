@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
-use crate::kernels::{SelectionMethod, SelectionShape};
+use crate::kernels::{Screening, SelectionMethod, SelectionShape};
 
 pub(crate) use parameters::pad_rows;
 pub use parameters::{DeviceWeights, Parameters, Shard, shard_ranges};
@@ -35,9 +35,9 @@ pub struct SaeConfig {
 
 impl SaeConfig {
     /// How the active features of a batch of rows are found on this adapter.
-    pub fn selection_method(&self, adapter: &AdapterDescription, rows: usize) -> SelectionMethod {
+    pub fn selection_method(&self, adapter: &AdapterDescription, rows: usize, screening: Screening) -> SelectionMethod {
         let [rows, d, features, k] = [rows, self.d_in, self.features, self.k].map(|size| size as u64);
-        SelectionMethod::choose(adapter, SelectionShape { rows, d, features, k })
+        SelectionMethod::choose(adapter, screening, SelectionShape { rows, d, features, k })
     }
 
     /// Checks that the sizes make an SAE.

@@ -11,6 +11,8 @@ pub mod bias_gradient;
 pub mod ceilings;
 #[doc(hidden)]
 pub mod center;
+#[doc(hidden)]
+pub mod certify;
 mod check;
 #[doc(hidden)]
 pub mod clip;
@@ -21,13 +23,19 @@ pub mod decode;
 #[doc(hidden)]
 pub mod encode;
 #[doc(hidden)]
+pub mod gate;
+#[doc(hidden)]
 pub mod gradients;
+#[doc(hidden)]
+pub mod halve;
 #[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
 pub mod rescore;
 #[doc(hidden)]
 pub mod residual;
+#[doc(hidden)]
+pub mod screen;
 #[doc(hidden)]
 pub mod select;
 #[doc(hidden)]
@@ -67,12 +75,16 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 16] = [
+const OPERATIONS: [(&str, Operation); 20] = [
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
     ("decode", decode::check),
     ("rescore", rescore::check),
+    ("halve", halve::check),
+    ("screen", screen::check),
+    ("certify", certify::check),
+    ("gate", gate::check),
     ("residual", residual::check),
     ("norms", norms::check),
     ("transpose", transpose::check),

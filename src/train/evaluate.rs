@@ -8,7 +8,7 @@ use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
-use crate::kernels::{Activity, ForwardKernels, Runs, SelectionMethod, Transpose};
+use crate::kernels::{Activity, ForwardKernels, Runs, Screening, SelectionMethod, Transpose};
 use crate::sae::{Parameters, Weights};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -17,6 +17,7 @@ pub struct Encoder<'a> {
     kernels: ForwardKernels,
     parameters: Parameters,
     forward: Forward,
+    uncertain_rows: u32,
 }
 
 /// The codes of some rows on the host: `k` entries a row, by ascending feature; a value of 0 is an entry that is not active.
@@ -34,7 +35,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// [`Error::Config`], [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
     pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let method = weights.config().selection_method(gpu.description(), batch);
+        let method = weights.config().selection_method(gpu.description(), batch, Screening::Auto);
         Self::with_method(gpu, weights, batch, method)
     }
 
@@ -46,7 +47,7 @@ impl<'a> Encoder<'a> {
         let kernels = ForwardKernels::new(gpu, weights.config().k as u32, method)?;
         let parameters = Parameters::upload(gpu, &kernels.norms, weights)?;
         let forward = Forward::new(gpu, &parameters, batch, kernels.selection.method())?;
-        Ok(Self { gpu, kernels, parameters, forward })
+        Ok(Self { gpu, kernels, parameters, forward, uncertain_rows: 0 })
     }
 
     /// The codes of `[rows, d_in]` rows, at most a batch of them.
@@ -66,15 +67,21 @@ impl<'a> Encoder<'a> {
         let mut recording = Recording::default();
         self.forward.record_codes(&mut recording, &self.kernels, &self.parameters, count as u32);
         self.forward.upload(self.gpu, rows, d);
-        let codes = &self.forward.codes;
+        let (codes, guard, uncertain) = (&self.forward.codes, &self.forward.guard, self.forward.uncertain());
         let program = self.gpu.program(recording)?;
-        let results =
-            self.gpu.submit_and_read(&program, &[&codes.features, &codes.keys, &self.forward.guard])?.wait(self.gpu)?;
+        let read = [&codes.features, &codes.keys, guard, uncertain];
+        let results = self.gpu.submit_and_read(&program, &read)?.wait(self.gpu)?;
         check_guard(results.get(2)[0])?;
+        self.uncertain_rows = results.get(3)[0];
         let mut codes = HostCodes { features: results.get(0), values: results.get(1) };
         codes.features.truncate(count * k);
         codes.values.truncate(count * k);
         Ok(codes)
+    }
+
+    /// How many rows of the last batch screening could not prove exact; if there were any, all were selected by chunks.
+    pub fn uncertain_rows(&self) -> u32 {
+        self.uncertain_rows
     }
 }
 
@@ -176,7 +183,16 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let pass = EvaluationPass::new(gpu, weights, batch)?;
+        let method = weights.config().selection_method(gpu.description(), batch, Screening::Auto);
+        Self::with_method(gpu, weights, batch, method)
+    }
+
+    /// As [`Evaluator::new`], with the way to select features given; the result is the same.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn with_method(gpu: &'a Gpu, weights: &dyn Weights, batch: usize, method: SelectionMethod) -> Result<Self> {
+        let pass = EvaluationPass::new(gpu, weights, batch, method)?;
         Ok(Self { pass, all: Sums::new(weights.config().d_in), groups: BTreeMap::new() })
     }
 
@@ -227,8 +243,8 @@ struct EvaluationPass<'a> {
 }
 
 impl<'a> EvaluationPass<'a> {
-    fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let encoder = Encoder::new(gpu, weights, batch)?;
+    fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize, method: SelectionMethod) -> Result<Self> {
+        let encoder = Encoder::with_method(gpu, weights, batch, method)?;
         let forward = &encoder.forward;
         let shards = encoder.parameters.shards.iter();
         Ok(Self {

@@ -59,6 +59,11 @@ impl Forward {
         self.rows
     }
 
+    /// The number of rows that screening could not prove exact, `[1]`.
+    pub fn uncertain(&self) -> &Buffer {
+        &self.selection.uncertain
+    }
+
     /// Uploads `[rows, d]` rows for what is submitted next.
     pub fn upload(&mut self, gpu: &Gpu, rows: &[f32], d: usize) {
         pad_rows(rows, d, &mut self.padded);
@@ -85,7 +90,7 @@ impl Forward {
         kernels.center.record(recording, bindings);
         let (centred, codes) = (&self.centred, &self.codes);
         let arguments = SelectionArguments { parameters, centred, codes, rows };
-        self.selection.record(recording, &kernels.selection, &arguments);
+        self.selection.record(recording, &kernels.selection, arguments);
     }
 
     /// Reconstructions and losses from the codes; the gradient is that of the mean over `rows` rows.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Recipe, StepBenchmark, Trainer, synthetic_rows};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::{BLOCK_FEATURES, SelectionMethod};
+use crate::kernels::{BLOCK_FEATURES, SCREEN_GROUP, Screening, SelectionMethod, half_quads, quads};
 use crate::sae::{SaeConfig, Tensor, shard_ranges};
 use crate::train::state_tensors;
 
@@ -48,7 +48,7 @@ fn part(buffer: &str) -> &'static str {
         "W_enc" | "W_dec" | "b_enc" | "b_dec" | "decoder norms" => "weights",
         name if name.contains("moment") => "moments",
         "last step of firing" | "times fired" => "activity",
-        "pre-activations" | "maxima of groups" | "keys of candidates" => "selection",
+        "pre-activations" | "maxima of groups" | "keys of candidates" | "rows in f16" | "uncertain rows" => "selection",
         "staging" => "readback",
         "a field of the batch" | "row statistics" | "guard" | "step" | "uniforms" => "batch",
         name if name.starts_with("run ") || name.contains("codes") || name.contains("sort") => "codes",
@@ -59,8 +59,12 @@ fn part(buffer: &str) -> &'static str {
 impl Work {
     /// What an operation of a timed step has to do, if that is counted.
     pub fn of<'a>(work: &'a [Self], operation: &str) -> Option<&'a Self> {
-        // Each variant of encode is a shader of its own.
-        let name = if operation.starts_with("encode_") { "encode" } else { operation };
+        // Each variant of these is a shader of its own.
+        let name = match operation {
+            name if name.starts_with("encode_") => "encode",
+            name if name.starts_with("screen_") => "screen",
+            name => name,
+        };
         work.iter().find(|work| work.kernel == name)
     }
 }
@@ -70,10 +74,15 @@ impl Plan {
     ///
     /// # Errors
     /// Those of [`Trainer::new`] but for want of memory.
-    pub fn new(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
+    pub fn new(
+        description: &AdapterDescription,
+        config: &SaeConfig,
+        recipe: &Recipe,
+        screening: Screening,
+    ) -> Result<Self> {
         let paper = Gpu::on_paper(description.clone());
         // As long as it lives, its buffers are in the account.
-        let selection = config.selection_method(description, recipe.batch);
+        let selection = config.selection_method(description, recipe.batch, screening);
         let _trainer = Trainer::allocate(&paper, config, recipe.clone(), selection)?;
         let mut device = BTreeMap::new();
         for (name, bytes) in paper.memory() {
@@ -143,12 +152,13 @@ pub fn most_features(
     description: &AdapterDescription,
     config: &SaeConfig,
     recipe: &Recipe,
+    screening: Screening,
     available: u64,
 ) -> Result<usize> {
     let fits = |blocks: usize| {
         let features = blocks * BLOCK_FEATURES as usize;
         let config = SaeConfig { features, k: config.k.min(features), ..config.clone() };
-        Ok::<_, Error>(Plan::new(description, &config, recipe)?.needed(description) <= available)
+        Ok::<_, Error>(Plan::new(description, &config, recipe, screening)?.needed(description) <= available)
     };
     let (mut fitting, mut too_many) = (0, (u32::MAX / BLOCK_FEATURES) as usize);
     // Weights and moments alone bound it.
@@ -166,14 +176,19 @@ pub fn most_features(
 ///
 /// # Errors
 /// [`Error::Device`] that says how many features would fit, and those of [`Plan::new`].
-pub fn check_fits(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<()> {
+pub fn check_fits(
+    description: &AdapterDescription,
+    config: &SaeConfig,
+    recipe: &Recipe,
+    screening: Screening,
+) -> Result<()> {
     let Some(memory) = &description.memory else { return Ok(()) };
-    let needed = Plan::new(description, config, recipe)?.needed(description);
+    let needed = Plan::new(description, config, recipe, screening)?.needed(description);
     if needed <= memory.available {
         return Ok(());
     }
     let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    let way_out = match most_features(description, config, recipe, memory.available)? {
+    let way_out = match most_features(description, config, recipe, screening, memory.available)? {
         0 => "make the batch smaller, or take another device".to_owned(),
         most => format!("take at most {most} features, a smaller batch, or another device"),
     };
@@ -192,14 +207,25 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
     let [n, d, k, rows] = [config.features, config.d_in, config.k, recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
     let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
-    // Values that encode leaves for selection, and features whose keys are computed once more.
+    // Values that are left for selection, and features whose keys are computed once more.
     let (left, again) = match selection {
         SelectionMethod::Chunked => (rows * n, 0),
         SelectionMethod::Grouped { group } => (rows * n.div_ceil(group.into()), rows * k * u64::from(group)),
+        SelectionMethod::Screened { groups, .. } => {
+            let group = u64::from(SCREEN_GROUP);
+            (rows * n.div_ceil(group), rows * n.div_ceil(group).min(groups.into()) * group)
+        }
     };
-    vec![
+    let product = 2 * rows * n * d;
+    let keys = if let SelectionMethod::Screened { .. } = selection {
+        let half_row = 8 * u64::from(half_quads(quads(config.d_in)));
+        let halves = (n + rows) * half_row;
+        vec![kernel("halve", 0, matrix + field + halves), kernel("screen", product, halves + 4 * left)]
+    } else {
+        vec![kernel("encode", product, matrix + field + 4 * left)]
+    };
+    let others = [
         kernel("center", rows * d, 2 * field),
-        kernel("encode", 2 * rows * n * d, matrix + field + 4 * left),
         kernel("select", 0, 4 * left + 4 * again),
         kernel("rescore", 2 * again * d, 4 * again * d),
         kernel("decode", 2 * rows * k * d, entries + field),
@@ -210,7 +236,8 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
         kernel("update", 4 * rows * k * d + 24 * n * d, 4 * matrix + 8 * n * d * recipe.moments.bytes() + 2 * entries),
         kernel("activity", 0, 4 * n),
-    ]
+    ];
+    keys.into_iter().chain(others).collect()
 }
 
 /// What a step of a run takes on a device, from steps of smaller runs there.
@@ -218,7 +245,7 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
 pub struct Forecast {
     /// Seconds of a step.
     pub seconds: f64,
-    /// FLOP/s that `encode` reached.
+    /// FLOP/s that `encode` or `screen` reached.
     pub flops_per_second: f64,
     /// Bytes/s that `update` reached.
     pub bytes_per_second: f64,
@@ -233,7 +260,7 @@ impl Forecast {
     ///
     /// # Errors
     /// Those of training, and [`Error::Device`] where the device has no timestamps.
-    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
+    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Self> {
         // Half a second or so: enough to fill the device, little enough to wait for.
         let flops: u64 = if gpu.description().is_software() { 20_000_000_000 } else { 1_000_000_000_000 };
         let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
@@ -242,7 +269,7 @@ impl Forecast {
         let large = large.max(config.k).min(config.features);
         let small = (large / 2).max(config.k);
         let at = |features| SaeConfig { features, ..config.clone() };
-        let method = config.selection_method(gpu.description(), recipe.batch);
+        let method = config.selection_method(gpu.description(), recipe.batch, screening);
         let rows = synthetic_rows(recipe.batch, config.d_in, 0);
         let time = |config: &SaeConfig| {
             StepBenchmark::new(gpu, config, recipe.clone(), method, vec![rows.clone()])?.operations(TIMED_STEPS)
@@ -258,7 +285,7 @@ impl Forecast {
         };
         Ok(Self {
             seconds: total + slope.max(0.0) * (config.features - large) as f64,
-            flops_per_second: rate("encode", |work| work.flops),
+            flops_per_second: rate("encode", |work| work.flops).max(rate("screen", |work| work.flops)),
             bytes_per_second: rate("update", |work| work.bytes),
         })
     }

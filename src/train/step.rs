@@ -65,6 +65,8 @@ pub struct StepResults {
     pub gradient_norm: f32,
     /// Features that have not fired for the recipe's window.
     pub dead: u32,
+    /// Rows that screening could not prove exact; if there are any, all were selected by chunks.
+    pub uncertain_rows: u32,
 }
 
 impl TrainingStep {
@@ -214,8 +216,9 @@ impl TrainingStep {
         Ok(())
     }
 
-    fn reported(&self) -> [&Buffer; 4] {
-        [&self.forward.row_statistics, &self.backward.clip, &self.backward.dead, &self.forward.guard]
+    fn reported(&self) -> [&Buffer; 5] {
+        let Self { forward, backward, .. } = self;
+        [&forward.row_statistics, &backward.clip, &backward.dead, &forward.guard, forward.uncertain()]
     }
 
     /// Waits for a step's results.
@@ -236,6 +239,7 @@ impl TrainingStep {
             active: rows.iter().map(|row| f64::from(row[3])).sum(),
             gradient_norm: clip.norm,
             dead: results.get(2)[0],
+            uncertain_rows: results.get(4)[0],
         })
     }
 

@@ -6,7 +6,7 @@ use super::{MomentPrecision, Profile, Recipe, StateSink, StateSource, TrainingSt
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::kernels::{BackwardKernels, ForwardKernels, Norms, SelectionMethod};
+use crate::kernels::{BackwardKernels, ForwardKernels, Norms, Screening, SelectionMethod};
 use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -28,6 +28,8 @@ pub struct Progress {
     pub learning_rate: f64,
     /// Features that have not fired for the recipe's window of tokens.
     pub dead: u32,
+    /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took longer.
+    pub uncertain_rows: u32,
 }
 
 struct InFlight {
@@ -46,6 +48,7 @@ pub struct Trainer<'a> {
     submitted: u64,
     finished: u64,
     profile: Option<Profile>,
+    method: SelectionMethod,
 }
 
 /// Steps that the device may be behind: enough to keep it busy, few enough that its queue stays short.
@@ -58,7 +61,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
     pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let method = initial.config().selection_method(gpu.description(), recipe.batch);
+        let method = initial.config().selection_method(gpu.description(), recipe.batch, Screening::Auto);
         Self::with_method(gpu, initial, recipe, method)
     }
 
@@ -72,7 +75,7 @@ impl<'a> Trainer<'a> {
         Ok(this)
     }
 
-    /// As [`Trainer::new`], but goes on from a state that was copied after `steps` steps.
+    /// As [`Trainer::with_method`], but goes on from a state that was copied after `steps` steps.
     ///
     /// # Errors
     /// As [`Trainer::new`], and those of the source.
@@ -80,10 +83,10 @@ impl<'a> Trainer<'a> {
         gpu: &'a Gpu,
         config: &SaeConfig,
         recipe: Recipe,
+        method: SelectionMethod,
         steps: u64,
         source: &mut dyn StateSource,
     ) -> Result<Self> {
-        let method = config.selection_method(gpu.description(), recipe.batch);
         let mut this = Self::allocate(gpu, config, recipe, method)?;
         // A recipe has fewer than 2^32 steps.
         this.step.restore_state(gpu, source, steps as u32)?;
@@ -94,12 +97,13 @@ impl<'a> Trainer<'a> {
     /// All that a run has on the device, with weights of zero.
     pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
         let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
+        let method = forward.selection.method();
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::allocate(gpu, config)?;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
-        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0, profile: None })
+        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0, profile: None, method })
     }
 
     /// Times every kernel from here on, which a copied step is left out of; each dispatch is then a submission of its own.
@@ -112,6 +116,11 @@ impl<'a> Trainer<'a> {
         }
         self.profile = Some(Profile::default());
         Ok(())
+    }
+
+    /// How the active features are found: as was asked for, unless the device does not compute what that relies on.
+    pub fn method(&self) -> SelectionMethod {
+        self.method
     }
 
     /// Where the time of the finished steps went, since [`Trainer::start_profile`].
@@ -207,6 +216,7 @@ impl<'a> Trainer<'a> {
             gradient_norm: results.gradient_norm.into(),
             learning_rate,
             dead: results.dead,
+            uncertain_rows: results.uncertain_rows,
         }))
     }
 

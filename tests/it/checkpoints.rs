@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use monosem::Error;
 use monosem::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::gpu::Gpu;
+use monosem::kernels::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
 use serde_json::json;
@@ -39,7 +40,9 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
 
 fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
     let step = reader.manifest().step;
-    Trainer::resume(gpu, &config(FEATURES), recipe.clone(), step, reader)
+    let config = config(FEATURES);
+    let method = config.selection_method(gpu.description(), recipe.batch, Screening::Auto);
+    Trainer::resume(gpu, &config, recipe.clone(), method, step, reader)
 }
 
 /// One shard, three and five of the features of these tests, whose rows are stored as 16 values.

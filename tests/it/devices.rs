@@ -28,6 +28,7 @@ fn adapter(name: &str, kind: &'static str, vendor: u32, pci_bus_id: &str) -> Ada
         workgroup_bytes: 1 << 15,
         subgroup_size: Some(32),
         subgroup_sizes: Some((32, 32)),
+        matrix_tile: None,
         f16: true,
         timestamps: true,
         memory: None,

@@ -5,6 +5,9 @@ use monosem::gpu::shaders::{activity, norms};
 use monosem::gpu::{Bind, Binding, EntryPoint, Recording, Source, Span, grid};
 use monosem::kernels::Norms;
 
+use monosem::selftest::gate::copied_if;
+use monosem::selftest::tensors::random;
+
 use crate::kernels::gpu;
 
 /// A shader that is not one of the project's.
@@ -112,4 +115,16 @@ fn large_dispatches_are_folded_into_two_dimensions() {
         let [columns, rows, _] = grid(groups).map(u64::from);
         assert!(columns <= 65_535 && rows <= 65_535 && columns * rows >= groups);
     }
+}
+
+#[test]
+fn a_section_runs_only_if_its_condition_holds() {
+    let values = random(1, 4 * 200);
+    for (condition, sections) in [(0, 3), (1, 1), (7, 100)] {
+        let expected = if condition == 0 { vec![0.0; values.len()] } else { values.clone() };
+        for target in copied_if(gpu(), condition, &values, sections).unwrap() {
+            assert_eq!(target, expected, "condition {condition}");
+        }
+    }
+    assert_eq!(copied_if(gpu(), 1, &values, 0).unwrap(), Vec::<Vec<f32>>::new());
 }

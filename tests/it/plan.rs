@@ -2,6 +2,7 @@
 
 use monosem::Error;
 use monosem::gpu::{AdapterChoice, AdapterDescription, DeviceMemory, Gpu};
+use monosem::kernels::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
 use serde_json::Value;
@@ -30,7 +31,7 @@ fn a_plan_is_what_a_run_allocates_to_the_byte() {
         let gpu = gpu().with_max_binding_bytes(max_binding_bytes);
         let moments = if features == 5000 { MomentPrecision::Bf16 { seed: 1 } } else { MomentPrecision::F32 };
         let (config, recipe) = (config(features), Recipe { moments, ..recipe(features, 6) });
-        let plan = Plan::new(gpu.description(), &config, &recipe).unwrap();
+        let plan = Plan::new(gpu.description(), &config, &recipe, Screening::Auto).unwrap();
         assert_eq!(plan.shards, if features == 7000 { 7 } else { 1 });
 
         let batches = batches(1, 6);
@@ -57,7 +58,7 @@ fn the_allocator_has_taken_what_was_planned() {
     let features = 1_250_000_000 / (24 * 384);
     let config = SaeConfig { d_in: 384, features, ..config(features) };
     let recipe = Recipe::top_k(features, 64, 10);
-    let planned = Plan::new(gpu.description(), &config, &recipe).unwrap().device_bytes();
+    let planned = Plan::new(gpu.description(), &config, &recipe, Screening::Auto).unwrap().device_bytes();
     assert!(planned > 1 << 30, "{planned}");
     let before = gpu.reserved_bytes();
     let rows = vec![0.5; 64 * 384];
@@ -84,20 +85,22 @@ fn what_cannot_fit_is_refused_with_the_way_out() {
     let large = SaeConfig { d_in: 768, features: 1 << 25, ..config(1 << 25) };
     let recipe = Recipe::top_k(large.features, 4096, 1000);
     let description = with_memory(80 << 30);
-    let plan = Plan::new(&description, &large, &recipe).unwrap();
+    let plan = Plan::new(&description, &large, &recipe, Screening::Auto).unwrap();
     // Two matrices with two moments each, in f32.
     assert!(plan.device_bytes() > (24 * 768) << 25);
     assert_eq!(plan.devices_needed(80 << 30), Some(8));
     assert_eq!(plan.devices_needed(1 << 20), None);
-    let Err(Error::Device(message)) = check_fits(&description, &large, &recipe) else { panic!("it does not fit") };
+    let Err(Error::Device(message)) = check_fits(&description, &large, &recipe, Screening::Auto) else {
+        panic!("it does not fit")
+    };
 
-    let most = most_features(&description, &large, &recipe, 80 << 30).unwrap();
+    let most = most_features(&description, &large, &recipe, Screening::Auto, 80 << 30).unwrap();
     assert!(message.contains(&format!("at most {most} features")), "{message}");
     let at = |features| SaeConfig { features, ..large.clone() };
-    check_fits(&description, &at(most), &recipe).unwrap();
-    check_fits(&description, &at(most + 1024), &recipe).unwrap_err();
-    check_fits(&AdapterDescription { memory: None, ..description }, &large, &recipe).unwrap();
-    check_fits(&with_memory(1 << 20), &at(1024), &recipe).unwrap_err();
+    check_fits(&description, &at(most), &recipe, Screening::Auto).unwrap();
+    check_fits(&description, &at(most + 1024), &recipe, Screening::Auto).unwrap_err();
+    check_fits(&AdapterDescription { memory: None, ..description }, &large, &recipe, Screening::Auto).unwrap();
+    check_fits(&with_memory(1 << 20), &at(1024), &recipe, Screening::Auto).unwrap_err();
 }
 
 #[test]

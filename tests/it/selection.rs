@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 
 use monosem::data::Provenance;
-use monosem::gpu::Gpu;
-use monosem::kernels::{EncodeVariant, SelectionMethod, SelectionShape};
+use monosem::gpu::{AdapterDescription, Gpu};
+use monosem::kernels::{EncodeVariant, ScreenVariant, Screening, SelectionMethod, SelectionShape};
 use monosem::rng::{Purpose, Rng};
 use monosem::sae::{Sae, SaeConfig};
+use monosem::selftest::screen::variants;
+use monosem::selftest::tensors::random;
 use monosem::train::{Encoder, HostCodes, Trainer, initialize};
 
 use crate::kernels::gpu;
@@ -15,9 +17,16 @@ use crate::training::{BATCH, D, batches, config, hash, recipe, trained};
 /// Width of rows whose dot products are small integers, so that an f32 holds them and most of them are tied.
 const WIDTH: usize = 6;
 
-fn methods(gpu: &Gpu) -> [SelectionMethod; 2] {
+fn methods(gpu: &Gpu) -> Vec<SelectionMethod> {
     let group = EncodeVariant::best(gpu.description()).group();
-    [SelectionMethod::Chunked, SelectionMethod::Grouped { group }]
+    vec![SelectionMethod::Chunked, SelectionMethod::Grouped { group }]
+}
+
+/// Few groups, so that ties leave it uncertain.
+fn screened(gpu: &Gpu, k: usize) -> Vec<SelectionMethod> {
+    let groups = k as u32 + 3;
+    let method = |variant| SelectionMethod::Screened { variant, groups };
+    ScreenVariant::available(gpu.description()).into_iter().map(method).collect()
 }
 
 /// Integers in [-2, 2].
@@ -60,12 +69,19 @@ fn sorted(sae: &Sae, row: &[f32]) -> (Vec<u32>, Vec<f32>) {
     order.into_iter().map(|(feature, key)| (feature as u32, key.max(0.0))).unzip()
 }
 
-/// Rows in which the codes of any method differ from a sort's.
-fn differences(gpu: &Gpu, features: usize, k: usize, scaled: bool, rows: usize) -> usize {
+/// Rows in which the codes of any of these methods differ from a sort's.
+fn differences(
+    gpu: &Gpu,
+    methods: Vec<SelectionMethod>,
+    (features, k): (usize, usize),
+    scaled: bool,
+    rows: usize,
+) -> usize {
     let sae = sae(features, k, scaled);
     // A batch of codes, and of candidates, within a binding.
     let batch = (100_000_000 / (4 * 16 * k)).clamp(1, rows);
-    let mut encoders = methods(gpu).map(|method| Encoder::with_method(gpu, &sae, batch, method).unwrap());
+    let encoder = |method| Encoder::with_method(gpu, &sae, batch, method).unwrap();
+    let mut encoders: Vec<_> = methods.into_iter().map(encoder).collect();
     let mut differing = 0;
     for first in (0..rows).step_by(batch) {
         let count = batch.min(rows - first);
@@ -82,30 +98,34 @@ fn differences(gpu: &Gpu, features: usize, k: usize, scaled: bool, rows: usize) 
     differing
 }
 
-/// Rows of each size, and of 300,000 features.
+/// Rows of each size, a tenth of them screened, and of 300,000 features.
 fn is_a_sort(rows: impl Fn(usize, usize) -> usize, rows_of_many: usize) {
     for n in [1, 33, 1000, 8000] {
         for k in [1, 7, 32, 256, n] {
             if k <= n {
-                assert_eq!(differences(gpu(), n, k, false, rows(n, k)), 0, "n {n}, k {k}");
+                let rows = rows(n, k);
+                assert_eq!(differences(gpu(), methods(gpu()), (n, k), false, rows), 0, "n {n}, k {k}");
+                let screened = differences(gpu(), screened(gpu(), k), (n, k), false, rows.div_ceil(10));
+                assert_eq!(screened, 0, "n {n}, k {k}, screened");
             }
         }
     }
-    assert_eq!(differences(gpu(), 300_000, 32, false, rows_of_many), 0);
+    assert_eq!(differences(gpu(), methods(gpu()), (300_000, 32), false, rows_of_many), 0);
 }
 
 #[test]
-fn both_methods_are_a_sort_under_heavy_ties() {
+fn all_methods_are_a_sort_under_heavy_ties() {
     // A tenth of the rows below, but where k is large: those take the longest.
     is_a_sort(|n, k| if n * k > 1_000_000 { 100 } else { 2000 }, 20);
     for k in [7, 256] {
-        assert_eq!(differences(gpu(), 1000, k, true, 500), 0, "scaled, k {k}");
+        let all = [methods(gpu()), screened(gpu(), k)].concat();
+        assert_eq!(differences(gpu(), all, (1000, k), true, 300), 0, "scaled, k {k}");
     }
 }
 
 #[test]
 #[ignore = "many minutes: 20,000 rows of each size"]
-fn both_methods_are_a_sort_under_heavy_ties_at_length() {
+fn all_methods_are_a_sort_under_heavy_ties_at_length() {
     is_a_sort(|_, _| 20_000, 200);
 }
 
@@ -118,7 +138,7 @@ fn shards_and_methods_give_the_same_bits() {
     for shards in [1, 3, 17] {
         let rows = features.div_ceil(shards).next_multiple_of(1024);
         let gpu = gpu().with_max_binding_bytes((rows * 16 * 4) as u64);
-        for method in methods(&gpu) {
+        for method in [methods(&gpu), screened(&gpu, config(features).k)].concat() {
             let mut trainer = Trainer::with_method(&gpu, &initial, recipe(features, 3), method).unwrap();
             for batch in batches(3, 3) {
                 trainer.step(&batch).unwrap();
@@ -132,14 +152,114 @@ fn shards_and_methods_give_the_same_bits() {
     assert!(hashes.iter().all(|(_, _, hash)| hash == first), "{hashes:?}");
 }
 
+/// An SAE of random weights and rows of sizes that f16 alone could not hold.
+fn random_case(features: usize, k: usize, rows: usize) -> (Sae, Vec<f32>) {
+    let d = 200;
+    let w_enc = random(1, features * d).into_iter().enumerate().map(|(at, w)| w * 10_f32.powi((at / d % 5) as i32 - 2));
+    let config = SaeConfig { d_in: d, features, k, rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: true };
+    let sae = Sae {
+        config,
+        w_enc: w_enc.collect(),
+        b_enc: random(2, features),
+        w_dec: random(3, features * d),
+        b_dec: random(4, d),
+        provenance: Provenance::default(),
+    };
+    let x = random(5, rows * d).iter().enumerate().map(|(at, x)| x * 30_f32.powi((at / d % 9) as i32 - 4)).collect();
+    (sae, x)
+}
+
+#[test]
+fn screened_codes_are_those_of_f32_to_the_bit_and_are_certain_on_random_rows() {
+    for (features, k, rows) in [(5000, 16, 70), (2500, 64, 33), (1024, 1, 9)] {
+        let (sae, x) = random_case(features, k, rows);
+        // One shard and several.
+        for gpu in [gpu().with_max_binding_bytes(u64::MAX), gpu().with_max_binding_bytes(1024 * 208 * 4)] {
+            let encoded = |method| {
+                let mut encoder = Encoder::with_method(&gpu, &sae, rows, method).unwrap();
+                (encoder.encode(&x).unwrap(), encoder.uncertain_rows())
+            };
+            let (expected, _) = encoded(SelectionMethod::Chunked);
+            for variant in variants(&gpu) {
+                for groups in [k as u32, 2 * k as u32 + 8] {
+                    let (codes, uncertain) = encoded(SelectionMethod::Screened { variant, groups });
+                    assert!(codes == expected, "{variant}, {features} features, k {k}, {groups} groups");
+                    // As many groups as features are not enough for any row; twice as many are for all.
+                    let all_or_none = if groups == k as u32 { 1..=rows as u32 } else { 0..=0 };
+                    assert!(
+                        all_or_none.contains(&uncertain),
+                        "{uncertain} of {rows} rows uncertain with {groups} groups"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_equal_but_for_less_than_f16_can_tell_are_selected_by_chunks() {
+    // Features in pairs, whose weights differ by less than the margin.
+    let (features, k, rows, d) = (600, 8, 5, 40);
+    let (mut sae, _) = random_case(features, k, rows);
+    (sae.config.d_in, sae.b_dec) = (d, vec![0.0; d]);
+    let weights = random(1, d);
+    sae.w_enc =
+        (0..features).flat_map(|feature| weights.iter().map(move |w| w * (1.0 + feature as f32 * 1e-6))).collect();
+    (sae.b_enc, sae.w_dec) = (vec![0.0; features], vec![1.0; features * d]);
+    let x = random(6, rows * d);
+    let mut chunked = Encoder::with_method(gpu(), &sae, rows, SelectionMethod::Chunked).unwrap();
+    let expected = chunked.encode(&x).unwrap();
+    for variant in variants(gpu()) {
+        let method = SelectionMethod::Screened { variant, groups: 24 };
+        let mut encoder = Encoder::with_method(gpu(), &sae, rows, method).unwrap();
+        assert!(encoder.encode(&x).unwrap() == expected, "{variant}");
+        assert_eq!(encoder.uncertain_rows(), rows as u32);
+        // What is left over from a batch that was uncertain does not make the next one so.
+        let (sae, x) = random_case(5000, 16, 70);
+        let mut encoder =
+            Encoder::with_method(gpu(), &sae, 70, SelectionMethod::Screened { variant, groups: 40 }).unwrap();
+        let first = encoder.encode(&x).unwrap();
+        assert!(encoder.encode(&x).unwrap() == first && encoder.uncertain_rows() == 0);
+    }
+}
+
 #[test]
 fn the_method_follows_the_size() {
     let description = gpu().description();
     let method = |features, k| {
-        SelectionMethod::choose(description, SelectionShape { rows: BATCH as u64, d: D as u64, features, k })
+        SelectionMethod::choose(
+            description,
+            Screening::Auto,
+            SelectionShape { rows: BATCH as u64, d: D as u64, features, k },
+        )
     };
     assert_eq!(method(100, 32), SelectionMethod::Chunked);
     assert!(matches!(method(1 << 25, 32), SelectionMethod::Grouped { .. }));
     let huge = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 1024 };
-    assert_eq!(SelectionMethod::choose(description, huge), SelectionMethod::Chunked);
+    assert_eq!(SelectionMethod::choose(description, Screening::Auto, huge), SelectionMethod::Chunked);
+}
+
+#[test]
+fn screening_follows_the_device_unless_it_is_told() {
+    let shape = SelectionShape { rows: 4096, d: 768, features: 1 << 17, k: 32 };
+    let matrix_units = AdapterDescription {
+        kind: "discrete",
+        backend: "vulkan",
+        max_binding_bytes: 1 << 31,
+        workgroup_bytes: 48 << 10,
+        subgroup_size: Some(32),
+        matrix_tile: Some(16),
+        ..AdapterDescription::default()
+    };
+    let plain = AdapterDescription { matrix_tile: None, ..matrix_units.clone() };
+    let screens = |adapter: &AdapterDescription, screening, shape| {
+        matches!(SelectionMethod::choose(adapter, screening, shape), SelectionMethod::Screened { groups: 72, .. })
+    };
+    assert!(screens(&matrix_units, Screening::Auto, shape) && screens(&plain, Screening::F16, shape));
+    assert!(!screens(&matrix_units, Screening::F32, shape) && !screens(&plain, Screening::Auto, shape));
+    assert!(!screens(&matrix_units, Screening::Auto, SelectionShape { features: 4096, ..shape }));
+    let software = AdapterDescription { kind: "software", ..matrix_units.clone() };
+    assert!(!screens(&software, Screening::Auto, shape));
+    let little_memory = AdapterDescription { workgroup_bytes: 16 << 10, ..matrix_units };
+    assert!(!screens(&little_memory, Screening::Auto, shape));
 }

@@ -55,7 +55,7 @@ fn a_file_holds_any_flag() {
     let keys = format!(
         "data = [{:?}]\nexclude-tokens = []\nmax-norm = 100.0\nfeatures = 24\nk = 3\nrescale-acts-by-decoder-norm = true\nbatch = 10\nsteps = 2\nlr = 1e-3\n\
          warmup = 1\ndecay = 1\nclip = 0\nmoments = 'bf16'\nseed = 9\nlog-every = 1\ncheckpoint-every = 7\nkeep-checkpoints = 3\nmodel-name = 'm'\nhook-name = 'h'\n\
-         context-size = 64\ndataset-path = 'd'\ndevice = 'cpu'\n",
+         context-size = 64\ndataset-path = 'd'\ndevice = 'cpu'\nscreening = 'f32'\n",
         files.data
     );
     std::fs::write(&file, &keys).unwrap();
@@ -206,4 +206,27 @@ fn configuration_files_are_refused_by_line_and_key() {
     fail(&["train", "--out", &out, "--config", "/dev/null"], 2, "neither --features");
     fail(&[&["train", "--out", &out, "--config", "/dev/null"][..], &sizes].concat(), 2, "there is no data");
     fail(&["train", "--out", &out], 2, "--data");
+}
+
+#[test]
+fn screening_in_f16_changes_nothing_that_is_written() {
+    let files = Files::new();
+    let sizes = ["--features", "600", "--k", "4", "--batch", "50", "--steps", "6", "--device", "cpu", "--json"];
+    let run = |screening: &str| {
+        let out = files.path(screening);
+        let flags = ["train", "--data", &files.data, "--out", &out, "--screening", screening];
+        let summary = succeed(&[&flags, &sizes[..]].concat());
+        let summary: Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+        let codes = files.path(&format!("{screening}.safetensors"));
+        succeed(&["encode", "--sae", &out, "--data", &files.data, "--screening", screening, "--out", &codes]);
+        let metrics = succeed(&["eval", "--sae", &out, "--data", &files.data, "--screening", screening, "--json"]);
+        let sae = Path::new(&out).join("sae/sae_weights.safetensors");
+        (summary, [hash(&sae), hash(Path::new(&codes)), metrics])
+    };
+    let ((f16, written), (f32, expected)) = (run("f16"), run("f32"));
+    assert_eq!(written, expected);
+    assert!(f16["selection"].as_str().unwrap().starts_with("screened in f16 by "), "{f16}");
+    assert!(!f32["selection"].as_str().unwrap().starts_with("screened"), "{f32}");
+    assert_eq!(f32["uncertain_steps"], 0);
+    assert_eq!(f16["loss"], f32["loss"]);
 }

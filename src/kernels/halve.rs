@@ -1,0 +1,30 @@
+//! Rows in f16 with their scales and bounds, for `screen`.
+
+use crate::error::Result;
+use crate::gpu::shaders::halve::ROWS_A_WORKGROUP;
+use crate::gpu::shaders::halve::main::{Bindings, Kernel};
+use crate::gpu::{Gpu, Pipeline, Recording, grid};
+
+/// The kernel of `shaders/halve.wgsl`.
+pub struct Halve {
+    main: Pipeline<Kernel>,
+}
+
+impl Halve {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses it.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(Self { main: gpu.pipeline(&[])? })
+    }
+
+    /// Some rows.
+    pub fn record(&self, recording: &mut Recording, bindings: Bindings<'_>) {
+        let groups = match bindings.params.count {
+            0 => [0; 3],
+            count => grid(count.div_ceil(ROWS_A_WORKGROUP).into()),
+        };
+        recording.dispatch(&self.main, bindings, groups);
+    }
+}

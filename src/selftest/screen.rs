@@ -1,0 +1,100 @@
+use super::check::{Check, Checker};
+use super::rescore::Case;
+use super::tensors::{Tensor, f64s, pad, submit};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::gpu::shaders::halve;
+use crate::kernels::{Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenVariant, half_quads, margins, quads};
+use crate::reference;
+
+/// The variants that a device can run, that of another back end among them.
+pub fn variants(gpu: &Gpu) -> Vec<ScreenVariant> {
+    let available = ScreenVariant::available(gpu.description());
+    let staged_otherwise = available.iter().filter_map(|variant| match *variant {
+        ScreenVariant::Cooperative { tile, lanes, scalar } => {
+            Some(ScreenVariant::Cooperative { tile, lanes, scalar: !scalar })
+        }
+        ScreenVariant::Portable => None,
+    });
+    staged_otherwise.chain(available.iter().copied()).collect()
+}
+
+impl Case {
+    /// The bound of each group's largest key, `[rows, groups]`, in chunks of `chunk` features.
+    pub fn screen(&self, gpu: &Gpu, variant: ScreenVariant, chunk: usize) -> Result<Vec<f32>> {
+        let (kernel, halve) = (Screen::new(gpu, variant)?, Halve::new(gpu)?);
+        let (group, quads, line) = (SCREEN_GROUP as usize, quads(self.d), half_quads(quads(self.d)));
+        let groups = self.n.div_ceil(group);
+        let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
+        let (b_enc, norms) = (Tensor::new(gpu, &self.b_enc)?, Tensor::new(gpu, &self.norms)?);
+        let halves =
+            |count: usize| Ok((Tensor::poisoned(gpu, count * line as usize * 2)?, Tensor::poisoned(gpu, count * 2)?));
+        let (x_halves, x_bounds) = halves(self.rows)?;
+        let mut all = vec![f32::NAN; self.rows * groups];
+        for first in (0..self.n).step_by(chunk) {
+            let count = chunk.min(self.n - first);
+            let (w_halves, w_bounds) = halves(count)?;
+            let stride = count.div_ceil(group) + 3;
+            let maxima = Tensor::poisoned(gpu, self.rows * stride)?;
+            submit(gpu, |recording| {
+                for (source, halves, bounds, first, count) in
+                    [(&centred, &x_halves, &x_bounds, 0, self.rows), (&w_enc, &w_halves, &w_bounds, first, count)]
+                {
+                    let params = halve::Params { quads, line, first: first as u32, count: count as u32 };
+                    halve.record(recording, halve::main::Bindings { source, halves, bounds, params });
+                }
+                let arguments = ScreenArguments {
+                    x_halves: &x_halves,
+                    x_bounds: &x_bounds,
+                    w_halves: &w_halves,
+                    w_bounds: &w_bounds,
+                    b_enc: &b_enc,
+                    norms: &norms,
+                    maxima: &maxima,
+                    rows: self.rows as u32,
+                    quads,
+                    first: first as u32,
+                    count: count as u32,
+                    stride: stride as u32,
+                    scaled: true,
+                };
+                kernel.record(recording, &arguments);
+            })?;
+            for (row, values) in maxima.read::<f32>()?.chunks_exact(stride).enumerate() {
+                let found = count.div_ceil(group);
+                all[row * groups + first / group..][..found].copy_from_slice(&values[..found]);
+            }
+        }
+        Ok(all)
+    }
+
+    /// `(least, most)` that each bound may be.
+    pub fn allowed_bounds(&self) -> Vec<(f64, f64)> {
+        let [x, w, b, norms] = [&self.x, &self.w_enc, &self.b_enc, &self.norms].map(|values| f64s(values));
+        let margins = margins(quads(self.d)).map(f64::from);
+        reference::screen(&x, &w, &b, &norms, self.d, SCREEN_GROUP as usize, margins)
+    }
+}
+
+/// How many bounds are below the largest key of their group, and how many are more than two margins above it.
+pub fn violations(bounds: &[f32], allowed: &[(f64, f64)]) -> [usize; 2] {
+    let count = |is_wrong: fn(f64, (f64, f64)) -> bool| {
+        bounds.iter().zip(allowed).filter(|(bound, allowed)| is_wrong(f64::from(**bound), **allowed)).count()
+    };
+    // What f32 makes of a bound may be a little above two margins.
+    [count(|bound, (least, _)| bound < least), count(|bound, (_, most)| !(bound <= most + 1e-6 * most.abs() + 1e-20))]
+}
+
+pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
+    let check_variant = |variant| {
+        let mut bounds = checker.compare("screen", 0.0).of_variant(variant);
+        for shape in [(1, 1, 1), (33, 16, 17), (150, 100, 300), (9, 768, 65)] {
+            let case = Case::new(shape);
+            let actual = case.screen(checker.gpu, variant, case.n)?;
+            bounds.equal(shape, &violations(&actual, &case.allowed_bounds()), &[0, 0]);
+        }
+        Ok(bounds.done())
+    };
+    let check_variant = |variant| check_variant(variant).or_else(|error| Check::refused("screen", variant, error));
+    ScreenVariant::available(checker.gpu.description()).into_iter().map(check_variant).collect()
+}

@@ -1,0 +1,50 @@
+use monosem::kernels::{Halve, half_quads, quads};
+use monosem::reference;
+use monosem::selftest::halve::{halve, source};
+use monosem::selftest::tensors::f64s;
+
+use super::gpu;
+
+#[test]
+fn every_size_is_scaled_and_rounded_to_the_nearest() {
+    let kernel = Halve::new(gpu()).unwrap();
+    for (rows, d, range) in [(0, 3, (0, 0)), (1, 1, (0, 1)), (8, 127, (0, 8)), (9, 128, (4, 5)), (33, 385, (2, 30))] {
+        let source = source(rows, d);
+        let (first, count) = range;
+        let actual = halve(gpu(), &kernel, &source, d, range).unwrap();
+        let expected = reference::halve(&f64s(&source[first * d..(first + count) * d]), d);
+        let width = half_quads(quads(d)) as usize * 4;
+        assert_eq!(actual.values.len(), count * width);
+        for (row, (values, unscale)) in expected.iter().enumerate() {
+            let halves = f64s(&actual.values[row * width..(row + 1) * width]);
+            assert_eq!(halves[..d], values[..], "row {row} of {rows} x {d}");
+            assert!(halves[d..].iter().all(|padding| *padding == 0.0));
+            let [scale, bound] = actual.bounds[row].map(f64::from);
+            assert_eq!(scale, *unscale);
+            let norm =
+                source[(first + row) * d..][..d].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            let is_beyond = *unscale == 0.0 || norm > f64::from(f32::MAX);
+            let largest = if is_beyond { f64::INFINITY } else { norm * 1.001 };
+            assert!((norm * (1.0 - 1e-9)..=largest).contains(&bound), "{bound:e} bounds {norm:e}");
+        }
+    }
+}
+
+#[test]
+fn what_f16_cannot_hold_has_a_bound_that_covers_it() {
+    let kernel = Halve::new(gpu()).unwrap();
+    let bound_of = |row: &[f32]| {
+        let halves = halve(gpu(), &kernel, row, row.len(), (0, 1)).unwrap();
+        assert!(halves.values.iter().all(|value| value.is_finite()), "{row:?}");
+        halves.bounds[0][1]
+    };
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(bound_of(&[1.0, poison, 2.0]), f32::INFINITY);
+    }
+    assert_eq!(bound_of(&[0.0, -0.0]), 0.0);
+    // A thousandth of the bound, which is the margin, is more than the norm.
+    for tiny in [1e-25_f32, 1e-38, 1e-42] {
+        let bound = bound_of(&[tiny; 100]);
+        assert!(bound >= 1024.0 * 10.0 * tiny && bound.is_finite(), "{bound:e} for {tiny:e}");
+    }
+}
