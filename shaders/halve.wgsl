@@ -1,10 +1,10 @@
-// Rows in f16, each scaled by a power of two so that its largest element lies in [2^14, 2^15), and an upper bound of its norm.
+// Rows in f16, each scaled by a power of two so that its largest element lies in [2^14, 2^15), with bounds of what they are and of what is lost.
 // source: [rows of the source, quads] vec4, of which `count` from `first` on are taken; halves: [count, line], four f16 in two words, zeros
-// from `quads` on; bounds: [count] of (the power of two that undoes the scale, the norm's bound).
+// from `quads` on; bounds: [count] of (the power of two that undoes the scale, an upper bound of the row's norm, one of the norm of
+// the difference between the row and its halves, 0).
 //
 // An element is rounded to the nearest f16, ties to even, here and not by the driver, whose conversions may round either way; what is
-// below 2^-14 after scaling becomes 0. The bound is infinite for a row that is not finite, and for one below 2^-80, which
-// becomes zeros, so large that the margin of `screen` covers all of it.
+// below 2^-14 after scaling becomes 0. Of a row below 2^-80 zeros are left; for one that is not finite the bounds are infinite.
 struct Params {
     quads: u32,
     /// Row length of the halves, at least `quads`.
@@ -15,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> halves: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read_write> bounds: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> bounds: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 #import grid
@@ -24,15 +24,24 @@ const ROW_THREADS: u32 = 32u;
 const ROWS_A_WORKGROUP: u32 = 2u;
 
 var<workgroup> largest_of: array<u32, 64>;
-var<workgroup> squares_of: array<f32, 64>;
+/// Of the rows and of what is lost.
+var<workgroup> squares_of: array<vec2<f32>, 64>;
 
-/// The bits of the nearest f16 of a value below 2^15.
-fn half_bits(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let magnitude = bits & 0x7fffffffu;
-    let rounded = magnitude + 0xfffu + ((magnitude >> 13u) & 1u);
-    let half = (rounded >> 13u) - (112u << 10u);
-    return select((bits >> 16u & 0x8000u) | half, 0u, magnitude < 0x38800000u);
+/// The nearest f16 of a value below 2^15.
+fn nearest(value: f32) -> f32 {
+    let magnitude = bitcast<u32>(value) & 0x7fffffffu;
+    let rounded = (magnitude + 0xfffu + ((magnitude >> 13u) & 1u)) & 0xffffe000u;
+    let signed = bitcast<f32>((bitcast<u32>(value) & 0x80000000u) | rounded);
+    return select(signed, 0.0, magnitude < 0x38800000u);
+}
+
+/// The bits of two of them.
+fn half_bits(low: f32, high: f32) -> u32 {
+    let bits = bitcast<vec2<u32>>(vec2(low, high));
+    let magnitudes = bits & vec2(0x7fffffffu);
+    let halves = ((bits >> vec2(16u)) & vec2(0x8000u)) | ((magnitudes >> vec2(13u)) - vec2(112u << 10u));
+    let or_zero = select(halves, vec2(0u), magnitudes == vec2(0u));
+    return or_zero.x | or_zero.y << 16u;
 }
 
 @compute @workgroup_size(64)
@@ -66,33 +75,37 @@ fn main(
     let scale = select(0.0, bitcast<f32>((268u - exponent) << 23u), is_scaled);
     let unscale = select(0.0, bitcast<f32>((exponent - 14u) << 23u), is_scaled);
     var squares = vec4(0.0);
+    var lost_squares = vec4(0.0);
     for (var quad = lane; quad < params.line; quad += ROW_THREADS) {
         var scaled = vec4(0.0);
         if is_scaled && quad < params.quads {
             scaled = source[begin + quad] * vec4(scale);
         }
+        let rounded = vec4(nearest(scaled.x), nearest(scaled.y), nearest(scaled.z), nearest(scaled.w));
+        let lost = scaled - rounded;
         squares = fma(scaled, scaled, squares);
+        lost_squares = fma(lost, lost, lost_squares);
         if row < params.count {
-            halves[row * params.line + quad] = vec2(
-                half_bits(scaled.x) | half_bits(scaled.y) << 16u,
-                half_bits(scaled.z) | half_bits(scaled.w) << 16u,
-            );
+            halves[row * params.line + quad] = vec2(half_bits(rounded.x, rounded.y), half_bits(rounded.z, rounded.w));
         }
     }
-    squares_of[thread] = (squares.x + squares.y) + (squares.z + squares.w);
+    squares_of[thread] = vec2(
+        (squares.x + squares.y) + (squares.z + squares.w),
+        (lost_squares.x + lost_squares.y) + (lost_squares.z + lost_squares.w),
+    );
     workgroupBarrier();
     if lane == 0u && row < params.count {
-        var sum = 0.0;
+        var sums = vec2(0.0);
         for (var other = 0u; other < ROW_THREADS; other++) {
-            sum += squares_of[thread + other];
+            sums += squares_of[thread + other];
         }
+        // Sums and roots are off by less than 2^-12 + d 2^-24 of them, and squares below 2^-126 are lost.
         let width = f32(params.quads * 4u);
-        // Rounding of the sum and of the root: less than 2^-12 + d 2^-24 of it.
-        var norm = sqrt(sum) * unscale * (1.0 + 0x1p-12 + width * 0x1p-24);
+        let underflow = sqrt(width) * 0x1p-60;
+        var norms = (sqrt(sums) * (1.0 + 0x1p-12 + width * 0x1p-24) + vec2(underflow)) * unscale;
         if is_small {
-            // 2^11 sqrt(d) 2^-80, twice.
-            norm = select(0.0, sqrt(width) * 0x1p-68, largest > 0u);
+            norms = vec2(select(0.0, 2.0 * sqrt(width) * 0x1p-80, largest > 0u));
         }
-        bounds[row] = vec2(unscale, select(bitcast<f32>(0x7f800000u), norm, is_finite));
+        bounds[row] = vec4(unscale, select(vec2(bitcast<f32>(0x7f800000u)), norms, is_finite), 0.0);
     }
 }

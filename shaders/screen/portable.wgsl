@@ -5,8 +5,8 @@
 
 @group(0) @binding(0) var<storage, read> x_halves: array<vec2<u32>>;
 @group(0) @binding(1) var<storage, read> w_halves: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read> x_bounds: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read> w_bounds: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> x_bounds: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w_bounds: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> b_enc: array<f32>;
 @group(0) @binding(5) var<storage, read> norms: array<f32>;
 @group(0) @binding(6) var<storage, read_write> maxima: array<f32>;

@@ -2,7 +2,7 @@
 
 use super::{
     Encode, EncodeArguments, GroupMaxima, GroupMaximaArguments, Halve, Rescore, SCREEN_GROUP, Screen, ScreenArguments,
-    half_quads, margins, quads,
+    half_quads, margin, quads,
 };
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{halve, rescore};
@@ -92,7 +92,7 @@ impl<'a> Probe<'a> {
         let (rows, features, line) = (u64::from(ROWS), u64::from(self.features), u64::from(half_quads(quads(D))));
         let halves = |count: u64| self.gpu.buffer("probe", count * line * 2);
         let (x_halves, w_halves) = (halves(rows)?, halves(features)?);
-        let (x_bounds, w_bounds) = (self.gpu.buffer("probe", rows * 2)?, self.gpu.buffer("probe", features * 2)?);
+        let (x_bounds, w_bounds) = (self.gpu.buffer("probe", rows * 4)?, self.gpu.buffer("probe", features * 4)?);
         let stride = self.features / SCREEN_GROUP;
         let maxima = self.gpu.buffer("probe", rows * u64::from(stride))?;
         self.run(|recording| {
@@ -122,8 +122,7 @@ impl<'a> Probe<'a> {
         let read = |buffer| Ok::<Vec<f64>, Error>(self.gpu.read::<f32>(buffer)?.into_iter().map(f64::from).collect());
         let [x, w, b, norms] = [read(&self.centred)?, read(&self.w_enc)?, read(&self.b_enc)?, read(&self.norms)?];
         let width = quads(D) as usize * 4;
-        let allowed =
-            reference::screen(&x, &w, &b, &norms, width, SCREEN_GROUP as usize, margins(quads(D)).map(f64::from));
+        let allowed = reference::screen(&x, &w, &b, &norms, width, SCREEN_GROUP as usize, margin(quads(D)).into());
         // What f32 makes of a bound may be a little above two margins.
         Ok(read(&maxima)?.iter().zip(allowed).all(|(bound, (least, most))| (least..=most + 1e-6).contains(bound)))
     }

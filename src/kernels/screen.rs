@@ -183,11 +183,10 @@ impl Screen {
     pub fn record(&self, recording: &mut Recording, arguments: &ScreenArguments<'_>) {
         let &ScreenArguments { x_halves, x_bounds, w_halves, w_bounds, b_enc, norms, maxima, .. } = arguments;
         let &ScreenArguments { rows, quads, first, count, stride, .. } = arguments;
-        let (line, scaled, [margin, bias_margin]) = (half_quads(quads), u32::from(arguments.scaled), margins(quads));
+        let (line, scaled, margin) = (half_quads(quads), u32::from(arguments.scaled), margin(quads));
         match &self.0 {
             Variant::Cooperative(main, block) => {
-                let params =
-                    screen_cooperative::Params { rows, line, first, count, stride, scaled, margin, bias_margin };
+                let params = screen_cooperative::Params { rows, line, first, count, stride, scaled, margin };
                 let bindings = screen_cooperative::main::Bindings {
                     x_halves,
                     w_halves,
@@ -201,7 +200,7 @@ impl Screen {
                 recording.dispatch(main, bindings, [count.div_ceil(block.features()), rows.div_ceil(block.rows()), 1]);
             }
             Variant::Portable(main) => {
-                let params = screen_portable::Params { rows, line, first, count, stride, scaled, margin, bias_margin };
+                let params = screen_portable::Params { rows, line, first, count, stride, scaled, margin };
                 let bindings = screen_portable::main::Bindings {
                     x_halves,
                     w_halves,
@@ -218,14 +217,10 @@ impl Screen {
     }
 }
 
-/// How far a key may be from its product in f16, as fractions of |x| |w| and of |b| (docs/architecture.md, screening).
-pub fn margins(quads: u32) -> [f32; 2] {
-    let d = f64::from(4 * quads);
-    // Rounding to f16 on both sides; what became 0 below 2^-14 while the largest is at least 2^14.
-    let inputs = (-10_f64).exp2() + (-22_f64).exp2() + 2.0 * d.sqrt() * (-28_f64).exp2();
-    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with; then bias,
-    // key scale and the bound itself.
-    let sums = (d + 8.0) * (-22_f64).exp2();
-    // Up, whatever f32 makes of it.
-    [((inputs + sums) * (1.0 + 1e-6)) as f32, (sums * (1.0 + 1e-6)) as f32]
+/// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| + |b|
+/// (docs/architecture.md, screening).
+pub fn margin(quads: u32) -> f32 {
+    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with; then bias, key
+    // scale and the bound itself. Up, whatever f32 makes of it.
+    ((f64::from(4 * quads) + 8.0) * (-22_f64).exp2() * (1.0 + 1e-6)) as f32
 }

@@ -74,7 +74,8 @@ impl SelectionMethod {
     pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
         let SelectionShape { rows, d, features, k } = shape;
         let variant = ScreenVariant::available(adapter)[0];
-        let groups = 2 * k + 8;
+        // Half as many again as random and real rows ever needed (docs/performance.md); the sums' margin grows with d.
+        let groups = k + k * (1024 + d) / 4096 + 8;
         let candidates = groups * u64::from(SCREEN_GROUP);
         let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
         let pays = variant.is_cooperative() && !adapter.is_software() && features > CANDIDATE_COST * candidates;

@@ -1,7 +1,8 @@
-use super::{dot, row};
+use super::{dot, halve, row};
 
 /// `(least, most)` of the bound of each group's largest key, `[rows, n / group]`: the largest key itself, and the largest of key and
-/// twice its margin, which is `(margin |c_i| |w_j| + bias_margin |b_j|) norm_j`.
+/// twice what may be lost, which is `|c_i - c'_i| (|w_j| + |w_j - w'_j|) + |c_i| |w_j - w'_j| + margin (|c_i| |w_j| + |b_j|)`, times
+/// `norm_j`, with `c'` and `w'` what [`halve`] leaves.
 pub fn screen(
     centred: &[f64],
     w_enc: &[f64],
@@ -9,19 +10,19 @@ pub fn screen(
     norms: &[f64],
     d: usize,
     group: usize,
-    [margin, bias_margin]: [f64; 2],
+    margin: f64,
 ) -> Vec<(f64, f64)> {
-    let norm = |row: &[f64]| dot(row, row).sqrt();
-    let w_norms: Vec<f64> = w_enc.chunks_exact(d).map(norm).collect();
+    let (c_norms, w_norms) = (norms_and_lost(centred, d), norms_and_lost(w_enc, d));
     let features: Vec<usize> = (0..b_enc.len()).collect();
     let mut bounds = Vec::new();
-    for c in centred.chunks_exact(d) {
-        let c_norm = norm(c);
+    for (c, (c_norm, c_lost)) in centred.chunks_exact(d).zip(c_norms) {
         for group in features.chunks(group) {
             let (mut least, mut most) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
             for &j in group {
                 let key = (dot(row(w_enc, j, d), c) + b_enc[j]) * norms[j];
-                let lost = (margin * c_norm * w_norms[j] + bias_margin * b_enc[j].abs()) * norms[j];
+                let (w_norm, w_lost) = w_norms[j];
+                let inputs = c_lost * (w_norm + w_lost) + c_norm * w_lost;
+                let lost = (inputs + margin * (c_norm * w_norm + b_enc[j].abs())) * norms[j];
                 least = least.max(key);
                 most = most.max(key + 2.0 * lost);
             }
@@ -29,4 +30,14 @@ pub fn screen(
         }
     }
     bounds
+}
+
+/// The norm of each row, and that of what halving it loses.
+fn norms_and_lost(rows: &[f64], d: usize) -> Vec<(f64, f64)> {
+    let norm = |row: &[f64]| dot(row, row).sqrt();
+    let of_row = |(row, (halves, unscale)): (&[f64], (Vec<f64>, f64))| {
+        let lost: Vec<f64> = row.iter().zip(halves).map(|(value, half)| value - half * unscale).collect();
+        (norm(row), norm(&lost))
+    };
+    rows.chunks_exact(d).zip(halve(rows, d)).map(of_row).collect()
 }

@@ -10,8 +10,8 @@ use crate::reference;
 pub struct Halves {
     /// `[count, line]` vectors of 4.
     pub values: Vec<f32>,
-    /// The power of two that undoes the scale, and the bound of the norm.
-    pub bounds: Vec<[f32; 2]>,
+    /// The power of two that undoes the scale, bounds of the norm and of what is lost, 0.
+    pub bounds: Vec<[f32; 4]>,
 }
 
 /// `count` rows of `[rows, d]` from `first` on.
@@ -19,7 +19,7 @@ pub fn halve(gpu: &Gpu, kernel: &Halve, source: &[f32], d: usize, (first, count)
     let line = half_quads(quads(d));
     let source = Tensor::new(gpu, &pad(source, d))?;
     let halves = Tensor::poisoned(gpu, count * line as usize * 2)?;
-    let bounds = Tensor::poisoned(gpu, count * 2)?;
+    let bounds = Tensor::poisoned(gpu, count * 4)?;
     let params = Params { quads: quads(d), line, first: first as u32, count: count as u32 };
     submit(gpu, |recording| {
         kernel.record(recording, Bindings { source: &source, halves: &halves, bounds: &bounds, params });
@@ -59,7 +59,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
             row.0.iter().map(|value| *value as f32).chain(std::iter::repeat(0.0)).take(width).collect::<Vec<_>>()
         };
         values.equal((rows, d), &actual.values, &expected.iter().flat_map(padded).collect::<Vec<_>>());
-        let unscales: Vec<f32> = actual.bounds.iter().map(|[unscale, _]| *unscale).collect();
+        let unscales: Vec<f32> = actual.bounds.iter().map(|[unscale, ..]| *unscale).collect();
         scales.equal((rows, d), &unscales, &expected.iter().map(|row| row.1 as f32).collect::<Vec<_>>());
     }
     Ok(vec![values.done(), scales.done()])

@@ -4,7 +4,7 @@ use super::tensors::{Tensor, f64s, pad, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::halve;
-use crate::kernels::{Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenVariant, half_quads, margins, quads};
+use crate::kernels::{Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenVariant, half_quads, margin, quads};
 use crate::reference;
 
 /// The variants that a device can run, that of another back end among them.
@@ -28,7 +28,7 @@ impl Case {
         let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
         let (b_enc, norms) = (Tensor::new(gpu, &self.b_enc)?, Tensor::new(gpu, &self.norms)?);
         let halves =
-            |count: usize| Ok((Tensor::poisoned(gpu, count * line as usize * 2)?, Tensor::poisoned(gpu, count * 2)?));
+            |count: usize| Ok((Tensor::poisoned(gpu, count * line as usize * 2)?, Tensor::poisoned(gpu, count * 4)?));
         let (x_halves, x_bounds) = halves(self.rows)?;
         let mut all = vec![f32::NAN; self.rows * groups];
         for first in (0..self.n).step_by(chunk) {
@@ -71,8 +71,7 @@ impl Case {
     /// `(least, most)` that each bound may be.
     pub fn allowed_bounds(&self) -> Vec<(f64, f64)> {
         let [x, w, b, norms] = [&self.x, &self.w_enc, &self.b_enc, &self.norms].map(|values| f64s(values));
-        let margins = margins(quads(self.d)).map(f64::from);
-        reference::screen(&x, &w, &b, &norms, self.d, SCREEN_GROUP as usize, margins)
+        reference::screen(&x, &w, &b, &norms, self.d, SCREEN_GROUP as usize, margin(quads(self.d)).into())
     }
 }
 

@@ -25,7 +25,7 @@ struct Halves {
 impl Halves {
     fn new(gpu: &Gpu, rows: u32, quads: u32) -> Result<Self> {
         let words = u64::from(rows) * u64::from(half_quads(quads)) * 2;
-        Ok(Self { halves: gpu.buffer("rows in f16", words)?, bounds: gpu.buffer("rows in f16", u64::from(rows) * 2)? })
+        Ok(Self { halves: gpu.buffer("rows in f16", words)?, bounds: gpu.buffer("rows in f16", u64::from(rows) * 4)? })
     }
 }
 
