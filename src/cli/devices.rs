@@ -3,7 +3,7 @@
 use clap::Args;
 use monosem::Result;
 use monosem::gpu::{self, AdapterChoice, AdapterDescription, Environment, Ranking};
-use monosem::kernels::EncodeVariant;
+use monosem::kernels::{EncodeVariant, ScreenVariant};
 use serde_json::{Map, Value, json};
 
 use super::output::{self, print, tell};
@@ -54,6 +54,7 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         Some((least, most)) => format!("of {least} to {most}"),
     };
     let (f16, timestamps) = (yes_no(adapter.f16), yes_no(adapter.timestamps));
+    let matrix_units = adapter.matrix_tile.map_or("no".to_owned(), |tile| format!("of {tile} x {tile}"));
     let pci_bus_id = if adapter.pci_bus_id.is_empty() { "none" } else { &adapter.pci_bus_id };
     let limits = format!(
         "binding {}, buffer {}, workgroup memory {}",
@@ -70,13 +71,18 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         ("PCI bus id", pci_bus_id.to_owned()),
         ("limits", limits),
         ("memory", memory),
-        ("features", format!("subgroups {subgroups}, f16 {f16}, timestamps {timestamps}")),
+        ("features", format!("subgroups {subgroups}, f16 {f16}, matrix units {matrix_units}, timestamps {timestamps}")),
         ("encode", format!("{} (of {})", EncodeVariant::best(adapter), variants(adapter).join(", "))),
+        ("screen", screen_variants(adapter).join(", ")),
     ]
 }
 
 fn variants(adapter: &AdapterDescription) -> Vec<String> {
     EncodeVariant::available(adapter).iter().map(EncodeVariant::to_string).collect()
+}
+
+fn screen_variants(adapter: &AdapterDescription) -> Vec<String> {
+    ScreenVariant::available(adapter).iter().map(ScreenVariant::to_string).collect()
 }
 
 /// The same for programs.
@@ -94,9 +100,11 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
         ("subgroup_min_size", json!(adapter.subgroup_sizes.map(|(least, _)| least))),
         ("subgroup_max_size", json!(adapter.subgroup_sizes.map(|(_, most)| most))),
         ("f16", json!(adapter.f16)),
+        ("matrix_tile", json!(adapter.matrix_tile)),
         ("timestamps", json!(adapter.timestamps)),
         ("encode", json!(EncodeVariant::best(adapter).to_string())),
         ("encode_variants", json!(variants(adapter))),
+        ("screen_variants", json!(screen_variants(adapter))),
     ];
     properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -1,6 +1,7 @@
 //! Adapters: which there are, what they offer, and the device opened on one.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use super::buffer::Account;
@@ -79,7 +80,10 @@ impl AdapterDescription {
             subgroup_size,
             subgroup_sizes,
             f16: features.contains(wgpu::Features::SHADER_F16),
-            matrix_tile: subgroup_size.and_then(|_| matrix_tile(adapter)),
+            // In software tiles of 8 x 8 are not there with subgroups of 4, and crash with 16 (Mesa 26.2).
+            matrix_tile: subgroup_size
+                .filter(|lanes| info.device_type != wgpu::DeviceType::Cpu || *lanes == 8)
+                .and_then(|_| matrix_tile(adapter)),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             memory: match (info.device_type, info.backend) {
                 (wgpu::DeviceType::Cpu, _) => memory::host(),
@@ -113,6 +117,33 @@ impl fmt::Display for AdapterDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
     }
+}
+
+/// Opens a device with everything that monosem can use, but matrix units only if they are asked for.
+fn request_device(
+    adapter: &wgpu::Adapter,
+    matrix_units: bool,
+) -> std::result::Result<(wgpu::Device, wgpu::Queue), String> {
+    let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if matrix_units {
+        wanted |= MATRIX_FEATURES;
+        // SAFETY: wgpu does not check the use of cooperative matrices; one kernel has them, within bounds of its own, and nothing
+        // that it computes is believed before it has been tried (`kernels::Selection::new`).
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("monosem"),
+        required_features: adapter.features() & wanted,
+        required_limits: adapter.limits(),
+        experimental_features,
+        // Weights have blocks of their own; the rest is small, and what a block has left is lost.
+        memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..8 << 20 },
+        ..Default::default()
+    };
+    // wgpu panics where a driver has the extension of cooperative matrices and not the feature.
+    let opened = catch_unwind(AssertUnwindSafe(|| pollster::block_on(adapter.request_device(&descriptor))));
+    opened.map_err(|_| "the driver lacks what it announces".to_owned())?.map_err(|error| error.to_string())
 }
 
 /// The largest square tile that the adapter's matrix units take, of f16 and summed in f32.
@@ -191,26 +222,16 @@ impl Gpu {
         let adapters = enumerate();
         let descriptions: Vec<_> = adapters.iter().map(AdapterDescription::new).collect();
         let Selection { index, notes } = choose(&descriptions, choice, &Environment::read())?;
-        let (adapter, description) = (&adapters[index], descriptions[index].clone());
-        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if description.matrix_tile.is_some() {
-            wanted |= MATRIX_FEATURES;
-            // SAFETY: cooperative matrices may be unsound where wgpu does not check them; one kernel uses them, within bounds of
-            // its own, and nothing that it computes is believed before it has been tried (`Screen::is_sound`).
-            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        }
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("monosem"),
-            required_features: adapter.features() & wanted,
-            required_limits: adapter.limits(),
-            experimental_features,
-            // Weights have blocks of their own; the rest is small, and what a block has left is lost.
-            memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..8 << 20 },
-            ..Default::default()
-        }))
-        .map_err(|error| Error::Device(format!("{description} cannot be opened: {error}")))?;
-
+        let (adapter, mut description) = (&adapters[index], descriptions[index].clone());
+        let opened = if description.matrix_tile.is_some() { request_device(adapter, true).ok() } else { None };
+        let (device, queue) = match opened {
+            Some(opened) => opened,
+            None => {
+                description.matrix_tile = None;
+                let refused = |problem| Error::Device(format!("{description} cannot be opened: {problem}"));
+                request_device(adapter, false).map_err(refused)?
+            }
+        };
         let failure = Arc::new(OnceLock::new());
         let lost = failure.clone();
         device.set_device_lost_callback(move |reason, message| {

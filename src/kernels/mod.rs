@@ -37,7 +37,7 @@ pub use halve::Halve;
 pub use norms::Norms;
 pub use rescore::Rescore;
 pub use residual::Residual;
-pub use screen::{SCREEN_GROUP, Screen, ScreenArguments, ScreenVariant, half_quads, margin};
+pub use screen::{SCREEN_GROUP, Screen, ScreenArguments, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
 pub use selection::{
     SCRATCH_BYTES, Screening, ScreeningKernels, Selection, SelectionKernels, SelectionMethod, SelectionShape,

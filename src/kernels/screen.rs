@@ -9,46 +9,74 @@ use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording};
 /// How `screen` multiplies. Bounds differ in their last bits, what is selected by them does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScreenVariant {
-    /// `shaders/screen/cooperative.wgsl`: on matrix units of square tiles.
-    Cooperative {
-        /// Rows and columns of a tile.
-        tile: u32,
-        /// Invocations a subgroup.
-        lanes: u32,
-        /// Whether tiles are staged element by element, as Metal needs it, and not as vectors.
-        scalar: bool,
-    },
+    /// `shaders/screen/cooperative.wgsl`: on matrix units.
+    Cooperative(ScreenBlock),
     /// `shaders/screen/portable.wgsl`: in f32, on anything, and for speed on nothing.
     Portable,
 }
 
-impl ScreenVariant {
-    /// Those that an adapter can run, the fastest first.
-    pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
-        let cooperative = adapter.matrix_tile.zip(adapter.subgroup_size).map(|(tile, lanes)| Self::Cooperative {
-            tile,
-            lanes,
-            scalar: adapter.backend == "metal",
-        });
-        let fits = |variant: &Self| variant.workgroup_bytes() <= adapter.workgroup_bytes;
-        cooperative.filter(fits).into_iter().chain([Self::Portable]).collect()
-    }
+/// What a workgroup of the cooperative variant computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScreenBlock {
+    /// Rows and columns of a tile.
+    pub tile: u32,
+    /// Invocations a subgroup.
+    pub lanes: u32,
+    /// Subgroups by rows and by features.
+    pub subgroups: [u32; 2],
+    /// Tiles of a subgroup by rows and by features.
+    pub tiles: [u32; 2],
+    /// Elements of a row that are staged at a time: a multiple of the tile that divides 32.
+    pub depth: u32,
+    /// Whether tiles are staged element by element, as Metal needs it, and not as vectors.
+    pub scalar: bool,
+}
 
-    /// The workgroup memory that it takes, in bytes.
-    pub fn workgroup_bytes(self) -> u32 {
-        self.block().map_or(0, Block::workgroup_bytes)
+/// Subgroups, tiles and depth of the blocks there are, the usual one first.
+const SHAPES: [([u32; 2], [u32; 2], u32); 6] = [
+    ([2, 2], [4, 4], 32),
+    ([2, 2], [4, 4], 16),
+    ([2, 4], [4, 2], 32),
+    ([4, 2], [2, 4], 32),
+    ([2, 2], [2, 4], 32),
+    ([2, 2], [2, 2], 32),
+];
+
+impl ScreenVariant {
+    /// Those that an adapter can run, the usual one first.
+    pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
+        let scalar = adapter.backend == "metal";
+        let blocks = adapter.matrix_tile.zip(adapter.subgroup_size).into_iter().flat_map(|(tile, lanes)| {
+            SHAPES.map(|(subgroups, tiles, depth)| ScreenBlock { tile, lanes, subgroups, tiles, depth, scalar })
+        });
+        let fitting = blocks.filter(|block| block.workgroup_bytes() <= adapter.workgroup_bytes);
+        fitting.map(Self::Cooperative).chain([Self::Portable]).collect()
     }
 
     /// Whether it runs on matrix units.
     pub fn is_cooperative(self) -> bool {
-        matches!(self, Self::Cooperative { .. })
+        matches!(self, Self::Cooperative(_))
     }
+}
 
-    /// The definitions of `shaders/screen/cooperative.wgsl`, none for the other variant.
-    pub fn defines(self) -> Vec<(&'static str, u32)> {
-        let (Some(block), Self::Cooperative { scalar, .. }) = (self.block(), self) else { return Vec::new() };
-        let Block { tile, lanes, subgroups: [rows, columns], tiles: [tile_rows, tile_columns], depth } = block;
-        vec![
+impl fmt::Display for ScreenVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cooperative(block) => {
+                let ScreenBlock { tile, subgroups: [rows, columns], tiles: [tile_rows, tile_columns], depth, .. } =
+                    block;
+                write!(f, "cooperative-{tile}-{rows}x{columns}-{tile_rows}x{tile_columns}-{depth}")
+            }
+            Self::Portable => write!(f, "portable"),
+        }
+    }
+}
+
+impl ScreenBlock {
+    /// The definitions of `shaders/screen/cooperative.wgsl`.
+    pub fn defines(self) -> [(&'static str, u32); 11] {
+        let Self { tile, lanes, subgroups: [rows, columns], tiles: [tile_rows, tile_columns], depth, scalar } = self;
+        [
             ("TILE", tile),
             ("LANES", lanes),
             ("SUBGROUPS_M", rows),
@@ -57,47 +85,19 @@ impl ScreenVariant {
             ("TILES_N", tile_columns),
             ("DEPTH", depth),
             ("DEPTH_TILES", depth / tile),
-            ("X_LOADS", block.rows() * depth / 4 / block.threads()),
-            ("W_LOADS", block.features() * depth / 4 / block.threads()),
+            ("X_LOADS", self.rows() * depth / 4 / self.threads()),
+            ("W_LOADS", self.features() * depth / 4 / self.threads()),
             ("SCALAR", scalar.into()),
         ]
     }
 
-    fn block(self) -> Option<Block> {
-        match self {
-            Self::Portable => None,
-            Self::Cooperative { tile: 16, lanes, .. } => {
-                Some(Block { tile: 16, lanes, subgroups: [2, 2], tiles: [4, 4], depth: MAX_DEPTH })
-            }
-            Self::Cooperative { tile, lanes, .. } => {
-                Some(Block { tile, lanes, subgroups: [2, 2], tiles: [2, 4], depth: MAX_DEPTH })
-            }
-        }
+    /// The workgroup memory that it takes, in bytes.
+    pub fn workgroup_bytes(self) -> u32 {
+        let staged = (self.rows() + self.features()) * (self.depth / 4 + 2) * 8;
+        let products = self.subgroups[0] * self.subgroups[1] * self.tile * (self.tile * self.tiles[1] + 4) * 4;
+        staged + products + self.features() * 16
     }
-}
 
-impl fmt::Display for ScreenVariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cooperative { tile, .. } => write!(f, "cooperative-{tile}"),
-            Self::Portable => write!(f, "portable"),
-        }
-    }
-}
-
-/// What a workgroup of the cooperative variant computes.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    tile: u32,
-    lanes: u32,
-    subgroups: [u32; 2],
-    /// Of a subgroup.
-    tiles: [u32; 2],
-    /// Elements of a row that are staged at a time.
-    depth: u32,
-}
-
-impl Block {
     fn rows(self) -> u32 {
         self.tile * self.subgroups[0] * self.tiles[0]
     }
@@ -108,13 +108,6 @@ impl Block {
 
     fn threads(self) -> u32 {
         self.lanes * self.subgroups[0] * self.subgroups[1]
-    }
-
-    /// The workgroup arrays of the shader.
-    fn workgroup_bytes(self) -> u32 {
-        let staged = (self.rows() + self.features()) * (self.depth / 4 + 2) * 8;
-        let products = self.subgroups[0] * self.subgroups[1] * self.tile * (self.tile * self.tiles[1] + 4) * 4;
-        staged + products + self.features() * 16
     }
 }
 
@@ -160,7 +153,7 @@ pub struct ScreenArguments<'a> {
 }
 
 enum Variant {
-    Cooperative(Pipeline<screen_cooperative::main::Kernel>, Block),
+    Cooperative(Pipeline<screen_cooperative::main::Kernel>, ScreenBlock),
     Portable(Pipeline<screen_portable::main::Kernel>),
 }
 
@@ -173,9 +166,9 @@ impl Screen {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: ScreenVariant) -> Result<Self> {
-        Ok(Self(match variant.block() {
-            Some(block) => Variant::Cooperative(gpu.pipeline(&variant.defines())?, block),
-            None => Variant::Portable(gpu.pipeline(&[])?),
+        Ok(Self(match variant {
+            ScreenVariant::Cooperative(block) => Variant::Cooperative(gpu.pipeline(&block.defines())?, block),
+            ScreenVariant::Portable => Variant::Portable(gpu.pipeline(&[])?),
         }))
     }
 
@@ -223,4 +216,22 @@ pub fn margin(quads: u32) -> f32 {
     // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with; then bias, key
     // scale and the bound itself. Up, whatever f32 makes of it.
     ((f64::from(4 * quads) + 8.0) * (-22_f64).exp2() * (1.0 + 1e-6)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_of_a_block_stages_as_much() {
+        for (tile, lanes) in [(16, 32), (16, 64), (8, 8), (8, 32)] {
+            for (subgroups, tiles, depth) in SHAPES {
+                let block = ScreenBlock { tile, lanes, subgroups, tiles, depth, scalar: false };
+                for lines in [block.rows(), block.features()] {
+                    assert_eq!(lines * depth / 4 % block.threads(), 0, "{block:?}");
+                }
+                assert_eq!((MAX_DEPTH % depth, depth % tile, block.features() % SCREEN_GROUP), (0, 0, 0), "{block:?}");
+            }
+        }
+    }
 }

@@ -4,19 +4,18 @@ use super::tensors::{Tensor, f64s, pad, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::halve;
-use crate::kernels::{Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenVariant, half_quads, margin, quads};
+use crate::kernels::{
+    Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenBlock, ScreenVariant, half_quads, margin, quads,
+};
 use crate::reference;
 
-/// The variants that a device can run, that of another back end among them.
+/// The variants that a device can run, the usual one staged as for another back end among them.
 pub fn variants(gpu: &Gpu) -> Vec<ScreenVariant> {
-    let available = ScreenVariant::available(gpu.description());
-    let staged_otherwise = available.iter().filter_map(|variant| match *variant {
-        ScreenVariant::Cooperative { tile, lanes, scalar } => {
-            Some(ScreenVariant::Cooperative { tile, lanes, scalar: !scalar })
-        }
-        ScreenVariant::Portable => None,
-    });
-    staged_otherwise.chain(available.iter().copied()).collect()
+    let mut variants = ScreenVariant::available(gpu.description());
+    if let ScreenVariant::Cooperative(block) = variants[0] {
+        variants.push(ScreenVariant::Cooperative(ScreenBlock { scalar: !block.scalar, ..block }));
+    }
+    variants
 }
 
 impl Case {

@@ -1,6 +1,6 @@
 use monosem::gpu::shaders::ALL;
-use monosem::gpu::{Source, template};
-use monosem::kernels::{Encode, ScreenVariant, Select, Update};
+use monosem::gpu::{AdapterDescription, Source, template};
+use monosem::kernels::{Encode, ScreenBlock, ScreenVariant, Select, Update};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -16,16 +16,23 @@ fn variants(source: Source) -> Vec<Defines> {
     match source.name {
         "encode_subgroup" => [4, 8, 16].map(|lanes| Encode::subgroup_defines(lanes).to_vec()).into(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
-        "screen_cooperative" => screen_variants().map(|variant| variant.defines()).collect(),
+        "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
         "update" => [false, true].map(|bf16| Update::defines(bf16).to_vec()).into(),
         _ => vec![vec![]],
     }
 }
 
-/// On Vulkan NVIDIA's and AMD's, software's, and on Metal Apple's.
-fn screen_variants() -> impl Iterator<Item = ScreenVariant> {
-    let sizes = [(16, 32, false), (16, 64, false), (8, 8, false), (8, 32, true)];
-    sizes.into_iter().map(|(tile, lanes, scalar)| ScreenVariant::Cooperative { tile, lanes, scalar })
+/// Every shape, on Vulkan for NVIDIA, AMD and software, and on Metal for Apple.
+fn screen_blocks() -> impl Iterator<Item = ScreenBlock> {
+    let adapters = [(16, 32, "vulkan"), (16, 64, "vulkan"), (8, 8, "vulkan"), (8, 32, "metal")];
+    adapters.into_iter().flat_map(|(tile, lanes, backend)| {
+        let (matrix_tile, subgroup_size, workgroup_bytes) = (Some(tile), Some(lanes), u32::MAX);
+        let adapter = AdapterDescription { backend, matrix_tile, subgroup_size, workgroup_bytes, ..Default::default() };
+        ScreenVariant::available(&adapter).into_iter().filter_map(|variant| match variant {
+            ScreenVariant::Cooperative(block) => Some(block),
+            ScreenVariant::Portable => None,
+        })
+    })
 }
 
 fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
@@ -121,7 +128,7 @@ fn workgroup_memory_fits_every_adapter() {
                 if source.name == "screen_cooperative" {
                     // Taken only where it fits, so what it takes must be known.
                     let known =
-                        screen_variants().find(|variant| variant.defines() == defines).unwrap().workgroup_bytes();
+                        screen_blocks().find(|block| block.defines()[..] == defines[..]).unwrap().workgroup_bytes();
                     assert_eq!(bytes, known, "{what}");
                     continue;
                 }
