@@ -60,8 +60,9 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let block_row = group.y * WORKGROUP_ROWS;
-    let block_feature = group.x * WORKGROUP_FEATURES;
+    // Rows first: they fit the second cache, and weights pass through it once.
+    let block_row = group.x * WORKGROUP_ROWS;
+    let block_feature = group.y * WORKGROUP_FEATURES;
     let own_row = subgroup / ${SUBGROUPS_N}u * OWN_ROWS;
     let own_feature = subgroup % ${SUBGROUPS_N}u * OWN_FEATURES;
     // Rows and features past the end repeat the last one: they change nothing that is stored.

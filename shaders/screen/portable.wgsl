@@ -23,8 +23,8 @@ fn values(halves: vec2<u32>) -> vec4<f32> {
 /// Eight rows by eight groups a workgroup.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = group.y * 8u + thread / 8u;
-    let own_group = group.x * 8u + thread % 8u;
+    let row = group.x * 8u + thread / 8u;
+    let own_group = group.y * 8u + thread % 8u;
     let first = own_group * GROUP;
     if row >= params.rows || first >= params.count {
         return;

@@ -190,7 +190,7 @@ impl Screen {
                     maxima,
                     params,
                 };
-                recording.dispatch(main, bindings, [count.div_ceil(block.features()), rows.div_ceil(block.rows()), 1]);
+                recording.dispatch(main, bindings, [rows.div_ceil(block.rows()), count.div_ceil(block.features()), 1]);
             }
             Variant::Portable(main) => {
                 let params = screen_portable::Params { rows, line, first, count, stride, scaled, margin };
@@ -204,7 +204,7 @@ impl Screen {
                     maxima,
                     params,
                 };
-                recording.dispatch(main, bindings, [count.div_ceil(64), rows.div_ceil(8), 1]);
+                recording.dispatch(main, bindings, [rows.div_ceil(8), count.div_ceil(64), 1]);
             }
         }
     }
