@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::DeviceArguments;
 use super::output::{self, print};
 use super::settings::{ModelSettings, Moments};
+use super::tuning::TuningArguments;
 
 /// Says what a training run would need: memory, disk, work and time, before anything is allocated
 #[derive(Args, Debug)]
@@ -36,6 +37,8 @@ pub struct Arguments {
         help_heading = "Training"
     )]
     moments: Moments,
+    #[command(flatten)]
+    tuning: TuningArguments,
     #[command(flatten)]
     device: DeviceArguments,
     /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB [default: a device of this machine]
@@ -97,7 +100,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (Some(gpu), _) => gpu.description().clone(),
         (None, size) => size.map(assumed).unwrap_or_default(),
     };
-    let plan = Plan::new(&description, &config, &recipe)?;
+    let tuning = arguments.tuning.known(&description, &config, &recipe)?;
+    let plan = Plan::of(&description, &config, &recipe, tuning)?;
     let needed = plan.needed(&description);
     let available = description.memory.as_ref().map(|memory| memory.available);
     let most = available.map(|available| most_features(&description, &config, &recipe, available)).transpose()?;
@@ -105,7 +109,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let fits = available.map(|available| needed <= available);
     let forecast = match &gpu {
         // What does not fit would not run; what has no clock cannot be timed.
-        Some(gpu) if fits != Some(false) && description.timestamps => Some(Forecast::measure(gpu, &config, &recipe)?),
+        Some(gpu) if fits != Some(false) && description.timestamps => {
+            Some(Forecast::measure(gpu, &config, &recipe, tuning)?)
+        }
         _ => None,
     };
     let object = json!({
@@ -115,7 +121,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "batch": recipe.batch,
         "device": description.name,
         "shards": plan.shards,
-        "selection": plan.selection.to_string(),
+        "encode": plan.tuning.encode.to_string(),
+        "selection": plan.tuning.method.to_string(),
         "device_bytes": plan.device_bytes(),
         "device_bytes_by_part": plan.device,
         "host_bytes": plan.host,
@@ -168,7 +175,8 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     }
     line("a checkpoint", size(plan.checkpoint))?;
     line("the SAE", size(plan.sae))?;
-    line("selection", plan.selection.to_string())?;
+    line("encode", plan.tuning.encode.to_string())?;
+    line("selection", plan.tuning.method.to_string())?;
     line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
     line("traffic of a step", size(number("bytes_moved_per_step")))?;
     match object["seconds_per_step"].as_f64() {

@@ -17,6 +17,7 @@ mod residual;
 mod select;
 mod selection;
 mod transpose;
+mod tuning;
 mod update;
 
 pub use activity::Activity;
@@ -26,7 +27,7 @@ pub use center::Center;
 pub use clip::Clip;
 pub use code_gradients::CodeGradients;
 pub use decode::Decode;
-pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments};
+pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments, TileShape};
 pub use gradients::Gradients;
 pub use norms::Norms;
 pub use rescore::Rescore;
@@ -34,6 +35,7 @@ pub use residual::Residual;
 pub use select::Select;
 pub use selection::{SCRATCH_BYTES, Selection, SelectionKernels, SelectionMethod, SelectionShape};
 pub use transpose::{Runs, Transpose};
+pub use tuning::Tuning;
 pub use update::Update;
 
 use crate::error::Result;
@@ -97,14 +99,14 @@ pub struct ForwardKernels {
 }
 
 impl ForwardKernels {
-    /// Compiles them for SAEs with `k` active features, which are selected by `method`.
+    /// Compiles them for SAEs with `k` active features.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
+    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
         Ok(Self {
             center: Center::new(gpu)?,
-            selection: Selection::new(gpu, k, method)?,
+            selection: Selection::new(gpu, k, tuning)?,
             decode: Decode::new(gpu)?,
             residual: Residual::new(gpu)?,
             norms: Norms::new(gpu)?,

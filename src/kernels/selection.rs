@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Encode, EncodeVariant, GroupMaxima, GroupMaximaArguments, Rescore, Select, quads};
+use super::{Encode, EncodeVariant, GroupMaxima, GroupMaximaArguments, Rescore, Select, Tuning, quads};
 use crate::error::Result;
 use crate::gpu::shaders::rescore;
 use crate::gpu::{AdapterDescription, Gpu, Recording};
@@ -47,13 +47,22 @@ pub struct SelectionShape {
 pub const SCRATCH_BYTES: u64 = 128 << 20;
 
 impl SelectionMethod {
+    /// Those whose scratch the adapter can bind.
+    pub fn available(adapter: &AdapterDescription, encode: EncodeVariant, shape: SelectionShape) -> Vec<Self> {
+        let group = encode.group();
+        let candidate_bytes = 4 * shape.rows * shape.k * u64::from(group);
+        let fits = candidate_bytes <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
+        [Self::Chunked].into_iter().chain(fits.then_some(Self::Grouped { group })).collect()
+    }
+
     /// The one that is likely faster: grouped where the pre-activations that need not be written and looked at cost more
     /// than the keys that are computed twice (docs/architecture.md, selection).
     pub fn choose(adapter: &AdapterDescription, shape: SelectionShape) -> Self {
-        let SelectionShape { rows, d, features, k } = shape;
-        let group = EncodeVariant::best(adapter).group();
+        let SelectionShape { d, features, k, .. } = shape;
+        let encode = EncodeVariant::best(adapter);
+        let group = encode.group();
         let candidates = k * u64::from(group);
-        let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
+        let fits = Self::available(adapter, encode, shape).contains(&Self::Grouped { group });
         // What a dimension of a second dot product costs, in pre-activations written and read.
         let dimension_cost = if adapter.is_software() { SOFTWARE_DIMENSION_COST } else { GPU_DIMENSION_COST };
         let saved = features as f64 * (1.0 - 1.0 / f64::from(group));
@@ -97,8 +106,8 @@ impl Selection {
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
-        let variant = EncodeVariant::best(gpu.description());
+    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
+        let Tuning { encode: variant, method } = tuning;
         let select = Select::new(gpu, k)?;
         if let SelectionMethod::Grouped { group } = method {
             let (maxima, rescore) = (GroupMaxima::new(gpu, variant)?, Rescore::new(gpu)?);

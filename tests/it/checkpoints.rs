@@ -39,7 +39,9 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
 
 fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
     let step = reader.manifest().step;
-    Trainer::resume(gpu, &config(FEATURES), recipe.clone(), step, reader)
+    let config = config(FEATURES);
+    let tuning = config.usual_tuning(gpu.description(), recipe.batch);
+    Trainer::resume(gpu, &config, recipe.clone(), tuning, step, reader)
 }
 
 /// One shard, three and five of the features of these tests, whose rows are stored as 16 values.

@@ -1,0 +1,70 @@
+//! Which kernels a run takes: measured once for its sizes on its device, then remembered.
+
+use std::time::Instant;
+
+use clap::Args;
+use monosem::Result;
+use monosem::gpu::{AdapterDescription, Gpu};
+use monosem::kernels::Tuning;
+use monosem::sae::SaeConfig;
+use monosem::train::{Plan, Recipe, autotune, autotune_pays};
+
+use super::output::tell;
+use super::tuning_cache::{Key, TuningCache};
+
+#[derive(Args, Clone, Debug)]
+pub struct TuningArguments {
+    /// Takes the usual kernels, instead of those that were or would be measured to be the fastest here for these sizes;
+    /// the result is the same
+    #[arg(long)]
+    no_autotune: bool,
+}
+
+impl TuningArguments {
+    /// What a run would take if it began now and measured nothing.
+    pub fn known(&self, adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> Result<Tuning> {
+        let usual = config.usual_tuning(adapter, recipe.batch);
+        if self.no_autotune {
+            return Ok(usual);
+        }
+        Ok(remembered(&TuningCache::open(), adapter, config, recipe)?.unwrap_or(usual))
+    }
+
+    /// What a run takes: measured now if it was not before and the run is long enough to gain by it.
+    pub fn choose(&self, gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> Result<Tuning> {
+        let adapter = gpu.description();
+        let usual = config.usual_tuning(adapter, recipe.batch);
+        if self.no_autotune {
+            return Ok(usual);
+        }
+        let cache = TuningCache::open();
+        if let Some(tuning) = remembered(&cache, adapter, config, recipe)? {
+            tracing::info!(%tuning, "tuned before");
+            return Ok(tuning);
+        }
+        if !autotune_pays(adapter, config, recipe) {
+            return Ok(usual);
+        }
+        let started = Instant::now();
+        let tuning = autotune(gpu, config, recipe)?;
+        tell(&format!("tuned encode in {:.1} s: {tuning}", started.elapsed().as_secs_f64()));
+        cache.insert(Key::new(adapter, config, recipe.batch), tuning);
+        Ok(tuning)
+    }
+}
+
+/// What the cache has for a run, if the device can still run it and has the memory for it.
+fn remembered(
+    cache: &TuningCache,
+    adapter: &AdapterDescription,
+    config: &SaeConfig,
+    recipe: &Recipe,
+) -> Result<Option<Tuning>> {
+    let shape = config.selection_shape(recipe.batch);
+    let names = cache.get(&Key::new(adapter, config, recipe.batch));
+    let Some(tuning) = names.and_then(|names| Tuning::named(adapter, shape, &names.encode, &names.selection)) else {
+        return Ok(None);
+    };
+    let needed = Plan::of(adapter, config, recipe, tuning)?.needed(adapter);
+    Ok(adapter.memory.as_ref().is_none_or(|memory| needed <= memory.available).then_some(tuning))
+}
