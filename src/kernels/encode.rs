@@ -46,8 +46,8 @@ const TILES: [TileShape; 8] = [
 ];
 
 /// Rows of a register tile, the usual number first; the loop over d must stay within the instruction cache
-/// (docs/architecture.md, encode in software).
-const REGISTER_ROWS: [u32; 4] = [16, 8, 24, 32];
+/// (docs/architecture.md, in software).
+const REGISTER_ROWS: [u32; 2] = [16, 32];
 
 impl TileShape {
     const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::selection::{SelectionArguments, SelectionScratch};
 use super::{Plan, Recipe, initialize};
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterDescription, Buffer, Gpu, Recording, Span};
+use crate::gpu::{AdapterDescription, Buffer, Gpu, Program, Recording, Span};
 use crate::kernels::{BLOCK_FEATURES, Codes, EncodeVariant, Norms, Selection, SelectionMethod, Tuning};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{Parameters, SaeConfig, pad_rows};
@@ -15,8 +15,8 @@ use crate::sae::{Parameters, SaeConfig, pad_rows};
 struct Effort {
     /// Multiply-adds of one measurement, about, at two operations each.
     flops: u64,
-    /// Rows of one measurement at most.
-    rows: usize,
+    /// Rows of one measurement, at least and at most.
+    rows: [usize; 2],
     /// No further candidate is begun after this.
     limit: Duration,
     /// Below so many operations of `encode` in a step, or in the whole run, measuring takes longer than it can save.
@@ -24,10 +24,10 @@ struct Effort {
     run_flops: u64,
 }
 
-/// A measurement takes a twentieth of a second or so.
+/// A measurement takes a twentieth of a second or so, compiling a kernel up to a second.
 const SOFTWARE: Effort = Effort {
     flops: 1_000_000_000,
-    rows: 1024,
+    rows: [64, 512],
     limit: Duration::from_secs(4),
     step_flops: 500_000_000,
     run_flops: 1_000_000_000_000,
@@ -36,13 +36,13 @@ const SOFTWARE: Effort = Effort {
 /// A measurement takes from 5 ms on a large GPU to 0.1 s on a small one.
 const HARDWARE: Effort = Effort {
     flops: 100_000_000_000,
-    rows: 8192,
+    rows: [1024, 8192],
     limit: Duration::from_secs(2),
     step_flops: 5_000_000_000,
     run_flops: 300_000_000_000_000,
 };
 
-/// Measurements of a candidate, of which the shortest counts, after one that is not counted.
+/// Measurements of a selection, of which the shortest counts.
 const REPEATS: usize = 3;
 
 /// What another candidate must save to take the place of the usual one: less is within what measurements differ by.
@@ -82,49 +82,50 @@ fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, usual: Tuning) -> Res
     let sample = Sample::new(gpu, config, recipe.batch, effort(adapter))?;
     let large = sample.parameters(sample.features)?;
 
-    let mut best = sample.candidate(&large, usual)?;
-    let mut to_beat = best.times.encode * (1.0 - MARGIN);
+    let mut trials = vec![sample.prepare(usual, &sample.kernels(usual)?, &large)?];
     let is_of_same_shader = |variant: &EncodeVariant| discriminant(variant) == discriminant(&usual.encode);
     for encode in EncodeVariant::available(adapter).into_iter().filter(is_of_same_shader) {
-        if encode == usual.encode || is_late() {
-            continue;
-        }
-        if let Some(candidate) = possible(sample.candidate(&large, Tuning { encode, ..usual }))?
-            && candidate.times.encode < to_beat
-        {
-            to_beat = candidate.times.encode;
-            best = candidate;
+        let tuning = Tuning { encode, ..usual };
+        if tuning != usual && !is_late() {
+            let kernels = sample.kernels(tuning);
+            trials.extend(possible(kernels.and_then(|kernels| sample.prepare(tuning, &kernels, &large)))?);
         }
     }
+    run(gpu, &mut trials)?;
+    let tuning = shortest(trials.iter().map(|trial| (trial.tuning, trial.times.encode))).unwrap_or(usual);
 
     let small = sample.parameters((sample.features / 2).max(config.k))?;
-    // Every part of a selection is linear in the number of features.
-    let whole = |candidate: &Candidate| {
-        let (grown, between) = (config.features - sample.features, sample.features - small.config().features);
-        let slope = match (grown, between) {
-            (0, _) | (_, 0) => 0.0,
-            _ => (candidate.times.all - sample.time(candidate, &small)?.all) / between as f64,
-        };
-        Ok(candidate.times.all + slope.max(0.0) * grown as f64)
-    };
-    let fits = |tuning| {
-        let needed = Plan::of(adapter, config, recipe, tuning)?.needed(adapter);
-        Ok::<_, Error>(adapter.memory.as_ref().is_none_or(|memory| needed <= memory.available))
-    };
-    let (mut tuning, mut to_beat) = (best.tuning, whole(&best)? * (1.0 - MARGIN));
-    for method in SelectionMethod::available(adapter, tuning.encode, config.selection_shape(recipe.batch)) {
-        let other = Tuning { method, ..tuning };
-        if method == usual.method || is_late() || !fits(other)? {
+    let mut methods = SelectionMethod::available(adapter, tuning.encode, config.selection_shape(recipe.batch));
+    // The usual one first.
+    methods.sort_by_key(|method| *method != usual.method);
+    let mut trials = Vec::new();
+    for method in methods {
+        let tuning = Tuning { method, ..tuning };
+        if method != usual.method && (is_late() || !fits(adapter, config, recipe, tuning)?) {
             continue;
         }
-        let seconds = sample.candidate(&large, other).and_then(|candidate| whole(&candidate));
-        if let Some(seconds) = possible(seconds)?
-            && seconds < to_beat
-        {
-            (tuning, to_beat) = (other, seconds);
-        }
+        let both = sample.kernels(tuning).and_then(|kernels| {
+            [&large, &small].map(|part| sample.prepare(tuning, &kernels, part)).into_iter().collect::<Result<Vec<_>>>()
+        });
+        trials.extend(possible(both)?.into_iter().flatten());
     }
-    Ok(tuning)
+    run(gpu, &mut trials)?;
+    let whole = trials.chunks_exact(2).map(|pair| (pair[0].tuning, sample.whole(pair[0].times, pair[1].times, &small)));
+    Ok(shortest(whole).unwrap_or(tuning))
+}
+
+/// The first, unless another is shorter by more than measurements differ by.
+fn shortest(times: impl Iterator<Item = (Tuning, f64)>) -> Option<Tuning> {
+    let mut times = times;
+    let (usual, seconds) = times.next()?;
+    let better = times.filter(|(_, other)| *other < seconds * (1.0 - MARGIN));
+    Some(better.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(usual, |(tuning, _)| tuning))
+}
+
+/// Whether a run is not known to exceed the device's memory.
+fn fits(adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<bool> {
+    let needed = Plan::of(adapter, config, recipe, tuning)?.needed(adapter);
+    Ok(adapter.memory.as_ref().is_none_or(|memory| needed <= memory.available))
 }
 
 /// What a device refuses is left out; without the device there is nothing.
@@ -139,18 +140,56 @@ fn possible<T>(measured: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Seconds of one selection.
-#[derive(Clone, Copy)]
+/// Seconds of one selection, by how they grow with the number of features.
+#[derive(Clone, Copy, Debug)]
 struct Times {
+    /// In proportion.
     encode: f64,
-    all: f64,
+    /// On a line.
+    merging: f64,
+    /// Not at all: what comes after the last chunk.
+    ending: f64,
 }
 
-/// Kernels that were timed.
-struct Candidate {
+impl Times {
+    const ENDLESS: Self = Self { encode: f64::INFINITY, merging: f64::INFINITY, ending: f64::INFINITY };
+
+    /// A chunk is encoded, then merged into what was found so far.
+    fn of(spans: &[Span]) -> Self {
+        let is_encode = |span: &&Span| span.operation() == spans[0].operation();
+        let end = spans.iter().rposition(|span| is_encode(&span)).map_or(spans.len(), |last| spans.len().min(last + 2));
+        let sum = |spans: &[Span]| spans.iter().map(Span::seconds).sum::<f64>();
+        let encode = spans.iter().filter(is_encode).map(Span::seconds).sum();
+        Self { encode, merging: sum(&spans[..end]) - encode, ending: sum(&spans[end..]) }
+    }
+
+    fn min(self, other: Self) -> Self {
+        Self {
+            encode: self.encode.min(other.encode),
+            merging: self.merging.min(other.merging),
+            ending: self.ending.min(other.ending),
+        }
+    }
+}
+
+/// A selection that is measured.
+struct Trial {
     tuning: Tuning,
-    kernels: Selection,
+    program: Program,
     times: Times,
+}
+
+/// Measures all of them by turns, so that a device that is busy or cold for a while is so for each.
+fn run(gpu: &Gpu, trials: &mut [Trial]) -> Result<()> {
+    for _ in 0..REPEATS {
+        for trial in &mut *trials {
+            trial.times = trial.times.min(Times::of(&gpu.profile(&trial.program)?));
+        }
+    }
+    for Trial { tuning, times, .. } in trials {
+        tracing::debug!(%tuning, ?times, "measured");
+    }
+    Ok(())
 }
 
 /// A part of a run that is small enough to be measured.
@@ -166,12 +205,14 @@ struct Sample<'a> {
 
 impl<'a> Sample<'a> {
     fn new(gpu: &'a Gpu, config: &'a SaeConfig, batch: usize, effort: &Effort) -> Result<Self> {
-        let rows = batch.min(effort.rows);
+        let group = EncodeVariant::best(gpu.description()).group() as usize;
         let block = BLOCK_FEATURES as usize;
-        let affordable = effort.flops as usize / (2 * rows * config.d_in);
-        // Half of them must still hold k groups of 16, as the whole does.
-        let representative = (2 * 16 * config.k).div_ceil(block).max(1);
-        let features = ((affordable / block).max(representative) * block).min(config.features);
+        // Half of them must still have many more groups than are selected.
+        let representative = (8 * group * config.k).next_multiple_of(block).min(config.features);
+        let affordable = |other: usize| effort.flops as usize / (2 * config.d_in * other);
+        let [least, most] = effort.rows;
+        let rows = affordable(representative).clamp(least, most).min(batch);
+        let features = (affordable(rows) / block * block).max(representative).min(config.features);
         let rng = Rng::new(0, Purpose::Shuffle);
         let values = (0..(rows * config.d_in).div_ceil(4) as u64).flat_map(|at| rng.block(at, 0)).map(symmetric);
         let values: Vec<f32> = values.take(rows * config.d_in).collect();
@@ -188,20 +229,17 @@ impl<'a> Sample<'a> {
         Parameters::upload(self.gpu, &Norms::new(self.gpu)?, &initial)
     }
 
-    /// Compiles the kernels of a tuning and times them.
-    fn candidate(&self, parameters: &Parameters, tuning: Tuning) -> Result<Candidate> {
+    fn kernels(&self, tuning: Tuning) -> Result<Selection> {
         let kernels = Selection::new(self.gpu, self.config.k as u32, tuning)?;
-        if kernels.method() != tuning.method {
-            return Err(Error::Device(format!("{tuning} is not exact on this device")));
+        match kernels.method() == tuning.method {
+            true => Ok(kernels),
+            false => Err(Error::Device(format!("{tuning} is not exact on this device"))),
         }
-        let mut candidate = Candidate { tuning, kernels, times: Times { encode: 0.0, all: 0.0 } };
-        candidate.times = self.time(&candidate, parameters)?;
-        Ok(candidate)
     }
 
-    /// What one selection takes on the device's clock.
-    fn time(&self, candidate: &Candidate, parameters: &Parameters) -> Result<Times> {
-        let (Self { gpu, centred, .. }, Candidate { tuning, kernels, .. }) = (self, candidate);
+    /// A selection that has run once, which is not counted: drivers compile then.
+    fn prepare(&self, tuning: Tuning, kernels: &Selection, parameters: &Parameters) -> Result<Trial> {
+        let Self { gpu, centred, .. } = self;
         let rows = self.rows as u32;
         let scratch = SelectionScratch::new(gpu, parameters, rows, tuning.method)?;
         let codes = Codes::new(gpu, rows, self.config.k as u32)?;
@@ -209,14 +247,54 @@ impl<'a> Sample<'a> {
         scratch.record(&mut recording, kernels, &SelectionArguments { parameters, centred, codes: &codes, rows });
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
-        let mut shortest = Times { encode: f64::INFINITY, all: f64::INFINITY };
-        for _ in 0..REPEATS {
-            let spans = gpu.profile(&program)?;
-            let of_encode = spans.iter().filter(|span| span.operation().starts_with("encode"));
-            shortest.encode = shortest.encode.min(of_encode.map(Span::seconds).sum());
-            shortest.all = shortest.all.min(spans.iter().map(Span::seconds).sum());
-        }
-        tracing::debug!(%tuning, features = parameters.config().features, encode = shortest.encode, all = shortest.all);
-        Ok(shortest)
+        Ok(Trial { tuning, program, times: Times::ENDLESS })
+    }
+
+    /// Seconds of a selection from all features, from those of the sample's and of a smaller part.
+    fn whole(&self, times: Times, of_small: Times, small: &Parameters) -> f64 {
+        let (all, large, small) = (self.config.features, self.features, small.config().features);
+        let slope = match large - small {
+            0 => 0.0,
+            between => (times.merging - of_small.merging).max(0.0) / between as f64,
+        };
+        times.encode * all as f64 / large as f64 + times.merging + slope * (all - large) as f64 + times.ending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(seconds: &[(&str, f64)]) -> Vec<Span> {
+        let span = |&(kernel, end): &(&str, f64)| Span { kernel: kernel.into(), begin: 0.0, end };
+        seconds.iter().map(span).collect()
+    }
+
+    #[test]
+    fn times_are_told_apart_by_how_they_grow() {
+        let chunks =
+            [("encode_tiled.main", 1.0), ("select.main", 2.0), ("encode_tiled.main", 3.0), ("select.main", 4.0)];
+        let times = Times::of(&spans(&chunks));
+        assert_eq!((times.encode, times.merging, times.ending), (4.0, 6.0, 0.0));
+        let ending = [("rescore.main", 10.0), ("select.main", 20.0), ("rescore.name_features", 40.0)];
+        let times = Times::of(&spans(&[&chunks[..], &ending].concat()));
+        assert_eq!((times.encode, times.merging, times.ending), (4.0, 6.0, 70.0));
+        let times = Times::of(&[]);
+        assert_eq!((times.encode, times.merging, times.ending), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn the_usual_stays_unless_another_is_clearly_shorter() {
+        let adapter = AdapterDescription { kind: "software", subgroup_size: Some(8), ..AdapterDescription::default() };
+        let all: Vec<_> = EncodeVariant::available(&adapter)
+            .into_iter()
+            .map(|encode| Tuning { encode, method: SelectionMethod::Chunked })
+            .collect();
+        let of = |seconds: &[f64]| shortest(all.iter().copied().zip(seconds.iter().copied()));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[1.0]), Some(all[0]));
+        assert_eq!(of(&[1.0, 0.98]), Some(all[0]));
+        assert_eq!(of(&[1.0, 0.96, 0.95]), Some(all[2]));
+        assert_eq!(of(&[1.0, 0.95, 0.96]), Some(all[1]));
     }
 }
