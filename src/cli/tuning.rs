@@ -14,9 +14,9 @@ use super::tuning_cache::{Key, TuningCache};
 
 #[derive(Args, Clone, Debug)]
 pub struct TuningArguments {
-    /// Takes the usual kernels, instead of those that were or would be measured to be the fastest here for these sizes;
-    /// the result is the same
-    #[arg(long)]
+    /// Takes the usual kernels, instead of those that are measured to be the fastest here for these sizes and remembered
+    /// in the user's cache directory or MONOSEM_CACHE_DIR; the result is the same
+    #[arg(long, help_heading = "Training")]
     no_autotune: bool,
 }
 
