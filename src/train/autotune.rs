@@ -15,7 +15,8 @@ use crate::sae::{Parameters, SaeConfig, pad_rows};
 struct Effort {
     /// Multiply-adds of one measurement, about, at two operations each.
     flops: u64,
-    /// Rows of one measurement, at least and at most.
+    /// Rows of one measurement, at least and at most: few, so that there are many features and the line through two numbers of
+    /// them is that of more.
     rows: [usize; 2],
     /// No further candidate is begun after this.
     limit: Duration,
@@ -27,7 +28,7 @@ struct Effort {
 /// A measurement takes a twentieth of a second or so, compiling a kernel up to a second.
 const SOFTWARE: Effort = Effort {
     flops: 1_000_000_000,
-    rows: [64, 512],
+    rows: [64, 128],
     limit: Duration::from_secs(4),
     step_flops: 500_000_000,
     run_flops: 1_000_000_000_000,
@@ -36,7 +37,7 @@ const SOFTWARE: Effort = Effort {
 /// A measurement takes from 5 ms on a large GPU to 0.1 s on a small one.
 const HARDWARE: Effort = Effort {
     flops: 100_000_000_000,
-    rows: [1024, 8192],
+    rows: [1024, 2048],
     limit: Duration::from_secs(2),
     step_flops: 5_000_000_000,
     run_flops: 300_000_000_000_000,
