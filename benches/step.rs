@@ -25,9 +25,9 @@ fn main() -> monosem::Result<()> {
     let gpu = Gpu::open(&AdapterChoice::Best)?;
     println!("{}", gpu.description());
     let config = SaeConfig { d_in: d, features: n, k, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true };
-    let method = config.selection_method(gpu.description(), batch, Screening::Auto);
+    let tuning = config.usual_tuning(gpu.description(), batch, Screening::Auto);
     let batches = (0..4).map(|seed| synthetic_rows(batch, d, seed)).collect();
-    let mut bench = StepBenchmark::new(&gpu, &config, Recipe::top_k(n, batch, 1_000_000), method, batches)?;
+    let mut bench = StepBenchmark::new(&gpu, &config, Recipe::top_k(n, batch, 1_000_000), tuning, batches)?;
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(1))

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, Selection};
-use monosem::gpu::AdapterDescription;
-use monosem::kernels::{Ceilings, EncodeVariant, SelectionMethod};
+use monosem::gpu::{AdapterDescription, Gpu};
+use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
 use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::{Error, Result};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::DeviceArguments;
 use super::output::{self, print, tell};
 use super::settings::{ModelSettings, Moments, ScreeningArguments};
+use super::tuning::TuningArguments;
 
 /// Times a training step and its kernels on this device, and compares them with what the device can do at best
 #[derive(Args, Debug)]
@@ -54,6 +55,11 @@ pub struct Arguments {
         conflicts_with = "screening"
     )]
     selection: Option<Way>,
+    /// Variant of encode, as `monosem devices` lists them; results are the same [default: as training would choose]
+    #[arg(long, value_name = "VARIANT", help_heading = "Training")]
+    encode: Option<String>,
+    #[command(flatten)]
+    tuning: TuningArguments,
     #[command(flatten)]
     device: DeviceArguments,
     #[command(flatten)]
@@ -93,13 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             batches.map(|batch| Ok(batch?.rows)).collect::<Result<Vec<_>>>()?
         }
     };
-    let method = match arguments.selection {
-        None => config.selection_method(description, batch, screening),
-        Some(Way::Chunked) => SelectionMethod::Chunked,
-        Some(Way::Grouped) => SelectionMethod::Grouped { group: EncodeVariant::best(description).group() },
-    };
-    let mut benchmark = StepBenchmark::new(&gpu, &config, recipe.clone(), method, batches)?;
-    let method = benchmark.method();
+    let tuning = choose_tuning(arguments, &gpu, &config, &recipe, screening)?;
+    let mut benchmark = StepBenchmark::new(&gpu, &config, recipe.clone(), tuning, batches)?;
+    let tuning = benchmark.tuning();
     let repeats = usize::from(arguments.repeats);
     let step = median((0..repeats).map(|_| benchmark.step()).collect::<Result<_>>()?);
     let mut object = json!({
@@ -113,13 +115,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "k": config.k,
         "batch": batch,
         "moments": arguments.moments,
-        "selection": method.to_string(),
+        "encode": tuning.encode.to_string(),
+        "selection": tuning.method.to_string(),
         "repeats": repeats,
         "step_seconds": step,
         "tokens_per_second": batch as f64 / step,
     });
     if description.timestamps {
-        let work = work(&config, &recipe, method);
+        let work = work(&config, &recipe, tuning.method);
         let timed = benchmark.operations(repeats)?;
         drop(benchmark);
         let ceilings = Ceilings::measure(&gpu)?;
@@ -144,6 +147,46 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
 }
 
+/// What the flags ask for, and for the rest what training would take.
+fn choose_tuning(
+    arguments: &Arguments,
+    gpu: &Gpu,
+    config: &SaeConfig,
+    recipe: &Recipe,
+    screening: Screening,
+) -> Result<Tuning> {
+    let adapter = gpu.description();
+    let encode = match &arguments.encode {
+        None => None,
+        Some(name) => {
+            let all = EncodeVariant::available(adapter);
+            let known = all.iter().find(|variant| variant.to_string() == *name).ok_or_else(|| {
+                let (name, all) = (name.escape_debug(), all.iter().map(EncodeVariant::to_string).collect::<Vec<_>>());
+                Error::Config(format!("--encode {name}: this device has {}", all.join(", ")))
+            })?;
+            Some(*known)
+        }
+    };
+    let Tuning { encode, method } = match encode {
+        // A group is as large as the variant makes it.
+        Some(encode) => match config.selection_method(adapter, recipe.batch, screening) {
+            SelectionMethod::Grouped { .. } => Tuning { encode, method: grouped(encode) },
+            method => Tuning { encode, method },
+        },
+        None => arguments.tuning.choose(gpu, config, recipe, screening)?,
+    };
+    let method = match arguments.selection {
+        None => method,
+        Some(Way::Chunked) => SelectionMethod::Chunked,
+        Some(Way::Grouped) => grouped(encode),
+    };
+    Ok(Tuning { encode, method })
+}
+
+fn grouped(encode: EncodeVariant) -> SelectionMethod {
+    SelectionMethod::Grouped { group: encode.group() }
+}
+
 fn kernel_json(name: &str, seconds: f64, work: &[Work], ceilings: &Ceilings) -> Value {
     let work = Work::of(work, name);
     json!({
@@ -160,9 +203,10 @@ fn print_table(object: &Value, config: &SaeConfig, description: &AdapterDescript
     let SaeConfig { d_in, features, k, .. } = config;
     print(&format!("{description}"))?;
     print(&format!(
-        "{features} features of {d_in} values, {k} a row, {} rows a step; moments {}, selection {}",
+        "{features} features of {d_in} values, {k} a row, {} rows a step; moments {}, encode {}, selection {}",
         object["batch"],
         object["moments"].as_str().unwrap_or_default(),
+        object["encode"].as_str().unwrap_or_default(),
         object["selection"].as_str().unwrap_or_default()
     ))?;
     if let Some(kernels) = object["kernels"].as_array() {

@@ -21,6 +21,8 @@ mod settings;
 mod signals;
 mod train;
 mod training_run;
+mod tuning;
+mod tuning_cache;
 mod verify;
 
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::DeviceArguments;
 use super::output::{self, print};
 use super::settings::{ModelSettings, Moments, ScreeningArguments};
+use super::tuning::TuningArguments;
 
 /// Says what a training run would need: memory, disk, work and time, before anything is allocated
 #[derive(Args, Debug)]
@@ -36,6 +37,8 @@ pub struct Arguments {
         help_heading = "Training"
     )]
     moments: Moments,
+    #[command(flatten)]
+    tuning: TuningArguments,
     #[command(flatten)]
     device: DeviceArguments,
     #[command(flatten)]
@@ -100,7 +103,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (Some(gpu), _) => gpu.description().clone(),
         (None, size) => size.map(assumed).unwrap_or_default(),
     };
-    let plan = Plan::new(&description, &config, &recipe, screening)?;
+    let tuning = arguments.tuning.known(&description, &config, &recipe, screening)?;
+    let plan = Plan::of(&description, &config, &recipe, tuning)?;
     let needed = plan.needed(&description);
     let available = description.memory.as_ref().map(|memory| memory.available);
     let most_fitting = |available| most_features(&description, &config, &recipe, screening, available);
@@ -110,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let forecast = match &gpu {
         // What does not fit would not run; what has no clock cannot be timed.
         Some(gpu) if fits != Some(false) && description.timestamps => {
-            Some(Forecast::measure(gpu, &config, &recipe, screening)?)
+            Some(Forecast::measure(gpu, &config, &recipe, tuning)?)
         }
         _ => None,
     };
@@ -121,7 +125,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "batch": recipe.batch,
         "device": description.name,
         "shards": plan.shards,
-        "selection": plan.selection.to_string(),
+        "encode": plan.tuning.encode.to_string(),
+        "selection": plan.tuning.method.to_string(),
         "device_bytes": plan.device_bytes(),
         "device_bytes_by_part": plan.device,
         "host_bytes": plan.host,
@@ -174,7 +179,8 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     }
     line("a checkpoint", size(plan.checkpoint))?;
     line("the SAE", size(plan.sae))?;
-    line("selection", plan.selection.to_string())?;
+    line("encode", plan.tuning.encode.to_string())?;
+    line("selection", plan.tuning.method.to_string())?;
     line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
     line("traffic of a step", size(number("bytes_moved_per_step")))?;
     match object["seconds_per_step"].as_f64() {

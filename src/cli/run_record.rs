@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use monosem::data::{Exclusion, Selection};
+use monosem::data::Exclusion;
 use monosem::gpu::AdapterDescription;
+use monosem::kernels::Tuning;
 use monosem::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::output::error_json;
 use super::run_directory::RunDirectory;
-use super::training_run::End;
+use super::training_run::{End, Job};
 
 /// The record, as it is in the file.
 #[derive(Serialize)]
@@ -29,6 +30,9 @@ pub struct RunRecord {
     adapter_kind: &'static str,
     backend: &'static str,
     driver: String,
+    /// Kernels that the result does not depend on.
+    #[serde(flatten)]
+    tuning: Tuning,
     host: Host,
     data: Vec<DataFile>,
     #[serde(flatten)]
@@ -62,8 +66,8 @@ fn timestamp(time: SystemTime) -> String {
 
 impl RunRecord {
     /// The record of a run that is under way since `started`, then after step `step`.
-    pub fn new(started: Instant, seed: u64, rows: &Selection, adapter: &AdapterDescription, step: u64) -> Self {
-        let data = rows.data();
+    pub fn new(started: Instant, job: &Job, adapter: &AdapterDescription, step: u64) -> Self {
+        let data = job.rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
             path: path.to_string_lossy().into_owned(),
             rows,
@@ -76,14 +80,15 @@ impl RunRecord {
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("MONOSEM_COMMIT"),
             command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
-            seed,
+            seed: job.seed,
             adapter: adapter.name.clone(),
             adapter_kind: adapter.kind,
             backend: adapter.backend,
             driver: adapter.driver.clone(),
+            tuning: job.tuning,
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.row_counts().map(file).collect(),
-            exclusion: rows.exclusion(),
+            exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
             start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,

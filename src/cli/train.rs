@@ -19,6 +19,7 @@ use super::run_record::RunRecord;
 use super::settings::Settings;
 use super::signals::Signals;
 use super::training_run::{End, Job, Run};
+use super::tuning::TuningArguments;
 use super::{config, output};
 
 /// Trains a TopK SAE
@@ -43,6 +44,8 @@ pub struct Arguments {
     /// Times every kernel, and says at the end where the time went and how long the device waited; the result is the same
     #[arg(long)]
     profile: bool,
+    #[command(flatten)]
+    tuning: TuningArguments,
     #[command(flatten)]
     settings: Settings,
 }
@@ -85,9 +88,11 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     }
 
     let rows = settings.rows.select(data.clone())?;
-    let job = Job { config, recipe, seed: settings.training.seed, rows, screening: settings.screening.value() };
     let gpu = settings.device.open()?;
-    check_fits(gpu.description(), &job.config, &job.recipe, job.screening)?;
+    let screening = settings.screening.value();
+    check_fits(gpu.description(), &config, &recipe, screening)?;
+    let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
+    let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
     let (mut directory, log) = open_directory(&arguments.out, goes_on, job.recipe.steps, settings.training.log_every)?;
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
@@ -95,7 +100,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     if arguments.profile {
         run.start_profile()?;
     }
-    let mut record = RunRecord::new(started, job.seed, &job.rows, gpu.description(), run.step());
+    let mut record = RunRecord::new(started, &job, gpu.description(), run.step());
     record.write(run.directory())?;
     let result = run.train(&signals, settings.metadata.over(data.provenance()));
     record.end(result.as_ref());

@@ -7,7 +7,7 @@ use std::path::Path;
 use monosem::checkpoint::{self, Manifest, Reader};
 use monosem::data::{Batches, Provenance, Selection};
 use monosem::gpu::Gpu;
-use monosem::kernels::{Screening, SelectionMethod};
+use monosem::kernels::Tuning;
 use monosem::sae::{SaeConfig, save};
 use monosem::train::{Profile, Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};
@@ -31,9 +31,9 @@ pub enum End {
 pub struct Job {
     pub config: SaeConfig,
     pub recipe: Recipe,
+    pub tuning: Tuning,
     pub seed: u64,
     pub rows: Selection,
-    pub screening: Screening,
 }
 
 impl Job {
@@ -46,18 +46,14 @@ impl Job {
         let first_batch = self.batches(0, 1)?.next().transpose()?;
         let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
         let initial = initialize(&self.config, self.seed, &first_batch.rows)?;
-        Trainer::with_method(gpu, &initial, self.recipe.clone(), self.method(gpu))
-    }
-
-    fn method(&self, gpu: &Gpu) -> SelectionMethod {
-        self.config.selection_method(gpu.description(), self.recipe.batch, self.screening)
+        Trainer::with_tuning(gpu, &initial, self.recipe.clone(), self.tuning)
     }
 
     /// The training as a checkpoint has it.
     fn resume<'a>(&self, gpu: &'a Gpu, checkpoint: &mut Reader) -> Result<Trainer<'a>> {
         let step = checkpoint.manifest().step;
         self.check(checkpoint.manifest())?;
-        Trainer::resume(gpu, &self.config, self.recipe.clone(), self.method(gpu), step, checkpoint)
+        Trainer::resume(gpu, &self.config, self.recipe.clone(), self.tuning, step, checkpoint)
     }
 
     /// Fails if a checkpoint is not one of this job: what `config.toml` cannot show.

@@ -10,50 +10,141 @@ use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeVariant {
     /// `shaders/encode/tiled.wgsl`: tiles in workgroup memory, for GPUs.
-    Tiled,
+    Tiled(TileShape),
     /// `shaders/encode/subgroup.wgsl`: a register tile a lane, for adapters in software.
     Subgroup {
         /// Invocations a subgroup: 4, 8 or 16.
         lanes: u32,
+        /// Rows a tile.
+        rows: u32,
     },
 }
 
-impl EncodeVariant {
-    /// Those that this adapter can run, the fastest first.
-    pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
-        let subgroup = adapter.subgroup_size.filter(|lanes| [4, 8, 16].contains(lanes) && adapter.is_software());
-        subgroup.map(|lanes| Self::Subgroup { lanes }).into_iter().chain([Self::Tiled]).collect()
+/// A shape of `shaders/encode/tiled.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileShape {
+    /// Rows a tile.
+    pub rows: u32,
+    /// Features a tile.
+    pub features: u32,
+    /// Dimensions a stage.
+    pub depth: u32,
+    /// Whether two stages take turns, so that one is loaded while the other is multiplied.
+    pub is_double: bool,
+}
+
+/// The usual shape first, which every adapter can run; then those likeliest to be faster.
+const TILES: [TileShape; 8] = [
+    TileShape::new(128, 128, 8, false),
+    TileShape::new(128, 128, 8, true),
+    TileShape::new(128, 128, 16, true),
+    TileShape::new(128, 64, 8, true),
+    TileShape::new(64, 64, 16, true),
+    TileShape::new(128, 64, 16, true),
+    TileShape::new(64, 64, 8, true),
+    TileShape::new(128, 128, 16, false),
+];
+
+/// Rows of a register tile, the usual number first; the loop over d must stay within the instruction cache
+/// (docs/architecture.md, in software).
+const REGISTER_ROWS: [u32; 2] = [16, 32];
+
+impl TileShape {
+    const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
+        Self { rows, features, depth, is_double }
     }
 
-    /// Features a group of [`GroupMaxima`].
-    pub fn group(self) -> u32 {
+    /// Workgroup memory: stages of x and W_enc, each with a gap of two vectors of 4 for every 16 bytes of depth.
+    pub fn workgroup_bytes(self) -> u32 {
+        let stage = (self.rows + self.features) / 4 * self.depth + 16;
+        16 * stage * (1 + u32::from(self.is_double))
+    }
+}
+
+impl EncodeVariant {
+    /// Those that some adapter can run; of each shader the usual shape first.
+    pub fn all() -> Vec<Self> {
+        let registers = |lanes| REGISTER_ROWS.map(|rows| Self::Subgroup { lanes, rows });
+        [4, 8, 16].into_iter().flat_map(registers).chain(TILES.map(Self::Tiled)).collect()
+    }
+
+    /// Those that this adapter can run, the usual one first.
+    pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
+        let runs = |variant: &Self| match *variant {
+            Self::Tiled(shape) => variant.is_usual() || shape.workgroup_bytes() <= adapter.workgroup_bytes,
+            Self::Subgroup { lanes, .. } => adapter.is_software() && adapter.subgroup_size == Some(lanes),
+        };
+        Self::all().into_iter().filter(runs).collect()
+    }
+
+    /// The one that is taken unless another was measured to be faster.
+    pub fn best(adapter: &AdapterDescription) -> Self {
+        Self::available(adapter)[0]
+    }
+
+    /// Whether it is the usual shape of its shader.
+    pub fn is_usual(self) -> bool {
         match self {
-            Self::Tiled => encode_tiled::GROUP,
-            Self::Subgroup { lanes } => register_tile(lanes).1,
+            Self::Tiled(shape) => shape == TILES[0],
+            Self::Subgroup { rows, .. } => rows == REGISTER_ROWS[0],
         }
     }
 
-    /// The fastest one for this adapter.
-    pub fn best(adapter: &AdapterDescription) -> Self {
-        Self::available(adapter)[0]
+    /// Features a group of [`GroupMaxima`], in any shape.
+    pub fn group(self) -> u32 {
+        match self {
+            Self::Tiled(_) => encode_tiled::GROUP,
+            Self::Subgroup { lanes, .. } => register_groups(lanes),
+        }
+    }
+
+    /// The definitions of its shader.
+    pub fn defines(self) -> Vec<(&'static str, u32)> {
+        match self {
+            Self::Tiled(TileShape { rows, features, depth, is_double }) => vec![
+                ("ROWS", rows),
+                ("FEATURES", features),
+                ("DEPTH", depth),
+                ("DOUBLE", is_double.into()),
+                ("X_LOADS", 16 * depth / features),
+                ("W_LOADS", 16 * depth / rows),
+            ],
+            Self::Subgroup { lanes, rows } => {
+                vec![("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", register_groups(lanes))]
+            }
+        }
+    }
+
+    /// Workgroups for so many rows and features.
+    fn workgroups(self, rows: u32, count: u32) -> [u32; 3] {
+        match self {
+            Self::Tiled(shape) => [count.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
+            Self::Subgroup { lanes, rows: tile_rows } => {
+                let row_tiles = rows.div_ceil(tile_rows);
+                let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
+                let feature_tiles = count.div_ceil(lanes * register_groups(lanes));
+                [encode_subgroup::ROW_TILES.min(row_tiles), feature_tiles, row_blocks]
+            }
+        }
+    }
+}
+
+/// Features of a lane's register tile.
+const fn register_groups(lanes: u32) -> u32 {
+    match lanes {
+        16 => 4,
+        _ => 8,
     }
 }
 
 impl fmt::Display for EncodeVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tiled => write!(f, "tiled"),
-            Self::Subgroup { lanes } => write!(f, "subgroup-{lanes}"),
+            Self::Tiled(TileShape { rows, features, depth, is_double }) => {
+                write!(f, "tiled-{rows}x{features}x{depth}{}", if *is_double { "-double" } else { "" })
+            }
+            Self::Subgroup { lanes, rows } => write!(f, "subgroup-{lanes}x{rows}"),
         }
-    }
-}
-
-/// Rows and feature groups of a lane's register tile; the loop over d must stay within the instruction cache
-/// (docs/architecture.md, encode in software).
-const fn register_tile(lanes: u32) -> (u32, u32) {
-    match lanes {
-        16 => (16, 4),
-        _ => (16, 8),
     }
 }
 
@@ -81,13 +172,16 @@ pub struct EncodeArguments<'a> {
     pub relu: bool,
 }
 
-enum Variant {
+enum EncodeKernel {
     Tiled(Pipeline<encode_tiled::main::Kernel>),
-    Subgroup { main: Pipeline<encode_subgroup::main::Kernel>, lanes: u32 },
+    Subgroup(Pipeline<encode_subgroup::main::Kernel>),
 }
 
 /// The kernels of `shaders/encode/`.
-pub struct Encode(Variant);
+pub struct Encode {
+    kernel: EncodeKernel,
+    variant: EncodeVariant,
+}
 
 impl Encode {
     /// Compiles one variant.
@@ -95,49 +189,31 @@ impl Encode {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self(match variant {
-            EncodeVariant::Tiled => Variant::Tiled(gpu.pipeline(&[])?),
-            EncodeVariant::Subgroup { lanes } => {
-                Variant::Subgroup { main: gpu.pipeline(&Self::subgroup_defines(lanes))?, lanes }
-            }
-        }))
-    }
-
-    /// The definitions of `shaders/encode/subgroup.wgsl` for a subgroup size.
-    pub fn subgroup_defines(lanes: u32) -> [(&'static str, u32); 4] {
-        let (rows, groups) = register_tile(lanes);
-        [("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", groups)]
+        let kernel = match variant {
+            EncodeVariant::Tiled(_) => EncodeKernel::Tiled(gpu.pipeline(&variant.defines())?),
+            EncodeVariant::Subgroup { .. } => EncodeKernel::Subgroup(gpu.pipeline(&variant.defines())?),
+        };
+        Ok(Self { kernel, variant })
     }
 
     /// One chunk of one shard.
     pub fn record(&self, recording: &mut Recording, arguments: &EncodeArguments<'_>) {
         let &EncodeArguments { centred, w_enc, b_enc, pre_activations, rows, quads, first, count, stride, relu } =
             arguments;
-        let relu = u32::from(relu);
-        match &self.0 {
-            Variant::Tiled(main) => {
+        let (relu, groups) = (u32::from(relu), self.variant.workgroups(rows, count));
+        match &self.kernel {
+            EncodeKernel::Tiled(main) => {
                 let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled: 0 };
                 let bindings = encode_tiled::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, tiled_groups(rows, count));
+                recording.dispatch(main, bindings, groups);
             }
-            Variant::Subgroup { main, lanes } => {
+            EncodeKernel::Subgroup(main) => {
                 let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled: 0 };
                 let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, subgroup_groups(*lanes, rows, count));
+                recording.dispatch(main, bindings, groups);
             }
         }
     }
-}
-
-fn tiled_groups(rows: u32, count: u32) -> [u32; 3] {
-    [count.div_ceil(encode_tiled::TILE), rows.div_ceil(encode_tiled::TILE), 1]
-}
-
-fn subgroup_groups(lanes: u32, rows: u32, count: u32) -> [u32; 3] {
-    let (tile_rows, groups) = register_tile(lanes);
-    let row_tiles = rows.div_ceil(tile_rows);
-    let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
-    [encode_subgroup::ROW_TILES.min(row_tiles), count.div_ceil(lanes * groups), row_blocks]
 }
 
 /// What one dispatch of `group_maxima` reads and writes; shapes as in the shaders.
@@ -166,13 +242,16 @@ pub struct GroupMaximaArguments<'a> {
     pub scaled: bool,
 }
 
-enum MaximaVariant {
+enum MaximaKernel {
     Tiled(Pipeline<encode_tiled::group_maxima::Kernel>),
-    Subgroup { main: Pipeline<encode_subgroup::group_maxima::Kernel>, lanes: u32 },
+    Subgroup(Pipeline<encode_subgroup::group_maxima::Kernel>),
 }
 
 /// The other kernels of `shaders/encode/`: they keep only the largest key of each group of features.
-pub struct GroupMaxima(MaximaVariant);
+pub struct GroupMaxima {
+    kernel: MaximaKernel,
+    variant: EncodeVariant,
+}
 
 impl GroupMaxima {
     /// Compiles one variant.
@@ -180,29 +259,33 @@ impl GroupMaxima {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self(match variant {
-            EncodeVariant::Tiled => MaximaVariant::Tiled(gpu.pipeline(&[])?),
-            EncodeVariant::Subgroup { lanes } => {
-                MaximaVariant::Subgroup { main: gpu.pipeline(&Encode::subgroup_defines(lanes))?, lanes }
-            }
-        }))
+        let kernel = match variant {
+            EncodeVariant::Tiled(_) => MaximaKernel::Tiled(gpu.pipeline(&variant.defines())?),
+            EncodeVariant::Subgroup { .. } => MaximaKernel::Subgroup(gpu.pipeline(&variant.defines())?),
+        };
+        Ok(Self { kernel, variant })
+    }
+
+    /// Features a group.
+    pub fn group(&self) -> u32 {
+        self.variant.group()
     }
 
     /// One chunk of one shard, which begins with a group.
     pub fn record(&self, recording: &mut Recording, arguments: &GroupMaximaArguments<'_>) {
         let &GroupMaximaArguments { centred, w_enc, b_enc, norms, maxima, rows, quads, first, count, stride, scaled } =
             arguments;
-        let (relu, scaled) = (0, u32::from(scaled));
-        match &self.0 {
-            MaximaVariant::Tiled(main) => {
+        let (relu, scaled, groups) = (0, u32::from(scaled), self.variant.workgroups(rows, count));
+        match &self.kernel {
+            MaximaKernel::Tiled(main) => {
                 let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled };
                 let bindings = encode_tiled::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
-                recording.dispatch(main, bindings, tiled_groups(rows, count));
+                recording.dispatch(main, bindings, groups);
             }
-            MaximaVariant::Subgroup { main, lanes } => {
+            MaximaKernel::Subgroup(main) => {
                 let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled };
                 let bindings = encode_subgroup::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
-                recording.dispatch(main, bindings, subgroup_groups(*lanes, rows, count));
+                recording.dispatch(main, bindings, groups);
             }
         }
     }

@@ -21,6 +21,7 @@ mod screen;
 mod select;
 mod selection;
 mod transpose;
+mod tuning;
 mod update;
 
 pub use activity::Activity;
@@ -31,7 +32,7 @@ pub use certify::Certify;
 pub use clip::Clip;
 pub use code_gradients::CodeGradients;
 pub use decode::Decode;
-pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments};
+pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments, TileShape};
 pub use gradients::Gradients;
 pub use halve::Halve;
 pub use norms::Norms;
@@ -43,6 +44,7 @@ pub use selection::{
     SCRATCH_BYTES, Screening, ScreeningKernels, Selection, SelectionKernels, SelectionMethod, SelectionShape,
 };
 pub use transpose::{Runs, Transpose};
+pub use tuning::Tuning;
 pub use update::Update;
 
 use crate::error::Result;
@@ -106,14 +108,14 @@ pub struct ForwardKernels {
 }
 
 impl ForwardKernels {
-    /// Compiles them for SAEs with `k` active features, which are selected by `method`.
+    /// Compiles them for SAEs with `k` active features.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
+    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
         Ok(Self {
             center: Center::new(gpu)?,
-            selection: Selection::new(gpu, k, method)?,
+            selection: Selection::new(gpu, k, tuning)?,
             decode: Decode::new(gpu)?,
             residual: Residual::new(gpu)?,
             norms: Norms::new(gpu)?,

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::probe::Probe;
-use super::{Certify, Encode, EncodeVariant, GroupMaxima, Halve, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select};
+use super::{
+    Certify, Encode, EncodeVariant, GroupMaxima, Halve, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select, Tuning,
+};
 use crate::error::Result;
 use crate::gpu::{AdapterDescription, Gpu};
 
@@ -65,28 +67,61 @@ pub struct SelectionShape {
     pub k: u64,
 }
 
+impl SelectionShape {
+    /// Groups a row that are scored after screening: a third more than random and real rows ever needed (docs/performance.md); the
+    /// margin of sums grows with d.
+    fn screened_groups(self) -> u64 {
+        self.k + self.k * (1024 + self.d) / 4096 + 8
+    }
+}
+
 /// The most bytes that a scratch buffer of a selection takes.
 pub const SCRATCH_BYTES: u64 = 128 << 20;
 
 impl SelectionMethod {
-    /// The one that is likely the fastest: screened where there are matrix units and features enough; grouped where the pre-activations that need not be written and looked at cost more
-    /// than the keys that are computed twice (docs/architecture.md, selection).
-    pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
-        let SelectionShape { rows, d, features, k } = shape;
-        let variant = ScreenVariant::available(adapter)[0];
-        // Half as many again as random and real rows ever needed (docs/performance.md); the sums' margin grows with d.
-        let groups = k + k * (1024 + d) / 4096 + 8;
-        let candidates = groups * u64::from(SCREEN_GROUP);
-        let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
-        let pays = variant.is_cooperative() && !adapter.is_software() && features > CANDIDATE_COST * candidates;
+    /// Those whose scratch the adapter can bind, as `screening` has it; what is faster on nothing only if nothing else is asked for.
+    pub fn available(
+        adapter: &AdapterDescription,
+        encode: EncodeVariant,
+        screening: Screening,
+        shape: SelectionShape,
+    ) -> Vec<Self> {
+        let fits = |groups: u64, group: u32| {
+            4 * shape.rows * groups * u64::from(group) <= SCRATCH_BYTES.min(adapter.max_binding_bytes)
+        };
+        let group = encode.group();
+        let grouped = fits(shape.k, group).then_some(Self::Grouped { group });
+        let groups = shape.screened_groups();
+        let screened = |variant| Self::Screened { variant, groups: groups as u32 };
+        let variants = ScreenVariant::available(adapter).into_iter().filter(|_| fits(groups, SCREEN_GROUP));
+        let (cooperative, portable): (Vec<_>, Vec<_>) = variants.partition(|variant| variant.is_cooperative());
+        let in_f32 = [Self::Chunked].into_iter().chain(grouped);
         match screening {
-            Screening::F16 if fits => return Self::Screened { variant, groups: groups as u32 },
-            Screening::Auto if fits && pays => return Self::Screened { variant, groups: groups as u32 },
-            _ => {}
+            // A batch whose candidates do not fit a binding is not screened.
+            Screening::F16 if !portable.is_empty() => {
+                let variants = if cooperative.is_empty() { portable } else { cooperative };
+                variants.into_iter().map(screened).collect()
+            }
+            Screening::Auto if !adapter.is_software() => in_f32.chain(cooperative.into_iter().map(screened)).collect(),
+            _ => in_f32.collect(),
         }
-        let group = EncodeVariant::best(adapter).group();
+    }
+
+    /// The one that is likely the fastest: screened where there are matrix units and features enough; grouped where the
+    /// pre-activations that need not be written and looked at cost more than the keys that are computed twice
+    /// (docs/architecture.md, selection).
+    pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
+        let SelectionShape { d, features, k, .. } = shape;
+        let encode = EncodeVariant::best(adapter);
+        let available = Self::available(adapter, encode, screening, shape);
+        let screened = available.iter().find(|method| matches!(method, Self::Screened { .. }));
+        let pays = features > CANDIDATE_COST * shape.screened_groups() * u64::from(SCREEN_GROUP);
+        if let Some(screened) = screened.filter(|_| pays || screening == Screening::F16) {
+            return *screened;
+        }
+        let group = encode.group();
         let candidates = k * u64::from(group);
-        let fits = 4 * rows * candidates <= SCRATCH_BYTES.min(adapter.max_binding_bytes);
+        let fits = available.contains(&Self::Grouped { group });
         // What a dimension of a second dot product costs, in pre-activations written and read.
         let dimension_cost = if adapter.is_software() { SOFTWARE_DIMENSION_COST } else { GPU_DIMENSION_COST };
         let saved = features as f64 * (1.0 - 1.0 / f64::from(group));
@@ -153,12 +188,15 @@ impl Selection {
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, method: SelectionMethod) -> Result<Self> {
+    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
+        let Tuning { encode, method } = tuning;
         let select = Select::new(gpu, k)?;
         let way = match method {
             SelectionMethod::Chunked => None,
-            SelectionMethod::Grouped { group } => SelectionKernels::grouped(gpu, group)?,
-            SelectionMethod::Screened { variant, groups } => SelectionKernels::screened(gpu, variant, groups)?,
+            SelectionMethod::Grouped { group } => SelectionKernels::grouped(gpu, encode, group)?,
+            SelectionMethod::Screened { variant, groups } => {
+                SelectionKernels::screened(gpu, encode, (variant, groups))?
+            }
         };
         if let Some(way) = way {
             return Ok(Self { select, way });
@@ -169,8 +207,7 @@ impl Selection {
                 gpu.description()
             );
         }
-        let encode = Encode::new(gpu, EncodeVariant::best(gpu.description()))?;
-        Ok(Self { select, way: SelectionKernels::Chunked(encode) })
+        Ok(Self { select, way: SelectionKernels::Chunked(Encode::new(gpu, encode)?) })
     }
 
     /// The method that is used.
@@ -187,17 +224,16 @@ impl Selection {
 
 impl SelectionKernels {
     /// None if group maxima are not, to the bit, the largest of the keys that are computed once more.
-    fn grouped(gpu: &Gpu, group: u32) -> Result<Option<Self>> {
-        let maxima = GroupMaxima::new(gpu, EncodeVariant::best(gpu.description()))?;
-        let rescore = Rescore::new(gpu)?;
+    fn grouped(gpu: &Gpu, encode: EncodeVariant, group: u32) -> Result<Option<Self>> {
+        let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu)?);
         let is_sound = gpu.is_on_paper() || Probe::new(gpu, group)?.maxima_are_keys(&maxima, &rescore, group)?;
         Ok(is_sound.then_some(Self::Grouped { maxima, rescore, group }))
     }
 
     /// None if the bounds are none, or if keys computed once more are not those of `encode`.
-    fn screened(gpu: &Gpu, variant: ScreenVariant, groups: u32) -> Result<Option<Self>> {
+    fn screened(gpu: &Gpu, encode: EncodeVariant, (variant, groups): (ScreenVariant, u32)) -> Result<Option<Self>> {
         let (halve, screen, rescore) = (Halve::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
-        let encode = Encode::new(gpu, EncodeVariant::best(gpu.description()))?;
+        let encode = Encode::new(gpu, encode)?;
         if !gpu.is_on_paper() {
             let probe = Probe::new(gpu, SCREEN_GROUP)?;
             if !probe.bounds_hold(&halve, &screen)?

@@ -54,10 +54,13 @@ impl Case {
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let check_variant = |variant| {
+    let check_variant = |variant: EncodeVariant| {
         let encode = Encode::new(checker.gpu, variant)?;
         let mut values = checker.compare("encode", FOLD).of_variant(variant);
-        for shape in [(1, 1, 1), (33, 16, 17), (49, 33, 65), (129, 100, 129), (9, 768, 65)] {
+        let shapes = [(129, 100, 129), (9, 768, 65), (1, 1, 1), (33, 16, 17), (49, 33, 65)];
+        // What small sizes find is found in the usual shape.
+        for shape in &shapes[..if variant.is_usual() { 5 } else { 2 }] {
+            let shape = *shape;
             let case = Case::new(shape);
             for (relu, chunk) in [(false, case.n), (true, case.n), (false, case.n.div_ceil(2))] {
                 let actual = case.encode(checker.gpu, &encode, relu, chunk)?;

@@ -3,7 +3,7 @@ use super::tensors::{f32s, f64s, random, stored};
 use crate::data::Provenance;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::{BLOCK_FEATURES, BackwardKernels, ForwardKernels, SelectionMethod};
+use crate::kernels::{BLOCK_FEATURES, BackwardKernels, ForwardKernels, SelectionMethod, Tuning};
 use crate::reference::{self, Codes, Parameters};
 use crate::sae::{self, Sae, SaeConfig};
 use crate::train::{MomentPrecision, Recipe, StepResults, TrainingStep};
@@ -38,7 +38,7 @@ impl<'g> Run<'g> {
         };
         let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(f32s);
         let sae = Sae { config, w_enc, b_enc, w_dec, b_dec, provenance: Provenance::default() };
-        let forward = ForwardKernels::new(gpu, k as u32, SelectionMethod::Chunked)?;
+        let forward = ForwardKernels::new(gpu, k as u32, Tuning::usual(gpu.description(), SelectionMethod::Chunked))?;
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = sae::Parameters::upload(gpu, &forward.norms, &sae)?;
         let beta1 = recipe.beta1;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Recipe, TrainingStep, initialize};
 use crate::error::Result;
 use crate::gpu::{Gpu, Span};
-use crate::kernels::{BackwardKernels, ForwardKernels, SelectionMethod};
+use crate::kernels::{BackwardKernels, ForwardKernels, Tuning};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{Parameters, SaeConfig};
 use crate::train::MomentPrecision;
@@ -16,7 +16,7 @@ pub struct StepBenchmark<'a> {
     gpu: &'a Gpu,
     step: TrainingStep,
     batches: Vec<Vec<f32>>,
-    method: SelectionMethod,
+    tuning: Tuning,
     learning_rate: f64,
     taken: usize,
 }
@@ -25,31 +25,31 @@ impl<'a> StepBenchmark<'a> {
     /// Puts initial weights on the device and takes a first step, which is not timed. `batches` are `[batch, d]` rows each.
     ///
     /// # Errors
-    /// Those of [`super::Trainer::with_method`]; [`crate::Error::Config`] if there is no batch.
+    /// Those of [`super::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.
     pub fn new(
         gpu: &'a Gpu,
         config: &SaeConfig,
         recipe: Recipe,
-        method: SelectionMethod,
+        tuning: Tuning,
         batches: Vec<Vec<f32>>,
     ) -> Result<Self> {
         let first = batches.first().ok_or_else(|| crate::Error::Config("there is no batch to time".into()))?;
         // The decoder bias, which is all that is made from rows, needs no whole batch.
         let initial = initialize(config, 0, &first[..config.d_in * recipe.batch.min(256)])?;
-        let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
+        let forward = ForwardKernels::new(gpu, config.k as u32, tuning)?;
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::upload(gpu, &forward.norms, &initial)?;
         let learning_rate = recipe.learning_rate;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
-        let method = forward.selection.method();
-        let mut this = Self { gpu, step, batches, method, learning_rate, taken: 0 };
+        let tuning = Tuning { method: forward.selection.method(), ..tuning };
+        let mut this = Self { gpu, step, batches, tuning, learning_rate, taken: 0 };
         this.step()?;
         Ok(this)
     }
 
-    /// How the active features are found.
-    pub fn method(&self) -> SelectionMethod {
-        self.method
+    /// The kernels that find the active features.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
     }
 
     /// Takes a step and waits for it: its seconds on the host's clock.

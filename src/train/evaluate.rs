@@ -8,7 +8,7 @@ use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
-use crate::kernels::{Activity, ForwardKernels, Runs, Screening, SelectionMethod, Transpose};
+use crate::kernels::{Activity, ForwardKernels, Runs, Screening, SelectionMethod, Transpose, Tuning};
 use crate::sae::{Parameters, Weights};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -44,7 +44,8 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn with_method(gpu: &'a Gpu, weights: &dyn Weights, batch: usize, method: SelectionMethod) -> Result<Self> {
-        let kernels = ForwardKernels::new(gpu, weights.config().k as u32, method)?;
+        let tuning = Tuning::usual(gpu.description(), method);
+        let kernels = ForwardKernels::new(gpu, weights.config().k as u32, tuning)?;
         let parameters = Parameters::upload(gpu, &kernels.norms, weights)?;
         let forward = Forward::new(gpu, &parameters, batch, kernels.selection.method())?;
         Ok(Self { gpu, kernels, parameters, forward, uncertain_rows: 0 })

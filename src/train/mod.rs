@@ -1,6 +1,7 @@
 //! The scheduler: a step as a list of kernels, the recipe it follows, and the loops that run it. It knows neither files
 //! nor terminals: what happens is told in [`Progress`].
 
+mod autotune;
 mod benchmark;
 mod evaluate;
 mod forward;
@@ -14,6 +15,7 @@ mod state;
 mod step;
 mod trainer;
 
+pub use autotune::{autotune, autotune_pays};
 pub use benchmark::{StepBenchmark, median, synthetic_rows};
 pub use evaluate::{Encoder, Evaluation, Evaluator, HostCodes, Reconstruction, evaluate};
 pub use forward::Forward;

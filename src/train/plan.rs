@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Recipe, StepBenchmark, Trainer, synthetic_rows};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::{BLOCK_FEATURES, SCREEN_GROUP, Screening, SelectionMethod, half_quads, quads};
+use crate::kernels::{BLOCK_FEATURES, SCREEN_GROUP, Screening, SelectionMethod, Tuning, half_quads, quads};
 use crate::sae::{SaeConfig, Tensor, shard_ranges};
 use crate::train::state_tensors;
 
@@ -16,8 +16,8 @@ pub struct Plan {
     pub device: BTreeMap<&'static str, u64>,
     /// Feature shards, each within the device's largest binding.
     pub shards: usize,
-    /// How the active features are found.
-    pub selection: SelectionMethod,
+    /// The kernels that find the active features.
+    pub tuning: Tuning,
     /// Host memory: batches on their way and tiles of weights; without the program and its driver.
     pub host: u64,
     /// A checkpoint on the disk.
@@ -70,7 +70,7 @@ impl Work {
 }
 
 impl Plan {
-    /// The plan of a run on a device like this.
+    /// The plan of a run with the usual kernels on a device like this.
     ///
     /// # Errors
     /// Those of [`Trainer::new`] but for want of memory.
@@ -80,10 +80,17 @@ impl Plan {
         recipe: &Recipe,
         screening: Screening,
     ) -> Result<Self> {
+        Self::of(description, config, recipe, config.usual_tuning(description, recipe.batch, screening))
+    }
+
+    /// As [`Plan::new`], with the kernels of the selection given.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn of(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<Self> {
         let paper = Gpu::on_paper(description.clone());
         // As long as it lives, its buffers are in the account.
-        let selection = config.selection_method(description, recipe.batch, screening);
-        let _trainer = Trainer::allocate(&paper, config, recipe.clone(), selection)?;
+        let _trainer = Trainer::allocate(&paper, config, recipe.clone(), tuning)?;
         let mut device = BTreeMap::new();
         for (name, bytes) in paper.memory() {
             *device.entry(part(&name)).or_default() += bytes;
@@ -104,8 +111,8 @@ impl Plan {
                 .map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes())
                 .sum(),
             sae: sae.iter().map(|[rows, columns]| 4 * *rows as u64 * *columns as u64).sum(),
-            work: work(config, recipe, selection),
-            selection,
+            work: work(config, recipe, tuning.method),
+            tuning,
         })
     }
 
@@ -260,7 +267,7 @@ impl Forecast {
     ///
     /// # Errors
     /// Those of training, and [`Error::Device`] where the device has no timestamps.
-    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Self> {
+    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<Self> {
         // Half a second or so: enough to fill the device, little enough to wait for.
         let flops: u64 = if gpu.description().is_software() { 20_000_000_000 } else { 1_000_000_000_000 };
         let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
@@ -269,15 +276,14 @@ impl Forecast {
         let large = large.max(config.k).min(config.features);
         let small = (large / 2).max(config.k);
         let at = |features| SaeConfig { features, ..config.clone() };
-        let method = config.selection_method(gpu.description(), recipe.batch, screening);
         let rows = synthetic_rows(recipe.batch, config.d_in, 0);
         let time = |config: &SaeConfig| {
-            StepBenchmark::new(gpu, config, recipe.clone(), method, vec![rows.clone()])?.operations(TIMED_STEPS)
+            StepBenchmark::new(gpu, config, recipe.clone(), tuning, vec![rows.clone()])?.operations(TIMED_STEPS)
         };
         let (after, before) = (time(&at(large))?, time(&at(small))?);
         let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
         let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
-        let work = work(&at(large), recipe, method);
+        let work = work(&at(large), recipe, tuning.method);
         let rate = |kernel: &str, amount: fn(&Work) -> u64| {
             let of = after.iter().filter_map(|(operation, seconds)| Some((Work::of(&work, operation)?, seconds)));
             let mut of = of.filter(|(work, _)| work.kernel == kernel);

@@ -6,7 +6,7 @@ use super::{MomentPrecision, Profile, Recipe, StateSink, StateSource, TrainingSt
 use crate::data::{Batch, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::kernels::{BackwardKernels, ForwardKernels, Norms, Screening, SelectionMethod};
+use crate::kernels::{BackwardKernels, ForwardKernels, Norms, Screening, SelectionMethod, Tuning};
 use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -61,8 +61,8 @@ impl<'a> Trainer<'a> {
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
     pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let method = initial.config().selection_method(gpu.description(), recipe.batch, Screening::Auto);
-        Self::with_method(gpu, initial, recipe, method)
+        let tuning = initial.config().usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+        Self::with_tuning(gpu, initial, recipe, tuning)
     }
 
     /// As [`Trainer::new`], with the way to select features given; the result is the same.
@@ -70,7 +70,15 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::new`].
     pub fn with_method(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
-        let this = Self::allocate(gpu, initial.config(), recipe, method)?;
+        Self::with_tuning(gpu, initial, recipe, Tuning::usual(gpu.description(), method))
+    }
+
+    /// As [`Trainer::new`], with the kernels of the selection given; the result is the same.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with_tuning(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe, tuning: Tuning) -> Result<Self> {
+        let this = Self::allocate(gpu, initial.config(), recipe, tuning)?;
         this.step.parameters().fill(gpu, &Norms::new(gpu)?, initial)?;
         Ok(this)
     }
@@ -83,11 +91,11 @@ impl<'a> Trainer<'a> {
         gpu: &'a Gpu,
         config: &SaeConfig,
         recipe: Recipe,
-        method: SelectionMethod,
+        tuning: Tuning,
         steps: u64,
         source: &mut dyn StateSource,
     ) -> Result<Self> {
-        let mut this = Self::allocate(gpu, config, recipe, method)?;
+        let mut this = Self::allocate(gpu, config, recipe, tuning)?;
         // A recipe has fewer than 2^32 steps.
         this.step.restore_state(gpu, source, steps as u32)?;
         (this.submitted, this.finished) = (steps, steps);
@@ -95,8 +103,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// All that a run has on the device, with weights of zero.
-    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, config.k as u32, method)?;
+    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, config.k as u32, tuning)?;
         let method = forward.selection.method();
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::allocate(gpu, config)?;

@@ -41,8 +41,8 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
 fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
     let step = reader.manifest().step;
     let config = config(FEATURES);
-    let method = config.selection_method(gpu.description(), recipe.batch, Screening::Auto);
-    Trainer::resume(gpu, &config, recipe.clone(), method, step, reader)
+    let tuning = config.usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+    Trainer::resume(gpu, &config, recipe.clone(), tuning, step, reader)
 }
 
 /// One shard, three and five of the features of these tests, whose rows are stored as 16 values.

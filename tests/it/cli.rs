@@ -15,9 +15,17 @@ pub fn program() -> OsString {
     std::env::var_os("MONOSEM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_monosem").into())
 }
 
-pub fn monosem(arguments: &[&str]) -> Output {
+/// The program, apart from what this user's machine remembers of it.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
     // Help is as wide as the terminal, or as this says.
-    Command::new(program()).args(arguments).env("COLUMNS", "100").output().unwrap()
+    command.args(arguments).env("COLUMNS", "100");
+    command.env("MONOSEM_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-cache"));
+    command
+}
+
+pub fn monosem(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 /// Runs the program; it must succeed.

@@ -1,5 +1,6 @@
 //! Which device is taken: every case without its hardware, and what the program prints of the one that is there.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use monosem::Error;
@@ -300,11 +301,20 @@ fn another_gpu_in_place_of_nvidias_is_told() {
 
 #[test]
 fn variants_follow_from_the_description() {
-    let of = |adapter: &AdapterDescription| EncodeVariant::available(adapter);
-    assert_eq!(of(&llvmpipe()), [EncodeVariant::Subgroup { lanes: 8 }, EncodeVariant::Tiled]);
-    assert_eq!(of(&two_h100s()[0]), [EncodeVariant::Tiled]);
-    assert_eq!(of(&AdapterDescription { subgroup_size: None, ..llvmpipe() }), [EncodeVariant::Tiled]);
-    assert_eq!(EncodeVariant::best(&llvmpipe()).to_string(), "subgroup-8");
+    let names = |adapter: &AdapterDescription| -> Vec<String> {
+        EncodeVariant::available(adapter).iter().map(EncodeVariant::to_string).collect()
+    };
+    let with_memory = |workgroup_bytes| AdapterDescription { workgroup_bytes, subgroup_size: None, ..llvmpipe() };
+    let software = names(&AdapterDescription { workgroup_bytes: 32 << 10, ..llvmpipe() });
+    assert_eq!(software[..3], ["subgroup-8x16", "subgroup-8x32", "tiled-128x128x8"]);
+    assert_eq!(names(&two_h100s()[0])[0], "tiled-128x128x8");
+    // What no adapter lacks, what NVIDIA's have, and nothing known.
+    assert_eq!(names(&with_memory(16 << 10)), ["tiled-128x128x8", "tiled-128x64x8-double", "tiled-64x64x8-double"]);
+    assert_eq!(names(&with_memory(48 << 10)).len(), 8);
+    assert_eq!(names(&with_memory(0)), ["tiled-128x128x8"]);
+    let all = EncodeVariant::all();
+    let different: BTreeSet<String> = all.iter().map(EncodeVariant::to_string).collect();
+    assert_eq!(different.len(), all.len());
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod subgroups;
 mod train;
 mod training;
 mod translation;
+mod tuning;
 mod vectors;

@@ -1,9 +1,11 @@
-use monosem::gpu::shaders::ALL;
+use monosem::gpu::shaders::{self, ALL};
 use monosem::gpu::{AdapterDescription, Source, template};
-use monosem::kernels::{Encode, ScreenBlock, ScreenVariant, Select, Update};
+use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select, Update};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
-use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::valid::{
+    Capabilities, FunctionInfo, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator,
+};
 use naga::{AddressSpace, Module, ShaderStage};
 
 /// What every adapter has: the least that WebGPU promises.
@@ -14,7 +16,7 @@ type Defines = Vec<(&'static str, u32)>;
 /// The definitions under which `src/kernels` compiles a shader.
 fn variants(source: Source) -> Vec<Defines> {
     match source.name {
-        "encode_subgroup" => [4, 8, 16].map(|lanes| Encode::subgroup_defines(lanes).to_vec()).into(),
+        "encode_subgroup" | "encode_tiled" => encode_variants(source).iter().map(|variant| variant.defines()).collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
         "update" => [false, true].map(|bf16| Update::defines(bf16).to_vec()).into(),
@@ -33,6 +35,15 @@ fn screen_blocks() -> impl Iterator<Item = ScreenBlock> {
             ScreenVariant::Portable => None,
         })
     })
+}
+
+/// The variants of `encode` that one of its shaders makes.
+fn encode_variants(source: Source) -> Vec<EncodeVariant> {
+    let is_of = |variant: &EncodeVariant| match variant {
+        EncodeVariant::Tiled(_) => source.name == "encode_tiled",
+        EncodeVariant::Subgroup { .. } => source.name == "encode_subgroup",
+    };
+    EncodeVariant::all().into_iter().filter(is_of).collect()
 }
 
 fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
@@ -107,23 +118,29 @@ fn every_variant_of_every_shader_is_translated_for_every_back_end() {
     assert!(translated > 0);
 }
 
+fn workgroup_bytes(module: &Module, uses: &FunctionInfo) -> u32 {
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    let used = module
+        .global_variables
+        .iter()
+        .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !uses[*handle].is_empty());
+    // As WebGPU counts them: each rounded up to 16 bytes.
+    used.map(|(_, variable)| layouter[variable.ty].size.next_multiple_of(16)).sum()
+}
+
 #[test]
 fn workgroup_memory_fits_every_adapter() {
     let mut largest = 0;
     for source in ALL {
-        for defines in variants(*source) {
+        let every_adapter = |defines: &Defines| {
+            // Of tiles an adapter takes those that fit it.
+            source.name != "encode_tiled" || defines == &EncodeVariant::best(&AdapterDescription::default()).defines()
+        };
+        for defines in variants(*source).into_iter().filter(every_adapter) {
             let (module, info) = parse(*source, &defines);
-            let mut layouter = Layouter::default();
-            layouter.update(module.to_ctx()).unwrap();
             for (index, entry) in module.entry_points.iter().enumerate() {
-                let uses = info.get_entry_point(index);
-                let bytes: u32 = module
-                    .global_variables
-                    .iter()
-                    .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !uses[*handle].is_empty())
-                    // As WebGPU counts them: each rounded up to 16 bytes.
-                    .map(|(_, variable)| layouter[variable.ty].size.next_multiple_of(16))
-                    .sum();
+                let bytes = workgroup_bytes(&module, info.get_entry_point(index));
                 let what = format!("{}.{} {defines:?}", source.name, entry.name);
                 if source.name == "screen_cooperative" {
                     // Taken only where it fits, so what it takes must be known.
@@ -139,4 +156,19 @@ fn workgroup_memory_fits_every_adapter() {
     }
     println!("at most {largest} bytes of workgroup memory");
     assert!(largest > 0);
+}
+
+#[test]
+fn tiles_take_the_workgroup_memory_that_they_say() {
+    for variant in EncodeVariant::all() {
+        let EncodeVariant::Tiled(shape) = variant else { continue };
+        let (module, info) = parse(shaders::encode_tiled::SOURCE, &variant.defines());
+        for (index, entry) in module.entry_points.iter().enumerate() {
+            let bytes = workgroup_bytes(&module, info.get_entry_point(index));
+            assert_eq!(bytes, shape.workgroup_bytes(), "{variant}, {}", entry.name);
+            // Eight rows and eight features a thread; of maxima two a thread, that wait in the same memory.
+            assert_eq!(entry.workgroup_size, [shape.rows * shape.features / 64, 1, 1], "{variant}");
+            assert!(16 * shape.rows * shape.features / 32 <= bytes, "{variant}");
+        }
+    }
 }

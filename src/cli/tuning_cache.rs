@@ -1,0 +1,163 @@
+//! What was measured to be the fastest, kept from one process to the next in the user's cache directory.
+
+use std::env;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use monosem::gpu::{AdapterDescription, shaders};
+use monosem::kernels::{Screening, Tuning};
+use monosem::sae::SaeConfig;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::output::tell;
+
+/// More entries than anybody measures, few enough to be read at each start.
+const MAX_ENTRIES: usize = 1000;
+
+/// What a measurement holds for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Key {
+    adapter: String,
+    backend: String,
+    driver: String,
+    /// XXH3 of the shaders' texts.
+    shaders: String,
+    d: usize,
+    features: usize,
+    k: usize,
+    batch: usize,
+    screening: String,
+}
+
+/// The names of a [`Tuning`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Names {
+    pub encode: String,
+    pub selection: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    names: Names,
+}
+
+impl Key {
+    pub fn new(adapter: &AdapterDescription, config: &SaeConfig, batch: usize, screening: Screening) -> Self {
+        let mut hash = Xxh3::new();
+        for source in shaders::ALL {
+            hash.update(source.name.as_bytes());
+            hash.update(source.text.as_bytes());
+        }
+        Self {
+            adapter: adapter.name.clone(),
+            backend: adapter.backend.to_owned(),
+            driver: adapter.driver.clone(),
+            shaders: format!("{:016x}", hash.digest()),
+            d: config.d_in,
+            features: config.features,
+            k: config.k,
+            batch,
+            screening: format!("{screening:?}").to_lowercase(),
+        }
+    }
+}
+
+/// The cache's file, and what it held when it was opened. What is wrong with it is told once and never an error.
+pub struct TuningCache {
+    path: Option<PathBuf>,
+    entries: Vec<Entry>,
+}
+
+impl TuningCache {
+    /// The user's, or an empty one.
+    pub fn open() -> Self {
+        let path = directory().map(|directory| directory.join("tuning.json"));
+        let Some(path) = path else { return Self { path: None, entries: Vec::new() } };
+        match read(&path) {
+            Ok(entries) => Self { path: Some(path), entries },
+            Err(ReadError::Damaged(problem)) => {
+                complain(&path, &format!("is damaged ({problem}) and not used"));
+                Self { path: Some(path), entries: Vec::new() }
+            }
+            Err(ReadError::Io(error)) => {
+                complain(&path, &format!("{error}; what is measured is not kept"));
+                Self { path: None, entries: Vec::new() }
+            }
+        }
+    }
+
+    /// What was measured, by name.
+    pub fn get(&self, key: &Key) -> Option<&Names> {
+        self.entries.iter().rfind(|entry| entry.key == *key).map(|entry| &entry.names)
+    }
+
+    /// Keeps what was measured, beside what other processes have written meanwhile.
+    pub fn insert(&self, key: Key, tuning: Tuning) {
+        let Some(path) = &self.path else { return };
+        // One that is damaged is replaced.
+        let mut entries = read(path).unwrap_or_default();
+        entries.retain(|entry| entry.key != key);
+        entries.drain(..(entries.len() + 1).saturating_sub(MAX_ENTRIES));
+        let names = Names { encode: tuning.encode.to_string(), selection: tuning.method.to_string() };
+        entries.push(Entry { key, names });
+        if let Err(error) = write(path, &entries) {
+            complain(path, &format!("{error}; what was measured is not kept"));
+        }
+    }
+}
+
+fn complain(path: &Path, problem: &str) {
+    tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
+}
+
+enum ReadError {
+    Damaged(serde_json::Error),
+    Io(std::io::Error),
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, ReadError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(ReadError::Damaged),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(ReadError::Io(error)),
+    }
+}
+
+/// By rename: whoever reads it meanwhile sees the old one or the new.
+fn write(path: &Path, entries: &[Entry]) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(entries)?;
+    text.push(b'\n');
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(&text));
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// MONOSEM_CACHE_DIR, or `monosem` in the directory that the system gives a user's caches.
+fn directory() -> Option<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(own) = variable("MONOSEM_CACHE_DIR") {
+        return Some(own);
+    }
+    let of_user = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_vendor = "apple") {
+        variable("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        // A relative one is to be ignored, by the standard.
+        let given = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        given.or_else(|| variable("HOME").map(|home| home.join(".cache")))
+    };
+    of_user.map(|directory| directory.join("monosem"))
+}

@@ -1,0 +1,48 @@
+//! Which of the ways to the same codes is taken.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{EncodeVariant, Screening, SelectionMethod, SelectionShape};
+use crate::gpu::AdapterDescription;
+
+/// The kernels that find the codes. No result depends on it, only time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tuning {
+    /// How pre-activations are computed.
+    #[serde(serialize_with = "by_name")]
+    pub encode: EncodeVariant,
+    /// How the largest of them are found.
+    #[serde(rename = "selection", serialize_with = "by_name")]
+    pub method: SelectionMethod,
+}
+
+fn by_name<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl Tuning {
+    /// A method with the usual shape of `encode`.
+    pub fn usual(adapter: &AdapterDescription, method: SelectionMethod) -> Self {
+        Self { encode: EncodeVariant::best(adapter), method }
+    }
+
+    /// The one whose parts have these names, if the adapter can run it.
+    pub fn named(
+        adapter: &AdapterDescription,
+        screening: Screening,
+        shape: SelectionShape,
+        [encode, method]: [&str; 2],
+    ) -> Option<Self> {
+        let encode = EncodeVariant::available(adapter).into_iter().find(|variant| variant.to_string() == encode)?;
+        let mut methods = SelectionMethod::available(adapter, encode, screening, shape).into_iter();
+        Some(Self { encode, method: methods.find(|known| known.to_string() == method)? })
+    }
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.encode, self.method)
+    }
+}
