@@ -1,7 +1,7 @@
 # make demo    trains and evaluates an SAE on real activations, in about two minutes
 # make test    everything is tested, on software Vulkan where the machine has no driver
 # make check   formatting and lints
-# make bench   criterion benchmarks of kernels and the step
+# make bench   every kernel of a step beside what this device can do at best; cargo bench compares two builds
 
 .PHONY: demo test check bench vulkan
 
@@ -26,7 +26,7 @@ check:
 	cargo clippy --all-targets --locked -- -D warnings
 
 bench: vulkan
-	cargo bench --locked
+	cargo run -q --release --locked -- bench --d 384 --features 16384 --batch 2048
 
 # A Vulkan driver is a file icd.d/*.json: Mesa's llvmpipe is one in software.
 vulkan:

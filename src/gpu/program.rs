@@ -443,7 +443,7 @@ impl Gpu {
         timing.wait(self)
     }
 
-    /// As [`Gpu::submit_and_read`], but times each dispatch, which is then a submission of its own.
+    /// As [`Gpu::submit_and_read`], but times each dispatch.
     ///
     /// # Errors
     /// As [`Gpu::submit_and_read`], and [`Error::Device`] if the device has no timestamps.
@@ -459,21 +459,23 @@ impl Gpu {
         Ok((self.read_all(results)?, timing))
     }
 
-    /// Runs a program with each dispatch a submission.
+    /// Runs a program with each dispatch a pass of its own, and a submission of its own as long as it is not known how long it takes.
     fn submit_timed(&self, program: &Program) -> Result<Timing> {
         let Hardware { device, queue } = self.hardware()?;
         let labels: Vec<_> = program.operations.iter().filter_map(Operation::label).collect();
         let count = labels.len() as u64;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let timestamps = self.allocate("timestamps", (16 * count).max(16), usage)?;
+        let submissions = program.pace.submissions(self, program)?.unwrap_or_else(|| program.dispatches.clone());
+        let mut ends = submissions.into_iter().map(|submission| submission.end).peekable();
         for (set, dispatches) in program.dispatches.chunks(TIMED_DISPATCHES).enumerate() {
             let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,
                 ty: wgpu::QueryType::Timestamp,
                 count: 2 * dispatches.len() as u32,
             });
+            let mut encoder = device.create_command_encoder(&Default::default());
             for (number, operations) in (0..).zip(dispatches) {
-                let mut encoder = device.create_command_encoder(&Default::default());
                 for operation in &program.operations[operations.clone()] {
                     let Operation::Dispatch { label, .. } = operation else {
                         run_transfer(&mut encoder, operation);
@@ -489,9 +491,11 @@ impl Gpu {
                     });
                     run_dispatch(&mut pass, operation);
                 }
-                queue.submit([encoder.finish()]);
+                if ends.next_if(|end| *end <= operations.end).is_some() {
+                    let next = device.create_command_encoder(&Default::default());
+                    queue.submit([std::mem::replace(&mut encoder, next).finish()]);
+                }
             }
-            let mut encoder = device.create_command_encoder(&Default::default());
             let offset = (set * TIMED_DISPATCHES * 16) as u64;
             if let Some(timestamps) = &timestamps.raw {
                 encoder.resolve_query_set(&queries, 0..2 * dispatches.len() as u32, timestamps, offset);

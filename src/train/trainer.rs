@@ -48,6 +48,8 @@ pub struct Trainer<'a> {
     submitted: u64,
     finished: u64,
     profile: Option<Profile>,
+    /// Steps that are not timed before it.
+    profiled_from: u64,
     method: SelectionMethod,
 }
 
@@ -111,10 +113,20 @@ impl<'a> Trainer<'a> {
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
-        Ok(Self { gpu, recipe, step, in_flight: VecDeque::new(), submitted: 0, finished: 0, profile: None, method })
+        Ok(Self {
+            gpu,
+            recipe,
+            step,
+            in_flight: VecDeque::new(),
+            submitted: 0,
+            finished: 0,
+            profile: None,
+            profiled_from: 0,
+            method,
+        })
     }
 
-    /// Times every kernel from here on, which a copied step is left out of; each dispatch is then a submission of its own.
+    /// Times every kernel from the next step but one on; what is submitted together is known by then. Copied steps are left out.
     ///
     /// # Errors
     /// [`Error::Device`] if the device has no timestamps.
@@ -123,6 +135,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::Device(format!("{} has no timestamps to profile with", self.gpu.description().name)));
         }
         self.profile = Some(Profile::default());
+        self.profiled_from = self.submitted + 1;
         Ok(())
     }
 
@@ -141,7 +154,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::next_finished`].
     pub fn step(&mut self, batch: &Batch) -> Result<Option<Progress>> {
-        let is_timed = self.profile.is_some();
+        let is_timed = self.profile.is_some() && self.submitted >= self.profiled_from;
         self.submit(batch, |step, gpu, learning_rate| match is_timed {
             true => {
                 step.submit_and_time(gpu, &batch.rows, learning_rate).map(|(pending, timing)| (pending, Some(timing)))
