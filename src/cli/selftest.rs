@@ -61,7 +61,7 @@ fn print_device(gpu: &Gpu) -> Result<()> {
 fn print_line(check: &Check) -> Result<()> {
     let outcome = if check.passed() { "ok" } else { "FAILED" };
     print(&format!(
-        "{:19} {:23} {:>4} cases  worst {:>7.1e} of {:>7.1e}  {outcome}",
+        "{:22} {:26} {:>4} cases  worst {:>7.1e} of {:>7.1e}  {outcome}",
         check.operation, check.variant, check.cases, check.worst, check.tolerance
     ))?;
     match &check.problem {

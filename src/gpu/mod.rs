@@ -14,7 +14,10 @@ mod pace;
 mod pipeline;
 mod program;
 mod readback;
+mod recording;
+mod submission;
 pub mod template;
+mod timing;
 
 pub use adapter::{AdapterDescription, Gpu, adapters};
 pub use buffer::Buffer;
@@ -22,8 +25,11 @@ pub use choice::{AdapterChoice, Ranking, Selection, choose, rank};
 pub use environment::{DeviceNode, Environment, NvidiaGpu, VARIABLES};
 pub use memory::DeviceMemory;
 pub use pipeline::{Pipeline, Source};
-pub use program::{Bind, Binding, EntryPoint, Pause, Program, Recording, Span, Timing};
+pub use program::Program;
 pub use readback::Pending;
+pub use recording::{Bind, Binding, EntryPoint, Recording};
+pub use submission::Pause;
+pub use timing::{Span, Timing};
 
 /// The Rust side of every shader, written by the build script from the WGSL.
 #[allow(clippy::needless_lifetimes, reason = "generated: an entry point may bind no buffer")]

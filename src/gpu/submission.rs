@@ -1,0 +1,137 @@
+//! Programs on their way to the device.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::adapter::Hardware;
+use super::program::{Groups, Operation};
+use super::{Buffer, Gpu, Pending, Program};
+use crate::error::Result;
+
+/// When [`Gpu::submit_with_pauses`] pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Before the mark of this number.
+    Mark(usize),
+    /// While the device is busy.
+    Busy,
+}
+
+/// Submissions that wait for the device while it is busy with one.
+const SUBMISSIONS_AHEAD: usize = 2;
+
+impl Gpu {
+    /// Runs a program after everything submitted before it, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.
+    pub fn submit(&self, program: &Program) -> Result<()> {
+        self.submit_and_read(program, &[]).map(drop)
+    }
+
+    /// As [`Gpu::submit`]; what `results` hold afterwards can be fetched from the returned [`Pending`].
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`], and [`Error::OutOfMemory`] if there is no room for the results.
+    pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
+        self.check()?;
+        self.hardware()?;
+        let submissions = match program.pace.submissions(self, program)? {
+            Some(submissions) => submissions,
+            None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
+                program.pace.learn(self.submit_timed(program)?);
+                return self.read_all(results);
+            }
+            None => program.dispatches.clone(),
+        };
+        for operations in submissions {
+            self.submit_operations(program, operations)?;
+        }
+        self.read_all(results)
+    }
+
+    /// As [`Gpu::submit_and_read`], but lets the caller do something meanwhile: `pause` is called before the operations
+    /// after each mark are submitted, and again and again while the device is busy with the ones before.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit_and_read`], and those of `pause`.
+    pub fn submit_with_pauses(
+        &self,
+        program: &Program,
+        results: &[&Buffer],
+        mut pause: impl FnMut(Pause) -> Result<()>,
+    ) -> Result<Pending> {
+        self.check()?;
+        let Hardware { queue, .. } = self.hardware()?;
+        let mut marks = program.marks.iter().enumerate().peekable();
+        let mut busy = VecDeque::new();
+        for operations in program.dispatches.iter().cloned() {
+            while let Some((mark, _)) = marks.next_if(|(_, at)| **at < operations.end) {
+                pause(Pause::Mark(mark))?;
+            }
+            self.submit_operations(program, operations)?;
+            let done = Arc::new(AtomicBool::new(false));
+            let signal = done.clone();
+            queue.on_submitted_work_done(move || signal.store(true, Ordering::Release));
+            busy.push_back(done);
+            while busy.len() > SUBMISSIONS_AHEAD {
+                if busy[0].load(Ordering::Acquire) {
+                    busy.pop_front();
+                } else {
+                    pause(Pause::Busy)?;
+                    self.poll(wgpu::PollType::Poll)?;
+                    self.check()?;
+                }
+            }
+        }
+        self.read_all(results)
+    }
+
+    fn submit_operations(&self, program: &Program, operations: Range<usize>) -> Result<()> {
+        let Hardware { device, queue } = self.hardware()?;
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut operations = program.operations[operations].iter().peekable();
+        while let Some(operation) = operations.next() {
+            if let Operation::Dispatch { .. } = operation {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                run_dispatch(&mut pass, operation);
+                while let Some(next) = operations.next_if(|next| matches!(next, Operation::Dispatch { .. })) {
+                    run_dispatch(&mut pass, next);
+                }
+            } else {
+                run_transfer(&mut encoder, operation);
+            }
+        }
+        queue.submit([encoder.finish()]);
+        Ok(())
+    }
+}
+
+pub(super) fn run_transfer(encoder: &mut wgpu::CommandEncoder, operation: &Operation) {
+    match operation {
+        Operation::Copy { source, target } => {
+            if let (Some(from), Some(to)) = (&source.raw, &target.raw) {
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, source.bytes());
+            }
+        }
+        Operation::Clear(buffer) => {
+            if let Some(buffer) = &buffer.raw {
+                encoder.clear_buffer(buffer, 0, None);
+            }
+        }
+        Operation::Dispatch { .. } => {}
+    }
+}
+
+pub(super) fn run_dispatch(pass: &mut wgpu::ComputePass<'_>, operation: &Operation) {
+    if let Operation::Dispatch { pipeline, bindings, groups, .. } = operation {
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, bindings, &[]);
+        match groups {
+            Groups::Given([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
+            Groups::Granted(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
+        }
+    }
+}
