@@ -144,11 +144,13 @@ fn main(
         gather(kept, order(kept.key));
     }
     let quads = (params.count + 3u) / 4u;
+    let most = vec4(at_most(above));
     for (var quad = thread; quad < quads; quad += ${WORKGROUP}u) {
         let values = chunk_values(row, quad);
         let keys = chunk_keys(values, quad);
-        let key_orders = chunk_orders(keys, quad);
-        if any(key_orders > vec4(above)) {
+        // Most are not above, which one comparison tells.
+        if !all(keys <= most) {
+            let key_orders = chunk_orders(keys, quad);
 #for c in 0..4
             if key_orders[${c}] > above {
                 gather(Candidate(params.first + quad * 4u + ${c}u, values[${c}], keys[${c}]), key_orders[${c}]);
@@ -173,6 +175,17 @@ fn main(
     }
 }
 
+/// The order of the least negative number that is not subnormal.
+const NEAR_ZERO: u32 = 0x7f7fffffu;
+
+/// A key that keys of a higher order than this are never at most. Subnormals compare as the driver pleases, and NaNs not at all.
+fn at_most(key_order: u32) -> f32 {
+    if key_order >= NEAR_ZERO && key_order < 0x80800000u {
+        return bitcast<f32>(0x80800000u);
+    }
+    return bitcast<f32>(select(~key_order, key_order & 0x7fffffffu, key_order >= 0x80000000u));
+}
+
 /// Sets `bound` so that only candidates above it, and those kept so far, can be among the k largest.
 fn find_bound(row: u32, thread: u32) {
     if thread == 0u {
@@ -194,11 +207,22 @@ fn find_bound(row: u32, thread: u32) {
             bound = min(min(least.x, least.y), min(least.z, least.w));
         }
     } else {
-        var greatest = vec4(0u);
-        for (var quad = thread; quad < (params.count + 3u) / 4u; quad += ${WORKGROUP}u) {
-            greatest = max(greatest, chunk_orders(chunk_keys(chunk_values(row, quad), quad), quad));
+        // A NaN may be passed over here, and a maximum with it: the bound is then lower than it could be, and still one.
+        var greatest = vec4(bitcast<f32>(0xff800000u));
+        let whole_quads = params.count / 4u;
+        for (var quad = thread; quad < whole_quads; quad += ${WORKGROUP}u) {
+            greatest = max(greatest, chunk_keys(chunk_values(row, quad), quad));
         }
-        let largest = max(max(greatest.x, greatest.y), max(greatest.z, greatest.w));
+        // A driver may have taken a subnormal for 0; a thread without a key has no maximum.
+        let found = orders(greatest);
+        let is_near_zero = (found >= vec4(NEAR_ZERO)) & (found < vec4(0x80800000u));
+        let at_least = select(found, vec4(NEAR_ZERO), is_near_zero);
+        var greatest_orders = select(vec4(0u), at_least, vec4(thread < whole_quads));
+        if thread == whole_quads % ${WORKGROUP}u && params.count % 4u != 0u {
+            let tail = chunk_keys(chunk_values(row, whole_quads), whole_quads);
+            greatest_orders = max(greatest_orders, chunk_orders(tail, whole_quads));
+        }
+        let largest = max(max(greatest_orders.x, greatest_orders.y), max(greatest_orders.z, greatest_orders.w));
         scratch[thread / 4u][thread % 4u] = largest;
         workgroupBarrier();
         var rank = 0u;
