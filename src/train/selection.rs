@@ -42,12 +42,16 @@ impl SelectionScratch {
         let way = match method {
             SelectionMethod::Chunked => Way::Chunked(ChunkScratch::new(gpu, parameters, rows)?),
             SelectionMethod::Grouped { group } => {
-                let chunks = Chunks::new(gpu, parameters, rows, group);
+                let chunks = Chunks::new(gpu, parameters, rows, group, MAX_MULTIPLY_ADDS);
                 let maxima = chunks.buffer(gpu, "maxima of groups", rows, group)?;
                 Way::Grouped(GroupScratch::new(gpu, parameters, (rows, k), group, (chunks, maxima))?)
             }
-            SelectionMethod::Screened { groups, .. } => {
-                Way::Screened(ScreenScratch::new(gpu, parameters, (rows, groups))?)
+            SelectionMethod::Screened { variant, groups } => {
+                let multiply_adds = match variant.is_cooperative() && !gpu.description().is_software() {
+                    true => MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS,
+                    false => MAX_MULTIPLY_ADDS,
+                };
+                Way::Screened(ScreenScratch::new(gpu, parameters, (rows, groups), multiply_adds)?)
             }
         };
         Ok(Self { way, uncertain: gpu.buffer("uncertain rows", 1)? })
@@ -77,8 +81,12 @@ impl SelectionScratch {
 /// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s.
+/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix units 5.
 const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
+const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
+
+/// Features that all tiles divide, so that a chunk of many ends with a whole one.
+const TILES: u64 = 1024;
 
 /// Features that are worked on at a time, of one shard.
 #[derive(Clone, Copy)]
@@ -86,15 +94,20 @@ struct Chunks(u32);
 
 impl Chunks {
     /// As many as leave, one value a group, what fits a scratch buffer, but no more than the largest shard has or a dispatch should do.
-    fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, group: u32) -> Self {
-        // What a chunk leaves comes in vectors of 4.
-        let unit = u64::from(4 * group.max(4));
+    fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, group: u32, multiply_adds: u64) -> Self {
         let rows = u64::from(rows.max(1));
-        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
         let width = u64::from(parameters.quads()) * 4;
         let fitting = SCRATCH_BYTES.min(gpu.max_binding_bytes()) * u64::from(group) / (4 * rows);
-        let most = fitting.min(MAX_MULTIPLY_ADDS / (rows * width)).min(MAX_CHUNK);
-        Self((most.min(u64::from(largest).next_multiple_of(unit)).max(unit) / unit * unit) as u32)
+        Self::at_most(parameters, group, fitting.min(multiply_adds / (rows * width)))
+    }
+
+    fn at_most(parameters: &Parameters, group: u32, features: u64) -> Self {
+        // What a chunk leaves comes in vectors of 4.
+        let unit = u64::from(4 * group.max(4));
+        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
+        let most = features.min(MAX_CHUNK).min(u64::from(largest).next_multiple_of(unit));
+        let unit = if most >= TILES && most < largest.into() { TILES } else { unit };
+        Self((most.max(unit) / unit * unit) as u32)
     }
 
     /// Room for a value of each row and group.

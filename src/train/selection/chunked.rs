@@ -1,6 +1,6 @@
 //! A chunk of features at a time, merged into the k best so far.
 
-use super::{Chunks, SelectionArguments, select_bindings};
+use super::{Chunks, MAX_MULTIPLY_ADDS, SelectionArguments, select_bindings};
 use crate::error::Result;
 use crate::gpu::shaders::select;
 use crate::gpu::{Buffer, Gpu, Recording};
@@ -15,7 +15,7 @@ pub(super) struct ChunkScratch {
 
 impl ChunkScratch {
     pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32) -> Result<Self> {
-        let chunks = Chunks::new(gpu, parameters, rows, 1);
+        let chunks = Chunks::new(gpu, parameters, rows, 1, MAX_MULTIPLY_ADDS);
         Ok(Self { chunks, pre_activations: chunks.buffer(gpu, "pre-activations", rows, 1)? })
     }
 

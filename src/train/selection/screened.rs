@@ -30,16 +30,16 @@ impl Halves {
 }
 
 impl ScreenScratch {
-    /// For so many rows and scored groups a row.
-    pub fn new(gpu: &Gpu, parameters: &Parameters, (rows, groups): (u32, u32)) -> Result<Self> {
+    /// For so many rows and scored groups a row, and so much work a dispatch.
+    pub fn new(gpu: &Gpu, parameters: &Parameters, (rows, groups): (u32, u32), multiply_adds: u64) -> Result<Self> {
         let quads = parameters.quads();
         let chunked = ChunkScratch::new(gpu, parameters, rows)?;
         // The weights of a chunk must fit in f16 too, and its maxima where the pre-activations of another are.
         let weights_fit = SCRATCH_BYTES.min(gpu.max_binding_bytes()) / (u64::from(half_quads(quads)) * 8);
         let maxima_fit = u64::from(chunked.chunks.0) * u64::from(SCREEN_GROUP);
-        let unit = 4 * SCREEN_GROUP;
-        let most = Chunks::new(gpu, parameters, rows, SCREEN_GROUP).0.min(weights_fit.min(maxima_fit) as u32);
-        let (chunks, maxima) = (Chunks((most / unit * unit).max(unit)), chunked.pre_activations.clone());
+        let most = Chunks::new(gpu, parameters, rows, SCREEN_GROUP, multiply_adds).0;
+        let chunks = Chunks::at_most(parameters, SCREEN_GROUP, weights_fit.min(maxima_fit).min(most.into()));
+        let maxima = chunked.pre_activations.clone();
         Ok(Self {
             groups: GroupScratch::new(gpu, parameters, (rows, groups), SCREEN_GROUP, (chunks, maxima))?,
             chunked,
