@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, Selection};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
-use monosem::sae::SaeConfig;
+use monosem::sae::{self, SaeConfig, Weights};
 use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::{Error, Result};
 use serde_json::{Value, json};
@@ -32,6 +32,10 @@ pub struct Arguments {
     /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
+    /// A trained SAE to go on with, whose features fire as unequally as they do: a run directory, or one in SAELens's
+    /// layout [default: initial weights]
+    #[arg(long, value_name = "DIR", requires = "data", conflicts_with_all = ["features", "expansion", "k"])]
+    sae: Option<PathBuf>,
     #[command(flatten)]
     model: ModelSettings,
     /// Rows a step
@@ -78,14 +82,17 @@ const BATCHES: u64 = 4;
 /// Prints a table, or one object.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let batch = arguments.batch;
-    let (width, data) = match arguments.data[..] {
-        [] => (arguments.d, None),
-        _ => {
-            let data = Activations::open(&arguments.data)?;
-            (data.width(), Some(data))
+    let data = if arguments.data.is_empty() { None } else { Some(Activations::open(&arguments.data)?) };
+    let width = data.as_ref().map_or(arguments.d, Activations::width);
+    let sae = arguments.sae.as_deref().map(sae::open).transpose()?;
+    let config = match &sae {
+        Some(sae) if sae.config().d_in == width => sae.config().clone(),
+        Some(sae) => {
+            let problem = format!("its rows have {width} values and the SAE takes {}", sae.config().d_in);
+            return Err(Error::data(&arguments.data[0], problem));
         }
+        None => arguments.model.clone().or_features(16_384).sae_config(width)?,
     };
-    let config = arguments.model.clone().or_features(16_384).sae_config(width)?;
     let recipe = Recipe { moments: arguments.moments.with_seed(0), ..Recipe::top_k(config.features, batch, 1_000_000) };
     recipe.validate()?;
     let screening = arguments.screening.value();
@@ -100,7 +107,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     let tuning = choose_tuning(arguments, &gpu, &config, &recipe, screening)?;
-    let mut benchmark = StepBenchmark::new(&gpu, &config, recipe.clone(), tuning, batches)?;
+    let mut benchmark = match &sae {
+        Some(sae) => StepBenchmark::with_weights(&gpu, sae, recipe.clone(), tuning, batches)?,
+        None => StepBenchmark::new(&gpu, &config, recipe.clone(), tuning, batches)?,
+    };
     let tuning = benchmark.tuning();
     let repeats = usize::from(arguments.repeats);
     let step = median((0..repeats).map(|_| benchmark.step()).collect::<Result<_>>()?);

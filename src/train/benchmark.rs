@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::gpu::{Gpu, Span};
 use crate::kernels::{BackwardKernels, ForwardKernels, Tuning};
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{Parameters, SaeConfig};
+use crate::sae::{Parameters, SaeConfig, Weights};
 use crate::train::MomentPrecision;
 
 /// Steps on batches that come in turn, so that no cache holds the next one.
@@ -36,9 +36,23 @@ impl<'a> StepBenchmark<'a> {
         let first = batches.first().ok_or_else(|| crate::Error::Config("there is no batch to time".into()))?;
         // The decoder bias, which is all that is made from rows, needs no whole batch.
         let initial = initialize(config, 0, &first[..config.d_in * recipe.batch.min(256)])?;
-        let forward = ForwardKernels::new(gpu, config.k as u32, tuning)?;
+        Self::with_weights(gpu, &initial, recipe, tuning, batches)
+    }
+
+    /// As [`StepBenchmark::new`], from these weights on: those of a trained SAE have features that fire on most rows.
+    ///
+    /// # Errors
+    /// As [`StepBenchmark::new`].
+    pub fn with_weights(
+        gpu: &'a Gpu,
+        weights: &dyn Weights,
+        recipe: Recipe,
+        tuning: Tuning,
+        batches: Vec<Vec<f32>>,
+    ) -> Result<Self> {
+        let forward = ForwardKernels::new(gpu, weights.config().k as u32, tuning)?;
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
-        let parameters = Parameters::upload(gpu, &forward.norms, &initial)?;
+        let parameters = Parameters::upload(gpu, &forward.norms, weights)?;
         let learning_rate = recipe.learning_rate;
         let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
         let tuning = Tuning { method: forward.selection.method(), ..tuning };

@@ -21,6 +21,7 @@ pub(super) struct SelectionScratch {
     pub uncertain: Buffer,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one a run")]
 enum Way {
     Chunked(ChunkScratch),
     Grouped(GroupScratch),

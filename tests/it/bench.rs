@@ -51,6 +51,25 @@ fn a_benchmark_takes_the_variant_that_is_asked_for_or_says_which_there_are() {
 }
 
 #[test]
+fn a_trained_sae_is_benched_on_its_own_data() {
+    let files = Files::new();
+    let out = files.path("run");
+    let flags = ["--features", "64", "--k", "4", "--batch", "50", "--steps", "2", "--device", "cpu"];
+    succeed(&[&["train", "--data", &files.data, "--out", &out][..], &flags].concat());
+    let bench = ["bench", "--sae", &out, "--data", &files.data, "--batch", "100", "--repeats", "1", "--device", "cpu"];
+    let output = succeed(&[&bench[..], &["--json"]].concat());
+    let result: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["features"], &result["k"]), (&64.into(), &4.into()));
+    let wide = "examples/data/sample-val.safetensors";
+    fail(
+        &["bench", "--sae", &out, "--data", wide, "--device", "cpu"],
+        3,
+        "its rows have 384 values and the SAE takes 10",
+    );
+    fail(&["bench", "--sae", &out], 2, "--data");
+}
+
+#[test]
 fn a_profiled_run_tells_where_its_time_went_and_ends_with_the_same_sae() {
     let files = Files::new();
     let train = |out: &str, more: &[&str]| {
