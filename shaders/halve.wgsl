@@ -4,7 +4,8 @@
 // the difference between the row and its halves, 0).
 //
 // An element is rounded to the nearest f16, ties to even, here and not by the driver, whose conversions may round either way; what is
-// below 2^-14 after scaling becomes 0. Of a row below 2^-80 zeros are left; for one that is not finite the bounds are infinite.
+// below 2^-14 after scaling becomes 0. Of a row below 2^-80 zeros are left. For one that is not finite, or whose norm is 2^62 or more, so that
+// an f32 product could overflow, the bounds are infinite.
 struct Params {
     quads: u32,
     /// Row length of the halves, at least `quads`.
@@ -106,6 +107,7 @@ fn main(
         if is_small {
             norms = vec2(select(0.0, 2.0 * sqrt(width) * 0x1p-80, largest > 0u));
         }
-        bounds[row] = vec4(unscale, select(vec2(bitcast<f32>(0x7f800000u)), norms, is_finite), 0.0);
+        let is_bounded = is_finite && norms.x < 0x1p+62;
+        bounds[row] = vec4(unscale, select(vec2(bitcast<f32>(0x7f800000u)), norms, is_bounded), 0.0);
     }
 }

@@ -24,6 +24,8 @@ struct Params {
     scaled: u32,
     /// Whether this is the row's last chunk: what is kept is then rectified.
     last: u32,
+    /// Workgroups in the dispatch's first dimension: DX12 does not tell an indirect one.
+    columns: u32,
 }
 
 @group(0) @binding(0) var<storage, read> pre_activations: array<vec4<f32>>;
@@ -32,8 +34,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
 @group(0) @binding(4) var<storage, read_write> keys: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
-
-#import grid
 
 #define WORKGROUP_QUADS 16
 #define CAPACITY_QUADS 192
@@ -124,10 +124,9 @@ fn keep(row: u32, at: u32, feature: u32, value: f32, key: f32) {
 @compute @workgroup_size(${WORKGROUP})
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let row = workgroup_index(group, groups);
+    let row = group.y * params.columns + group.x;
     // The same for a whole workgroup.
     if row >= params.rows {
         return;

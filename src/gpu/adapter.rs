@@ -182,7 +182,7 @@ pub fn adapters() -> Vec<AdapterDescription> {
 
 fn enumerate() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Indirect dispatches are not used, and the validation layers are for those who write shaders.
+    // The sizes of indirect dispatches are our own, and the validation layers are for those who write shaders.
     descriptor.flags = wgpu::InstanceFlags::empty();
     let instance = wgpu::Instance::new(descriptor);
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))

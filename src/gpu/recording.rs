@@ -85,7 +85,8 @@ impl Recording {
     }
 
     /// A section: the dispatches that `record` adds run only if the first word of `condition` is not 0 when they are reached. The
-    /// device decides, so nothing waits. A section holds dispatches alone, which `condition` stays as it is in.
+    /// device decides, so nothing waits. A section holds dispatches alone, whose shaders do not ask for `num_workgroups` (DX12 has
+    /// none in an indirect dispatch), and leaves `condition` as it is.
     pub fn only_if(&mut self, condition: &Buffer, record: impl FnOnce(&mut Self)) {
         let number = self.conditions.len();
         self.conditions.push(condition.clone());

@@ -10,13 +10,14 @@ use crate::gpu::{Buffer, Gpu, Recording};
 use crate::reference;
 use crate::rng::{Purpose, Rng, symmetric};
 
-const ROWS: u32 = 150;
-const D: usize = 80;
+/// Little enough for the smallest bindings, enough for every part of a tile.
+const ROWS: u32 = 100;
+const FEATURES: u32 = 96;
+const D: usize = 272;
 
 /// Random rows and weights, on the device.
 pub(super) struct Probe<'a> {
     gpu: &'a Gpu,
-    features: u32,
     centred: Buffer,
     w_enc: Buffer,
     b_enc: Buffer,
@@ -28,24 +29,32 @@ fn random(stream: u32, count: u32) -> Vec<f32> {
     (0..u64::from(count)).map(|at| symmetric(rng.block(at, stream)[0])).collect()
 }
 
+/// Every other row without negative elements: where those meet, all errors of a sum add up.
+fn random_rows(stream: u32, count: u32) -> Vec<f32> {
+    let width = quads(D) * 4;
+    let mut rows = random(stream, count * width);
+    for row in rows.chunks_exact_mut(width as usize).step_by(2) {
+        row.iter_mut().for_each(|value| *value = value.abs());
+    }
+    rows
+}
+
 impl<'a> Probe<'a> {
-    /// For groups of so many features.
-    pub fn new(gpu: &'a Gpu, group: u32) -> Result<Self> {
-        let (features, width) = (20 * group, quads(D) * 4);
-        let norms: Vec<f32> = random(3, features).into_iter().map(f32::abs).collect();
+    /// Puts them there.
+    pub fn new(gpu: &'a Gpu) -> Result<Self> {
+        let norms: Vec<f32> = random(3, FEATURES).into_iter().map(f32::abs).collect();
         Ok(Self {
             gpu,
-            features,
-            centred: gpu.buffer_from("probe", &random(0, ROWS * width))?,
-            w_enc: gpu.buffer_from("probe", &random(1, features * width))?,
-            b_enc: gpu.buffer_from("probe", &random(2, features))?,
+            centred: gpu.buffer_from("probe", &random_rows(0, ROWS))?,
+            w_enc: gpu.buffer_from("probe", &random_rows(1, FEATURES))?,
+            b_enc: gpu.buffer_from("probe", &random(2, FEATURES))?,
             norms: gpu.buffer_from("probe", &norms)?,
         })
     }
 
     /// Whether group maxima are the largest of the same keys computed once more, bit for bit.
     pub fn maxima_are_keys(&self, maxima: &GroupMaxima, rescore: &Rescore, group: u32) -> Result<bool> {
-        let stride = self.features / group;
+        let stride = FEATURES / group;
         let screened = self.gpu.buffer("probe", u64::from(ROWS * stride))?;
         let arguments = GroupMaximaArguments {
             centred: &self.centred,
@@ -56,7 +65,7 @@ impl<'a> Probe<'a> {
             rows: ROWS,
             quads: quads(D),
             first: 0,
-            count: self.features,
+            count: FEATURES,
             stride,
             scaled: true,
         };
@@ -69,7 +78,7 @@ impl<'a> Probe<'a> {
 
     /// Whether pre-activations have the same bits when they are computed once more.
     pub fn pre_activations_are_values(&self, encode: &Encode, rescore: &Rescore, group: u32) -> Result<bool> {
-        let pre_activations = self.gpu.buffer("probe", u64::from(ROWS * self.features))?;
+        let pre_activations = self.gpu.buffer("probe", u64::from(ROWS * FEATURES))?;
         let arguments = EncodeArguments {
             centred: &self.centred,
             w_enc: &self.w_enc,
@@ -78,8 +87,8 @@ impl<'a> Probe<'a> {
             rows: ROWS,
             quads: quads(D),
             first: 0,
-            count: self.features,
-            stride: self.features,
+            count: FEATURES,
+            stride: FEATURES,
             relu: false,
         };
         self.run(|recording| encode.record(recording, &arguments))?;
@@ -89,15 +98,15 @@ impl<'a> Probe<'a> {
 
     /// Whether screened bounds are above the keys, which are computed in f64 here, but by no more than two margins.
     pub fn bounds_hold(&self, halve: &Halve, screen: &Screen) -> Result<bool> {
-        let (rows, features, line) = (u64::from(ROWS), u64::from(self.features), u64::from(half_quads(quads(D))));
+        let (rows, features, line) = (u64::from(ROWS), u64::from(FEATURES), u64::from(half_quads(quads(D))));
         let halves = |count: u64| self.gpu.buffer("probe", count * line * 2);
         let (x_halves, w_halves) = (halves(rows)?, halves(features)?);
         let (x_bounds, w_bounds) = (self.gpu.buffer("probe", rows * 4)?, self.gpu.buffer("probe", features * 4)?);
-        let stride = self.features / SCREEN_GROUP;
+        let stride = FEATURES / SCREEN_GROUP;
         let maxima = self.gpu.buffer("probe", rows * u64::from(stride))?;
         self.run(|recording| {
             for (source, halves, bounds, count) in
-                [(&self.centred, &x_halves, &x_bounds, ROWS), (&self.w_enc, &w_halves, &w_bounds, self.features)]
+                [(&self.centred, &x_halves, &x_bounds, ROWS), (&self.w_enc, &w_halves, &w_bounds, FEATURES)]
             {
                 let params = halve::Params { quads: quads(D), line: line as u32, first: 0, count };
                 halve.record(recording, halve::main::Bindings { source, halves, bounds, params });
@@ -113,7 +122,7 @@ impl<'a> Probe<'a> {
                 rows: ROWS,
                 quads: quads(D),
                 first: 0,
-                count: self.features,
+                count: FEATURES,
                 stride,
                 scaled: true,
             };
@@ -129,10 +138,10 @@ impl<'a> Probe<'a> {
 
     /// Values and keys of all features.
     fn rescored(&self, rescore: &Rescore, group: u32) -> Result<(Vec<f32>, Vec<f32>)> {
-        let groups = self.features / group;
+        let groups = FEATURES / group;
         let numbers: Vec<u32> = (0..ROWS).flat_map(|_| 0..groups).collect();
         let best_groups = self.gpu.buffer_from("probe", &numbers)?;
-        let candidates = || self.gpu.buffer("probe", u64::from(ROWS * self.features));
+        let candidates = || self.gpu.buffer("probe", u64::from(ROWS * FEATURES));
         let (candidate_values, candidate_keys) = (candidates()?, candidates()?);
         let bindings = rescore::main::Bindings {
             centred: &self.centred,
@@ -148,7 +157,7 @@ impl<'a> Probe<'a> {
                 groups,
                 group,
                 first: 0,
-                count: self.features,
+                count: FEATURES,
                 scaled: 1,
                 k: 1,
             },

@@ -29,9 +29,10 @@ impl Select {
         (2 * k.min(128)).next_power_of_two().clamp(64, 256)
     }
 
-    /// Merges one chunk; a row's chunks in ascending order of features.
-    pub fn record(&self, recording: &mut Recording, bindings: Bindings<'_>) {
-        let rows = bindings.params.rows;
-        recording.dispatch(&self.main, bindings, grid(rows.into()));
+    /// Merges one chunk; a row's chunks in ascending order of features. `columns` is set here.
+    pub fn record(&self, recording: &mut Recording, mut bindings: Bindings<'_>) {
+        let groups = grid(bindings.params.rows.into());
+        bindings.params.columns = groups[0];
+        recording.dispatch(&self.main, bindings, groups);
     }
 }

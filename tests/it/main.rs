@@ -13,6 +13,7 @@ mod plan;
 mod reference;
 mod resume;
 mod rows;
+mod screening;
 mod selection;
 mod selftest;
 mod subgroups;

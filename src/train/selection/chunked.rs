@@ -46,6 +46,7 @@ impl ChunkScratch {
                 stride,
                 scaled: u32::from(config.rescale_acts_by_decoder_norm),
                 last: u32::from(before + count == config.features as u32),
+                columns: 0,
             };
             select.record(recording, select_bindings(pre_activations, &shard.norms, codes, params));
         }

@@ -92,6 +92,7 @@ impl GroupScratch {
             stride: self.stride(),
             scaled: 0,
             last: 0,
+            columns: 0,
         };
         select.record(recording, select_bindings(&self.maxima, &shard.norms, &self.best, params));
     }
@@ -121,9 +122,9 @@ impl GroupScratch {
             rescore.record(recording, bindings);
         }
         let count = best.k * self.group;
-        let (filled, first, first_in_shard, stride, scaled, last) = (0, 0, 0, count, 0, 0);
+        let (filled, first, first_in_shard, stride, scaled, last, columns) = (0, 0, 0, count, 0, 0, 0);
         let select_params =
-            select::Params { rows, k: codes.k, filled, first, first_in_shard, count, stride, scaled, last };
+            select::Params { rows, k: codes.k, filled, first, first_in_shard, count, stride, scaled, last, columns };
         // Nothing is scaled here, so any buffer will do for the norms.
         select.record(recording, select_bindings(candidate_keys, candidate_values, codes, select_params));
     }
