@@ -11,8 +11,8 @@ use crate::reference;
 use crate::rng::{Purpose, Rng, symmetric};
 
 /// Little enough for the smallest bindings, enough for every part of a tile.
-const ROWS: u32 = 100;
-const FEATURES: u32 = 96;
+const ROWS: u32 = 80;
+const FEATURES: u32 = 80;
 const D: usize = 272;
 
 /// Random rows and weights, on the device.
