@@ -63,11 +63,11 @@ pub struct Arguments {
     #[arg(long, value_name = "VARIANT", help_heading = "Training")]
     encode: Option<String>,
     #[command(flatten)]
-    tuning: TuningArguments,
-    #[command(flatten)]
     device: DeviceArguments,
     #[command(flatten)]
     screening: ScreeningArguments,
+    #[command(flatten)]
+    tuning: TuningArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -38,11 +38,11 @@ pub struct Arguments {
     )]
     moments: Moments,
     #[command(flatten)]
-    tuning: TuningArguments,
-    #[command(flatten)]
     device: DeviceArguments,
     #[command(flatten)]
     screening: ScreeningArguments,
+    #[command(flatten)]
+    tuning: TuningArguments,
     /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB [default: a device of this machine]
     #[arg(long, value_name = "SIZE", help_heading = "Device", conflicts_with = "device")]
     assume_memory: Option<Size>,

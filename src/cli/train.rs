@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Flags that would change the result are refused; without --data the settings are those of the run's config.toml
     #[arg(long)]
     resume: bool,
-    /// TOML file of settings, as `log-every = 5`: any flag from --data to --device, by its name without the dashes in
+    /// TOML file of settings, as `log-every = 5`: any flag from --data to --screening, by its name without the dashes in
     /// front; a flag on the command line wins [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,9 +45,9 @@ pub struct Arguments {
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
-    tuning: TuningArguments,
-    #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    tuning: TuningArguments,
 }
 
 /// Settings that a run may go on with changed: its result is the same.

@@ -16,7 +16,7 @@ use super::tuning_cache::{Key, TuningCache};
 pub struct TuningArguments {
     /// Takes the usual kernels, instead of those that are measured to be the fastest here for these sizes and remembered
     /// in the user's cache directory or MONOSEM_CACHE_DIR; the result is the same
-    #[arg(long, help_heading = "Training")]
+    #[arg(long, help_heading = "Device")]
     no_autotune: bool,
 }
 

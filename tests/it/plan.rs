@@ -2,7 +2,7 @@
 
 use monosem::Error;
 use monosem::gpu::{AdapterChoice, AdapterDescription, DeviceMemory, Gpu};
-use monosem::kernels::Screening;
+use monosem::kernels::{Screening, SelectionMethod};
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
 use serde_json::Value;
@@ -26,16 +26,26 @@ impl StateSink for Nowhere {
 
 #[test]
 fn a_plan_is_what_a_run_allocates_to_the_byte() {
-    // One shard and a part of a block; seven shards; as many features as active ones.
-    for (features, max_binding_bytes) in [(5000, u64::MAX), (7000, 1024 * 16 * 4), (7, u64::MAX)] {
+    // One shard and a part of a block; shards of one block and of two; as many features as active ones.
+    for (features, max_binding_bytes, shards, screening) in [
+        (5000, u64::MAX, 1, Screening::F32),
+        (7000, 64 << 10, 7, Screening::F32),
+        (7, u64::MAX, 1, Screening::F32),
+        (5000, u64::MAX, 1, Screening::F16),
+        (7000, 160 << 10, 4, Screening::F16),
+    ] {
         let gpu = gpu().with_max_binding_bytes(max_binding_bytes);
         let moments = if features == 5000 { MomentPrecision::Bf16 { seed: 1 } } else { MomentPrecision::F32 };
         let (config, recipe) = (config(features), Recipe { moments, ..recipe(features, 6) });
-        let plan = Plan::new(gpu.description(), &config, &recipe, Screening::Auto).unwrap();
-        assert_eq!(plan.shards, if features == 7000 { 7 } else { 1 });
+        let tuning = config.usual_tuning(gpu.description(), BATCH, screening);
+        let is_screened = matches!(tuning.method, SelectionMethod::Screened { .. });
+        assert_eq!(is_screened, screening == Screening::F16, "{}", tuning.method);
+        let plan = Plan::new(gpu.description(), &config, &recipe, screening).unwrap();
+        assert_eq!(plan.shards, shards);
 
         let batches = batches(1, 6);
-        let mut trainer = Trainer::new(&gpu, &initialize(&config, 1, &batches[0].rows).unwrap(), recipe).unwrap();
+        let mut trainer =
+            Trainer::with_tuning(&gpu, &initialize(&config, 1, &batches[0].rows).unwrap(), recipe, tuning).unwrap();
         for (number, batch) in batches.iter().enumerate() {
             match number {
                 3 => trainer.step_and_copy(batch, &mut Nowhere).unwrap(),
