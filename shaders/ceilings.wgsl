@@ -3,7 +3,7 @@
 struct Params {
     /// Vectors to copy.
     count: u32,
-    /// Rounds of multiply-adds.
+    /// Rounds of STEPS multiply-adds.
     rounds: u32,
     /// Factor and addend, which the compiler must not know.
     factor: f32,
@@ -17,8 +17,12 @@ struct Params {
 
 #import grid
 
-/// Independent sums of an invocation, of 4 values each: enough to hide a multiply-add's latency.
-const SUMS: u32 = 8u;
+/// Vectors that a workgroup copies.
+const COPIED: u32 = 512u;
+/// Independent sums of an invocation, of 4 values each: enough to hide a multiply-add's latency, few enough for registers.
+const SUMS: u32 = 3u;
+/// Multiply-adds of a sum a round: enough to hide the loop.
+const STEPS: u32 = 16u;
 
 @compute @workgroup_size(64)
 fn copy(
@@ -26,10 +30,15 @@ fn copy(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let at = workgroup_index(group, groups) * 64u + thread;
-    if at < params.count {
-        target_[at] = source[at];
-    }
+    // Eight threads copy 64 neighbours, so that few streams of memory are open at a time.
+    let first = workgroup_index(group, groups) * COPIED + thread / 8u * 64u + thread % 8u;
+#for i in 0..8
+    let at_${i} = min(first + ${i}u * 8u, params.count - 1u);
+    let value_${i} = source[at_${i}];
+#end
+#for i in 0..8
+    target_[at_${i}] = value_${i};
+#end
 }
 
 @compute @workgroup_size(64)
@@ -41,16 +50,18 @@ fn multiply_add(
     let at = workgroup_index(group, groups) * 64u + thread;
     let factor = vec4(params.factor);
     let addend = vec4(params.addend);
-#for s in 0..8
+#for s in 0..3
     var sum_${s} = vec4(f32(at + ${s}u));
 #end
     for (var round = 0u; round < params.rounds; round++) {
-#for s in 0..8
+#for i in 0..16
+#for s in 0..3
         sum_${s} = fma(sum_${s}, factor, addend);
+#end
 #end
     }
     var total = vec4(0.0);
-#for s in 0..8
+#for s in 0..3
     total += sum_${s};
 #end
     results[at] = total;

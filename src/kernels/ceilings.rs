@@ -1,6 +1,5 @@
 //! What a device can do at best.
 
-use super::groups_for;
 use crate::error::Result;
 use crate::gpu::shaders::ceilings::{self, Params, copy, multiply_add};
 use crate::gpu::{EntryPoint, Gpu, Pipeline, Recording, Span, grid};
@@ -22,8 +21,8 @@ impl CeilingKernels {
 
     /// Copies `params.count` vectors.
     pub fn record_copy(&self, recording: &mut Recording, bindings: copy::Bindings<'_>) {
-        let count = bindings.params.count.into();
-        recording.dispatch(&self.copy, bindings, groups_for::<copy::Kernel>(count));
+        let groups = grid(u64::from(bindings.params.count.div_ceil(ceilings::COPIED)));
+        recording.dispatch(&self.copy, bindings, groups);
     }
 
     /// `params.rounds` of multiply-adds in so many workgroups.
@@ -57,7 +56,7 @@ impl Ceilings {
     pub fn measure(gpu: &Gpu) -> Result<Self> {
         // More than caches hold; long enough to time, little enough to wait for.
         let (bytes, workgroups, rounds) =
-            if gpu.description().is_software() { (128 << 20, 64, 4096) } else { (512 << 20, 16_384, 4096) };
+            if gpu.description().is_software() { (128 << 20, 64, 1024) } else { (512 << 20, 16_384, 1024) };
         let bytes: u64 = gpu.max_binding_bytes().min(bytes) / 1024 * 1024;
         let source = gpu.buffer("source", bytes / 4)?;
         let target_ = gpu.buffer("target", bytes / 4)?;
@@ -77,7 +76,7 @@ impl Ceilings {
                 *fastest = fastest.min(Span::seconds(span));
             }
         }
-        let flops = threads * u64::from(rounds) * u64::from(ceilings::SUMS) * 4 * 2;
+        let flops = threads * u64::from(rounds) * u64::from(ceilings::SUMS * ceilings::STEPS) * 4 * 2;
         Ok(Self { flops_per_second: flops as f64 / fastest[1], bytes_per_second: 2.0 * bytes as f64 / fastest[0] })
     }
 
