@@ -21,12 +21,16 @@ struct Params {
 fn main(@builtin(local_invocation_index) thread: u32) {
     let lane = thread % ROW_THREADS;
     var features = vec4(0.0);
-    for (var at = lane; at < params.square_quads; at += ROW_THREADS) {
-        features += block_squares[at];
+    for (var first = first_in_pass(lane); first < params.square_quads; first += PASS) {
+        for (var at = first; at < min(first + PIECE, params.square_quads); at += PIECE_THREADS) {
+            features += block_squares[at];
+        }
     }
     var bias = vec4(0.0);
-    for (var at = lane; at < params.quads; at += ROW_THREADS) {
-        bias = fma(b_dec_gradient[at], b_dec_gradient[at], bias);
+    for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
+        for (var at = first; at < min(first + PIECE, params.quads); at += PIECE_THREADS) {
+            bias = fma(b_dec_gradient[at], b_dec_gradient[at], bias);
+        }
     }
     let norm = sqrt(row_sum(features, thread) + row_sum(bias, thread));
     if thread == 0u {

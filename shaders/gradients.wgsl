@@ -50,13 +50,13 @@ fn features(
     let is_run = run < block_bounds[first_block + params.blocks];
     if is_run {
         let feature = run_features[run] - params.first;
-        for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+        for (var column = first_in_pass(lane); column < params.quads; column += PASS) {
             let sums = feature_gradient(run_starts[run], run_starts[run + 1u], column);
             let parallel = select(0.0, parallel_component(sums.along, norms[feature]), params.project != 0u);
             bias_gradient = sums.b_enc;
 #for c in 0..${COLUMNS}
-            if column + ROW_THREADS * ${c}u < params.quads {
-                let v = w_dec[feature * params.quads + column + ROW_THREADS * ${c}u];
+            if column + PIECE_THREADS * ${c}u < params.quads {
+                let v = w_dec[feature * params.quads + column + PIECE_THREADS * ${c}u];
                 let w_dec_gradient = fma(vec4(-parallel), v, sums.w_dec_${c});
                 lanes = fma(sums.w_enc_${c}, sums.w_enc_${c}, lanes);
                 lanes = fma(w_dec_gradient, w_dec_gradient, lanes);
@@ -95,9 +95,11 @@ fn blocks(
     }
     workgroupBarrier();
     var lanes = vec4(0.0);
-    for (var at = lane * 4u; at < BLOCK_FEATURES; at += ROW_THREADS * 4u) {
-        let first = base + at;
-        lanes += vec4(block_values[first], block_values[first + 1u], block_values[first + 2u], block_values[first + 3u]);
+    for (var first = first_in_pass(lane); first < BLOCK_FEATURES / 4u; first += PASS) {
+        for (var quad = first; quad < min(first + PIECE, BLOCK_FEATURES / 4u); quad += PIECE_THREADS) {
+            let at = base + quad * 4u;
+            lanes += vec4(block_values[at], block_values[at + 1u], block_values[at + 2u], block_values[at + 3u]);
+        }
     }
     let sum = row_sum(lanes, thread);
     if block_in_shard < params.blocks && lane == 0u {

@@ -22,9 +22,11 @@ fn main(
     let lane = thread % ROW_THREADS;
     var lanes = vec4(0.0);
     if row < params.count {
-        for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
-            let value = w_dec[row * params.quads + quad];
-            lanes = fma(value, value, lanes);
+        for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
+            for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
+                let value = w_dec[row * params.quads + quad];
+                lanes = fma(value, value, lanes);
+            }
         }
     }
     let sum = row_sum(lanes, thread);

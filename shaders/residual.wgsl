@@ -34,15 +34,17 @@ fn main(
     var squared_norm = vec4(0.0);
     var active_count = vec4(0.0);
     if row < params.rows {
-        for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
-            let at = row * params.quads + quad;
-            let target_quad = x[at];
-            let reconstructed = reconstruction[at];
-            let error = reconstructed - target_quad;
-            gradient[at] = error * params.scale;
-            squared_error = fma(error, error, squared_error);
-            dot = fma(target_quad, reconstructed, dot);
-            squared_norm = fma(reconstructed, reconstructed, squared_norm);
+        for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
+            for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
+                let at = row * params.quads + quad;
+                let target_quad = x[at];
+                let reconstructed = reconstruction[at];
+                let error = reconstructed - target_quad;
+                gradient[at] = error * params.scale;
+                squared_error = fma(error, error, squared_error);
+                dot = fma(target_quad, reconstructed, dot);
+                squared_norm = fma(reconstructed, reconstructed, squared_norm);
+            }
         }
         for (var entry = lane; entry < params.k; entry += ROW_THREADS) {
             active_count.x += select(0.0, 1.0, values[row * params.k + entry] > 0.0);

@@ -137,13 +137,13 @@ fn features(
             end = run_starts[run + 1u];
         }
         let norm = norms[row];
-        for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+        for (var column = first_in_pass(lane); column < params.quads; column += PASS) {
             let sums = feature_gradient(begin, end, column);
             let parallel = select(0.0, parallel_component(sums.along, norm), params.unit_norm != 0u);
 #for c in 0..${COLUMNS}
-            if column + ROW_THREADS * ${c}u < params.quads {
-                let at = line + column + ROW_THREADS * ${c}u;
-                let quad = column + ROW_THREADS * ${c}u;
+            if column + PIECE_THREADS * ${c}u < params.quads {
+                let at = line + column + PIECE_THREADS * ${c}u;
+                let quad = column + PIECE_THREADS * ${c}u;
                 let encoder = adam(w_enc[at], loaded(m_w_enc[at]), loaded(v_w_enc[at]), sums.w_enc_${c});
                 let encoder_noise = rounding_noise(feature, quad, 0u);
                 w_enc[at] = encoder.parameter;
@@ -172,10 +172,12 @@ fn features(
         let divisor = norm + 1.1920929e-7;
         lanes = vec4(0.0);
         if is_row {
-            for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
-                let value = w_dec[line + quad] / divisor;
-                w_dec[line + quad] = value;
-                lanes = fma(value, value, lanes);
+            for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
+                for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
+                    let value = w_dec[line + quad] / divisor;
+                    w_dec[line + quad] = value;
+                    lanes = fma(value, value, lanes);
+                }
             }
         }
         norm = sqrt(row_sum(lanes, thread));

@@ -11,11 +11,11 @@ struct FeatureGradient {
     along: f32,
 }
 
-/// Sums the entries [begin, end) of one feature by rule B, for the columns `column`, `column + 32`, ...
+/// Sums the entries [begin, end) of one feature by rule B, for the columns `column`, `column + PIECE_THREADS`, ...
 fn feature_gradient(begin: u32, end: u32, column: u32) -> FeatureGradient {
     let last = params.quads - 1u;
 #for c in 0..${COLUMNS}
-    let column_${c} = min(column + 32u * ${c}u, last);
+    let column_${c} = min(column + PIECE_THREADS * ${c}u, last);
 #end
     var total: FeatureGradient;
     var at = begin;

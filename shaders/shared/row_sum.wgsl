@@ -1,6 +1,16 @@
 // Rule R (docs/architecture.md): 32 threads a row, each with 4 of its 128 lanes; two rows a workgroup of 64.
 const ROW_THREADS: u32 = 32u;
 const ROWS_A_WORKGROUP: u32 = 2u;
+/// Vectors of 4 in a piece of the row, which eight threads take by turns; the next eight take the next piece.
+const PIECE: u32 = 24u;
+const PIECE_THREADS: u32 = 8u;
+/// Vectors that all threads take in a pass.
+const PASS: u32 = 96u;
+
+/// A thread's first vector in a pass; two more follow, PIECE_THREADS apart.
+fn first_in_pass(lane: u32) -> u32 {
+    return lane / PIECE_THREADS * PIECE + lane % PIECE_THREADS;
+}
 
 var<workgroup> row_lanes: array<vec4<f32>, 64>;
 

@@ -67,7 +67,9 @@ pub fn rule_d(a: &[f32], b: &[f32]) -> f32 {
 pub fn rule_r(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0_f32; 128];
     for (column, (a, b)) in a.iter().zip(b).enumerate() {
-        lanes[column % 128] = a.mul_add(*b, lanes[column % 128]);
+        let vector = column / 4;
+        let lane = 4 * (vector / 24 % 4 * 8 + vector % 8) + column % 4;
+        lanes[lane] = a.mul_add(*b, lanes[lane]);
     }
     let mut sums = [lanes[0], lanes[1], lanes[2], lanes[3]];
     for group in lanes[4..].chunks_exact(4) {
