@@ -18,6 +18,8 @@ struct Params {
     relu: u32,
     /// Whether keys are pre-activations times decoder norms.
     scaled: u32,
+    /// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
+    row_tiles: u32,
 }
 
 @group(0) @binding(0) var<storage, read> centred: array<f32>;
@@ -30,12 +32,9 @@ struct Params {
 
 #import order
 
-/// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
-const ROW_TILES: u32 = 32u;
-
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile_row = (group.z * ROW_TILES + group.x) * ${ROWS}u;
+    let tile_row = (group.z * params.row_tiles + group.x) * ${ROWS}u;
     let tile_feature = group.y * ${LANES}u * ${GROUPS}u + lane;
     // Rows and features past the end repeat the last one: loaded, computed, never stored.
     let last_row = params.rows - 1u;
@@ -69,7 +68,7 @@ fn store(row: u32, feature: u32, value: f32) {
 /// A lane's features are neighbours here: they are one group.
 @compute @workgroup_size(${LANES})
 fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile_row = (group.z * ROW_TILES + group.x) * ${ROWS}u;
+    let tile_row = (group.z * params.row_tiles + group.x) * ${ROWS}u;
     let own_group = group.y * ${LANES}u + lane;
     let own_feature = own_group * ${GROUPS}u;
     // Rows and features past the end repeat the last one: the latter change no maximum.

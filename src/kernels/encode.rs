@@ -45,9 +45,12 @@ const TILES: [TileShape; 8] = [
     TileShape::new(128, 128, 16, false),
 ];
 
-/// Rows of a register tile, the usual number first; the loop over d must stay within the instruction cache
+/// Rows of a register tile, the usual number first: the more, the fewer loads, and the larger the loop over d
 /// (docs/architecture.md, in software).
-const REGISTER_ROWS: [u32; 2] = [16, 32];
+const REGISTER_ROWS: [u32; 3] = [16, 32, 64];
+
+/// Rows of x that follow each other under one tile of features: three quarters of a second cache of 1 MiB.
+const ROW_BLOCK_BYTES: u64 = 768 << 10;
 
 impl TileShape {
     const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
@@ -115,15 +118,17 @@ impl EncodeVariant {
         }
     }
 
-    /// Workgroups for so many rows and features.
-    fn workgroups(self, rows: u32, count: u32) -> [u32; 3] {
+    /// Workgroups for so many rows, vectors of 4 a row, and features.
+    fn workgroups(self, rows: u32, quads: u32, count: u32) -> [u32; 3] {
         match self {
             Self::Tiled(shape) => [count.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
             Self::Subgroup { lanes, rows: tile_rows } => {
                 let row_tiles = rows.div_ceil(tile_rows);
-                let row_blocks = row_tiles.div_ceil(encode_subgroup::ROW_TILES);
+                // All row blocks take as many tiles, because a tile past the end costs as much as any other.
+                let bytes = u64::from(rows) * u64::from(quads) * 16;
+                let row_blocks = (bytes.div_ceil(ROW_BLOCK_BYTES) as u32).clamp(1, row_tiles.max(1));
                 let feature_tiles = count.div_ceil(lanes * register_groups(lanes));
-                [encode_subgroup::ROW_TILES.min(row_tiles), feature_tiles, row_blocks]
+                [row_tiles.div_ceil(row_blocks), feature_tiles, row_blocks]
             }
         }
     }
@@ -200,7 +205,7 @@ impl Encode {
     pub fn record(&self, recording: &mut Recording, arguments: &EncodeArguments<'_>) {
         let &EncodeArguments { centred, w_enc, b_enc, pre_activations, rows, quads, first, count, stride, relu } =
             arguments;
-        let (relu, groups) = (u32::from(relu), self.variant.workgroups(rows, count));
+        let (relu, groups) = (u32::from(relu), self.variant.workgroups(rows, quads, count));
         match &self.kernel {
             EncodeKernel::Tiled(main) => {
                 let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled: 0 };
@@ -208,7 +213,16 @@ impl Encode {
                 recording.dispatch(main, bindings, groups);
             }
             EncodeKernel::Subgroup(main) => {
-                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled: 0 };
+                let params = encode_subgroup::Params {
+                    rows,
+                    quads,
+                    first,
+                    count,
+                    stride,
+                    relu,
+                    scaled: 0,
+                    row_tiles: groups[0],
+                };
                 let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
                 recording.dispatch(main, bindings, groups);
             }
@@ -275,7 +289,7 @@ impl GroupMaxima {
     pub fn record(&self, recording: &mut Recording, arguments: &GroupMaximaArguments<'_>) {
         let &GroupMaximaArguments { centred, w_enc, b_enc, norms, maxima, rows, quads, first, count, stride, scaled } =
             arguments;
-        let (relu, scaled, groups) = (0, u32::from(scaled), self.variant.workgroups(rows, count));
+        let (relu, scaled, groups) = (0, u32::from(scaled), self.variant.workgroups(rows, quads, count));
         match &self.kernel {
             MaximaKernel::Tiled(main) => {
                 let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled };
@@ -283,7 +297,8 @@ impl GroupMaxima {
                 recording.dispatch(main, bindings, groups);
             }
             MaximaKernel::Subgroup(main) => {
-                let params = encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled };
+                let params =
+                    encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled, row_tiles: groups[0] };
                 let bindings = encode_subgroup::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
                 recording.dispatch(main, bindings, groups);
             }

@@ -306,7 +306,7 @@ fn variants_follow_from_the_description() {
     };
     let with_memory = |workgroup_bytes| AdapterDescription { workgroup_bytes, subgroup_size: None, ..llvmpipe() };
     let software = names(&AdapterDescription { workgroup_bytes: 32 << 10, ..llvmpipe() });
-    assert_eq!(software[..3], ["subgroup-8x16", "subgroup-8x32", "tiled-128x128x8"]);
+    assert_eq!(software[..4], ["subgroup-8x16", "subgroup-8x32", "subgroup-8x64", "tiled-128x128x8"]);
     assert_eq!(names(&two_h100s()[0])[0], "tiled-128x128x8");
     // What no adapter lacks, what NVIDIA's have, and nothing known.
     assert_eq!(names(&with_memory(16 << 10)), ["tiled-128x128x8", "tiled-128x64x8-double", "tiled-64x64x8-double"]);
