@@ -104,6 +104,16 @@ fn chunk_orders(keys: vec4<f32>, quad: u32) -> vec4<u32> {
     return select(vec4(0u), orders(keys), in_chunk < vec4(params.count));
 }
 
+/// Threads that take vectors of one piece of a row by turns: few pieces are read at a time, each on and on.
+const NEIGHBOURS: u32 = 8u;
+
+/// A thread's first vector of so many, and the end of its piece.
+fn own_quads(quads: u32, thread: u32) -> vec2<u32> {
+    let piece = (quads + ${WORKGROUP}u - 1u) / ${WORKGROUP}u * NEIGHBOURS;
+    let first = thread / NEIGHBOURS * piece;
+    return vec2(first + thread % NEIGHBOURS, min(first + piece, quads));
+}
+
 fn gather(found: Candidate, found_order: u32) {
     let slot = atomicAdd(&gathered, 1u);
     if slot < ${CAPACITY}u {
@@ -142,9 +152,9 @@ fn main(
         let kept = candidate(row, at);
         gather(kept, order(kept.key));
     }
-    let quads = (params.count + 3u) / 4u;
+    let own = own_quads((params.count + 3u) / 4u, thread);
     let most = vec4(at_most(above));
-    for (var quad = thread; quad < quads; quad += ${WORKGROUP}u) {
+    for (var quad = own.x; quad < own.y; quad += NEIGHBOURS) {
         let values = chunk_values(row, quad);
         let keys = chunk_keys(values, quad);
         // Most are not above, which one comparison tells.
@@ -209,15 +219,16 @@ fn find_bound(row: u32, thread: u32) {
         // A NaN may be passed over here, and a maximum with it: the bound is then lower than it could be, and still one.
         var greatest = vec4(bitcast<f32>(0xff800000u));
         let whole_quads = params.count / 4u;
-        for (var quad = thread; quad < whole_quads; quad += ${WORKGROUP}u) {
+        let own = own_quads(whole_quads, thread);
+        for (var quad = own.x; quad < own.y; quad += NEIGHBOURS) {
             greatest = max(greatest, chunk_keys(chunk_values(row, quad), quad));
         }
         // A driver may have taken a subnormal for 0; a thread without a key has no maximum.
         let found = orders(greatest);
         let is_near_zero = (found >= vec4(NEAR_ZERO)) & (found < vec4(0x80800000u));
         let at_least = select(found, vec4(NEAR_ZERO), is_near_zero);
-        var greatest_orders = select(vec4(0u), at_least, vec4(thread < whole_quads));
-        if thread == whole_quads % ${WORKGROUP}u && params.count % 4u != 0u {
+        var greatest_orders = select(vec4(0u), at_least, vec4(own.x < own.y));
+        if thread == ${WORKGROUP}u - 1u && params.count % 4u != 0u {
             let tail = chunk_keys(chunk_values(row, whole_quads), whole_quads);
             greatest_orders = max(greatest_orders, chunk_orders(tail, whole_quads));
         }
