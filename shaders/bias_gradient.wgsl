@@ -28,6 +28,7 @@ struct Params {
 
 #import blocks
 #import grid
+#import pieces
 
 @compute @workgroup_size(64)
 fn rows(
@@ -35,16 +36,23 @@ fn rows(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let at = workgroup_index(group, groups) * 64u + thread;
-    let block = at / params.quads;
+    let own = own_piece(workgroup_index(group, groups) * 64u + thread, params.quads);
+    let block = own.x;
     if block * BLOCK_ROWS >= params.rows {
         return;
     }
-    var sum = vec4(0.0);
+#for c in 0..${COLUMNS}
+    let quad_${c} = min(own.y + PIECE_THREADS * ${c}u, params.quads - 1u);
+    var sum_${c} = vec4(0.0);
+#end
     for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
-        sum += gradient[row * params.quads + at % params.quads];
+#for c in 0..${COLUMNS}
+        sum_${c} += gradient[row * params.quads + quad_${c}];
+#end
     }
-    row_blocks[at] = sum;
+#for c in 0..${COLUMNS}
+    row_blocks[block * params.quads + quad_${c}] = sum_${c};
+#end
 }
 
 @compute @workgroup_size(64)
@@ -53,18 +61,26 @@ fn blocks(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let at = workgroup_index(group, groups) * 64u + thread;
-    let block_in_shard = at / params.quads;
+    let own = own_piece(workgroup_index(group, groups) * 64u + thread, params.quads);
+    let block_in_shard = own.x;
     if block_in_shard >= params.blocks {
         return;
     }
     let block = params.first / BLOCK_FEATURES + block_in_shard;
-    var sum = vec4(0.0);
+#for c in 0..${COLUMNS}
+    let quad_${c} = min(own.y + PIECE_THREADS * ${c}u, params.quads - 1u);
+    var sum_${c} = vec4(0.0);
+#end
     for (var run = block_bounds[block]; run < block_bounds[block + 1u]; run++) {
         let line = (run_features[run] - params.first) * params.quads;
-        sum = fma(vec4(run_bias[run]), w_enc[line + at % params.quads], sum);
+        let slope = vec4(run_bias[run]);
+#for c in 0..${COLUMNS}
+        sum_${c} = fma(slope, w_enc[line + quad_${c}], sum_${c});
+#end
     }
-    shard_blocks[at] = sum;
+#for c in 0..${COLUMNS}
+    shard_blocks[block_in_shard * params.quads + quad_${c}] = sum_${c};
+#end
 }
 
 @compute @workgroup_size(64)

@@ -15,6 +15,7 @@ struct Params {
 
 #import guard
 #import step
+#import pieces
 #import row_sum
 
 @compute @workgroup_size(64)

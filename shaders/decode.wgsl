@@ -19,6 +19,7 @@ struct Params {
 @group(0) @binding(5) var<uniform> params: Params;
 
 #import grid
+#import pieces
 
 @compute @workgroup_size(64)
 fn main(
@@ -26,27 +27,35 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let at = workgroup_index(group, groups) * 64u + thread;
-    if at >= params.rows * params.quads {
+    let own = own_piece(workgroup_index(group, groups) * 64u + thread, params.quads);
+    let row = own.x;
+    if row >= params.rows {
         return;
     }
-    let row = at / params.quads;
-    let quad = at % params.quads;
+#for c in 0..${COLUMNS}
+    // Past the end the last one is summed, and not stored.
+    let quad_${c} = min(own.y + PIECE_THREADS * ${c}u, params.quads - 1u);
+    let at_${c} = row * params.quads + quad_${c};
     // The first shard starts the fold, the others continue it.
-    var sum: vec4<f32>;
-    if params.first == 0u {
-        sum = b_dec[quad];
-    } else {
-        sum = reconstruction[at];
+    var sum_${c} = b_dec[quad_${c}];
+    if params.first != 0u {
+        sum_${c} = reconstruction[at_${c}];
     }
+#end
     for (var entry = row * params.k; entry < (row + 1u) * params.k; entry++) {
         let feature = features[entry] - params.first;
         let value = values[entry];
         // Features before the shard wrap around to large numbers. The value's bits, because back ends write != so that a
         // NaN fails it, and a NaN must be seen.
         if feature < params.count && (bitcast<u32>(value) << 1u) != 0u {
-            sum = fma(vec4(value), w_dec[feature * params.quads + quad], sum);
+#for c in 0..${COLUMNS}
+            sum_${c} = fma(vec4(value), w_dec[feature * params.quads + quad_${c}], sum_${c});
+#end
         }
     }
-    reconstruction[at] = sum;
+#for c in 0..${COLUMNS}
+    if own.y + PIECE_THREADS * ${c}u < params.quads {
+        reconstruction[at_${c}] = sum_${c};
+    }
+#end
 }

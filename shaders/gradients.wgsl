@@ -33,6 +33,7 @@ struct Params {
 #import blocks
 #import grid
 #import runs
+#import pieces
 #import row_sum
 #import feature_gradient
 

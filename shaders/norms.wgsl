@@ -10,6 +10,7 @@ struct Params {
 @group(0) @binding(2) var<uniform> params: Params;
 
 #import grid
+#import pieces
 #import row_sum
 
 @compute @workgroup_size(64)

@@ -19,6 +19,7 @@ struct Params {
 
 #import grid
 #import guard
+#import pieces
 #import row_sum
 
 @compute @workgroup_size(64)

@@ -59,6 +59,7 @@ alias Moments = vec4<f32>;
 #import guard
 #import step
 #import runs
+#import pieces
 #import row_sum
 #import feature_gradient
 #if BF16

@@ -1,6 +1,4 @@
-// Needs the globals `run_entries`, `values`, `code_gradients`, `centred`, `gradient`, `params.k` and `params.quads`.
-#define COLUMNS 3
-
+// Needs pieces.wgsl and the globals `run_entries`, `values`, `code_gradients`, `centred`, `gradient`, `params.k` and `params.quads`.
 /// Gradients of one feature in COLUMNS columns of 4: W_enc's, W_dec's, b_enc's, and v · dW_dec.
 struct FeatureGradient {
 #for c in 0..${COLUMNS}

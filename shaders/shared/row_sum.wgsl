@@ -1,13 +1,10 @@
-// Rule R (docs/architecture.md): 32 threads a row, each with 4 of its 128 lanes; two rows a workgroup of 64.
+// Rule R (docs/architecture.md): 32 threads a row, each with 4 of its 128 lanes; two rows a workgroup of 64. Needs pieces.wgsl.
 const ROW_THREADS: u32 = 32u;
 const ROWS_A_WORKGROUP: u32 = 2u;
-/// Vectors of 4 in a piece of the row, which eight threads take by turns; the next eight take the next piece.
-const PIECE: u32 = 24u;
-const PIECE_THREADS: u32 = 8u;
-/// Vectors that all threads take in a pass.
+/// Vectors that all threads take in a pass: each eight a piece.
 const PASS: u32 = 96u;
 
-/// A thread's first vector in a pass; two more follow, PIECE_THREADS apart.
+/// A thread's first vector in a pass; the others follow, PIECE_THREADS apart.
 fn first_in_pass(lane: u32) -> u32 {
     return lane / PIECE_THREADS * PIECE + lane % PIECE_THREADS;
 }

@@ -1,6 +1,6 @@
 //! The gradient of `b_dec`, with its path through the encoder.
 
-use super::{BLOCK_ROWS, groups_for};
+use super::{BLOCK_ROWS, groups_for, groups_for_pieces};
 use crate::error::Result;
 use crate::gpu::shaders::bias_gradient::{blocks, finish, fold, rows};
 use crate::gpu::{Gpu, Pipeline, Recording};
@@ -31,14 +31,14 @@ impl BiasGradient {
     pub fn record_rows(&self, recording: &mut Recording, bindings: rows::Bindings<'_>) {
         let params = bindings.params;
         let blocks = params.rows.div_ceil(BLOCK_ROWS);
-        let groups = groups_for::<rows::Kernel>(u64::from(blocks) * u64::from(params.quads));
+        let groups = groups_for_pieces::<rows::Kernel>(blocks, params.quads);
         recording.dispatch(&self.rows, bindings, groups);
     }
 
     /// One shard's share of the encoder's part; shards in ascending order.
     pub fn record_shard(&self, recording: &mut Recording, blocks: blocks::Bindings<'_>, fold: fold::Bindings<'_>) {
         let params = blocks.params;
-        let groups = groups_for::<blocks::Kernel>(u64::from(params.blocks) * u64::from(params.quads));
+        let groups = groups_for_pieces::<blocks::Kernel>(params.blocks, params.quads);
         recording.dispatch(&self.blocks, blocks, groups);
         recording.dispatch(&self.fold, fold, groups_for::<fold::Kernel>(params.quads.into()));
     }

@@ -1,5 +1,6 @@
 //! Reconstruction from sparse codes, shard by shard.
 
+use super::groups_for_pieces;
 use crate::error::Result;
 use crate::gpu::shaders::decode::main::{Bindings, Kernel};
 use crate::gpu::{Gpu, Pipeline, Recording};
@@ -21,7 +22,7 @@ impl Decode {
     /// Adds one shard's part; shards in ascending order.
     pub fn record(&self, recording: &mut Recording, bindings: Bindings<'_>) {
         let params = bindings.params;
-        let groups = super::groups_for::<Kernel>(u64::from(params.rows) * u64::from(params.quads));
+        let groups = groups_for_pieces::<Kernel>(params.rows, params.quads);
         recording.dispatch(&self.main, bindings, groups);
     }
 }

@@ -164,6 +164,12 @@ fn groups_for<K: crate::gpu::EntryPoint>(invocations: u64) -> [u32; 3] {
     crate::gpu::grid(invocations.div_ceil(u64::from(K::WORKGROUP[0])))
 }
 
+/// Workgroups of `K` for the pieces of `rows` rows of so many vectors (`shaders/shared/pieces.wgsl`).
+fn groups_for_pieces<K: crate::gpu::EntryPoint>(rows: u32, quads: u32) -> [u32; 3] {
+    let pieces = u64::from(rows) * u64::from(quads.div_ceil(shaders::decode::PIECE));
+    groups_for::<K>(pieces * u64::from(shaders::decode::PIECE_THREADS))
+}
+
 /// Workgroups for `rows` rows of a kernel with rule R.
 fn groups_for_rows(rows: u32) -> [u32; 3] {
     crate::gpu::grid(u64::from(rows.div_ceil(ROWS_A_WORKGROUP)))
