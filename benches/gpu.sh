@@ -3,6 +3,7 @@
 #
 #   benches/gpu.sh OUT [BIN]     run in the repository's root; BIN (default: built here) holds monosem and test-it
 #   STEPS="d,n,k,batch,moments ..." FEATURES="n,moments ..." PEERS="n,.." TRAIN_STEPS=50     other sizes: small ones rehearse it
+#   DATA="PATH ..."              activations to train on, else rows that numpy makes
 #
 # On a machine without cargo, carry BIN: `cargo build --release` and `cargo test --release --no-run --test it`, stripped.
 # Where torch and benches/peers/wheels.txt are installed the peers are timed in the same run. Each step is timed by candidates found in
@@ -37,17 +38,22 @@ for sizes in ${STEPS:-384,16384,32,2048,f32 768,16384,32,4096,f32 768,131072,32,
     done
 done
 
+made=$out/synthetic.safetensors
+if [ -z "${DATA:-}" ] && python3 -c 'import numpy' 2>/dev/null; then
+    python3 benches/synthetic_rows.py "$made" && DATA=$made
+fi
 if [ -n "${DATA:-}" ]; then
     for sizes in ${FEATURES:-131072,f32 1048576,f32}; do
         IFS=, read -r n moments <<<"$sizes"
         for screening in f32 f16; do
-            lines=12 run "$bin/monosem" train --data "$DATA" --out "$out/train-$n-$screening" --features "$n" --moments "$moments" \
+            lines=12 run "$bin/monosem" train --data $DATA --out "$out/train-$n-$screening" --features "$n" --moments "$moments" \
                 --batch 4096 --steps "${TRAIN_STEPS:-50}" --screening "$screening" --profile
         done
         cmp "$out/train-$n-f32/sae/sae_weights.safetensors" "$out/train-$n-f16/sae/sae_weights.safetensors" &&
             echo "$n features: the same SAE by f32 and f16" | tee -a "$out/log.txt"
         rm -rf "$out/train-$n-f32/sae" "$out/train-$n-f16/sae"
     done
+    rm -f "$made"
 fi
 if python3 -c 'import torch' 2>/dev/null; then
     run python3 benches/peers/bench_peers.py --d 768 --n "${PEERS:-16384,131072,1048576}" --batch 4096 --json "$out/peers.json"

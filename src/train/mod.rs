@@ -2,11 +2,13 @@
 //! nor terminals: what happens is told in [`Progress`].
 
 mod autotune;
+mod backward;
 mod benchmark;
 mod evaluate;
 mod forward;
 mod geometric_median;
 mod initialize;
+mod optimizer;
 mod plan;
 mod profile;
 mod recipe;
