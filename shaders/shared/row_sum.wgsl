@@ -2,7 +2,7 @@
 const ROW_THREADS: u32 = 32u;
 const ROWS_A_WORKGROUP: u32 = 2u;
 /// Vectors that all threads take in a pass: each eight a piece.
-const PASS: u32 = 96u;
+const PASS: u32 = ROW_THREADS / PIECE_THREADS * PIECE;
 
 /// A thread's first vector in a pass; the others follow, PIECE_THREADS apart.
 fn first_in_pass(lane: u32) -> u32 {

@@ -124,11 +124,12 @@ impl EncodeVariant {
             Self::Tiled(shape) => [count.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
             Self::Subgroup { lanes, rows: tile_rows } => {
                 let row_tiles = rows.div_ceil(tile_rows);
-                // All row blocks take as many tiles, because a tile past the end costs as much as any other.
+                // All blocks of rows take as many tiles, because a tile past the end costs as much as any other.
                 let bytes = u64::from(rows) * u64::from(quads) * 16;
-                let row_blocks = (bytes.div_ceil(ROW_BLOCK_BYTES) as u32).clamp(1, row_tiles.max(1));
+                let blocks = (bytes.div_ceil(ROW_BLOCK_BYTES) as u32).clamp(1, row_tiles.max(1));
+                let block_tiles = row_tiles.div_ceil(blocks);
                 let feature_tiles = count.div_ceil(lanes * register_groups(lanes));
-                [row_tiles.div_ceil(row_blocks), feature_tiles, row_blocks]
+                [block_tiles, feature_tiles, row_tiles.div_ceil(block_tiles.max(1))]
             }
         }
     }
@@ -301,6 +302,26 @@ impl GroupMaxima {
                     encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled, row_tiles: groups[0] };
                 let bindings = encode_subgroup::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
                 recording.dispatch(main, bindings, groups);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_tiles_lie_past_the_end_of_a_batch() {
+        for rows_a_tile in REGISTER_ROWS {
+            let variant = EncodeVariant::Subgroup { lanes: 8, rows: rows_a_tile };
+            for (rows, quads) in [(0, 96), (1, 4), (65, 96), (1100, 96), (2048, 96), (4096, 2048), (5000, 4096)] {
+                let [block_tiles, _, blocks] = variant.workgroups(rows, quads, 1024);
+                let tiles = rows.div_ceil(rows_a_tile);
+                assert!(
+                    (tiles..tiles + blocks.max(1)).contains(&(block_tiles * blocks)),
+                    "{rows} rows: {blocks} blocks"
+                );
             }
         }
     }
