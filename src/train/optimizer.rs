@@ -120,21 +120,20 @@ impl Optimizer {
         recording.clear(&self.dead);
         for (shard, state) in arguments.parameters.shards.iter().zip(&self.states) {
             recording.mark();
-            self.record_update(recording, kernels, arguments, (shard, state));
-            self.record_activity(recording, kernels, arguments, (shard, state));
+            self.record_shard(recording, kernels, arguments, (shard, state));
         }
         recording.mark();
         self.record_bias_update(recording, kernels, arguments);
     }
 
-    fn record_update(
+    fn record_shard(
         &self,
         recording: &mut Recording,
         kernels: &BackwardKernels,
         arguments: UpdateArguments<'_>,
         (shard, state): (&Shard, &ShardState),
     ) {
-        let UpdateArguments { forward, backward, .. } = arguments;
+        let UpdateArguments { forward, backward, recipe, .. } = arguments;
         let bindings = update::features::Bindings {
             run_features: &backward.runs.features,
             run_starts: &backward.runs.starts,
@@ -159,31 +158,7 @@ impl Optimizer {
             params: update_params(arguments, shard.first, shard.count),
         };
         kernels.update.record_features(recording, bindings);
-    }
 
-    fn record_bias_update(&self, recording: &mut Recording, kernels: &BackwardKernels, arguments: UpdateArguments<'_>) {
-        let UpdateArguments { parameters, forward, backward, .. } = arguments;
-        let bindings = update::bias::Bindings {
-            b_dec: &parameters.b_dec,
-            m_b_dec: &self.m_b_dec,
-            v_b_dec: &self.v_b_dec,
-            b_dec_gradient: &backward.b_dec_gradient,
-            clip: &backward.clip,
-            guard: &forward.guard,
-            step: &self.step,
-            params: update_params(arguments, 0, 0),
-        };
-        kernels.update.record_bias(recording, bindings);
-    }
-
-    fn record_activity(
-        &self,
-        recording: &mut Recording,
-        kernels: &BackwardKernels,
-        arguments: UpdateArguments<'_>,
-        (shard, state): (&Shard, &ShardState),
-    ) {
-        let UpdateArguments { forward, backward, recipe, .. } = arguments;
         let (dead, step) = (&self.dead, &self.step);
         let window = recipe.dead_window.div_ceil(recipe.batch as u64).clamp(1, u32::MAX.into()) as u32;
         let params = activity::Params { first: shard.first, count: shard.count, window };
@@ -200,6 +175,21 @@ impl Optimizer {
         kernels.activity.record(recording, bindings, backward.runs.capacity().min(shard.count));
         let last_fired = &state.last_fired;
         kernels.activity.record_dead(recording, activity::count_dead::Bindings { last_fired, dead, step, params });
+    }
+
+    fn record_bias_update(&self, recording: &mut Recording, kernels: &BackwardKernels, arguments: UpdateArguments<'_>) {
+        let UpdateArguments { parameters, forward, backward, .. } = arguments;
+        let bindings = update::bias::Bindings {
+            b_dec: &parameters.b_dec,
+            m_b_dec: &self.m_b_dec,
+            v_b_dec: &self.v_b_dec,
+            b_dec_gradient: &backward.b_dec_gradient,
+            clip: &backward.clip,
+            guard: &forward.guard,
+            step: &self.step,
+            params: update_params(arguments, 0, 0),
+        };
+        kernels.update.record_bias(recording, bindings);
     }
 }
 

@@ -224,10 +224,15 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         }
     };
     let product = 2 * rows * n * d;
-    let keys = if let SelectionMethod::Screened { .. } = selection {
+    let keys = if let SelectionMethod::Screened { groups, .. } = selection {
+        let scored = n.div_ceil(SCREEN_GROUP.into()).min(groups.into());
         let half_row = 8 * u64::from(half_quads(quads(config.d_in)));
         let halves = (n + rows) * half_row;
-        vec![kernel("halve", 0, matrix + field + halves), kernel("screen", product, halves + 4 * left)]
+        vec![
+            kernel("halve", 0, matrix + field + halves),
+            kernel("screen", product, halves + 4 * left),
+            kernel("certify", 0, 4 * rows * (k + scored)),
+        ]
     } else {
         vec![kernel("encode", product, matrix + field + 4 * left)]
     };
@@ -240,6 +245,9 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         kernel("code_gradients", 2 * rows * k * d, entries + field),
         kernel("transpose", 0, 8 * rows * k),
         kernel("gradients", 4 * rows * k * d, 2 * entries),
+        // And the encoder rows of the active features, whose number is not known.
+        kernel("bias_gradient", rows * d, field),
+        kernel("clip", 0, 4 * d + 4 * n.div_ceil(BLOCK_FEATURES.into())),
         // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
         kernel("update", 4 * rows * k * d + 24 * n * d, 4 * matrix + 8 * n * d * recipe.moments.bytes() + 2 * entries),
         kernel("activity", 0, 4 * n),
