@@ -1,113 +1,163 @@
-// The gradient of b_dec: the sum of g over the batch, less the encoder's part, the sum of b_enc's gradients times encoder rows.
-// gradient: [rows, quads] vec4; row_blocks: [row blocks, quads]; run_features, run_bias: [runs]; block_bounds: [feature
-// blocks + 1]; w_enc: [features of the shard, quads]; shard_blocks: [feature blocks of a shard, quads]; encoder_part,
-// b_dec_gradient: [quads], all vec4.
-// `rows` sums blocks of rows (rule B); for each shard `blocks` sums its feature blocks and `fold` continues their sum (rule F,
-// docs/architecture.md); `finish` puts both together.
+// The gradient of b_dec: the sum of g over the batch (rule B), less the encoder's part, the sum over features of the bias's gradient times
+// the encoder row (rule F: 64 features, 1,024, a chunk, the tree of chunks). And the squared norm of the features' gradients by rule F.
+// gradient: [rows, quads] vec4; row_blocks: [row blocks, quads] vec4; runs: [runs + 1] (feature, first term); bounds: [features / 64 + 1];
+// w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS];
+// b_dec_gradient: [quads] vec4.
+// `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, and go on where the shard before left it;
+// `finish` puts all together.
 struct Params {
     rows: u32,
     quads: u32,
     /// First feature of the shard.
     first: u32,
-    /// Feature blocks in the shard.
-    blocks: u32,
+    /// Features of the shard.
+    count: u32,
+    /// Features of a chunk, a multiple of 1,024.
+    chunk: u32,
     /// Whether b_dec also reaches the loss through the encoder's input.
     input_centred: u32,
+    /// 1, which no compiler may know.
+    one: f32,
 }
 
 @group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> row_blocks: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> run_features: array<u32>;
-@group(0) @binding(3) var<storage, read> run_bias: array<f32>;
-@group(0) @binding(4) var<storage, read> block_bounds: array<u32>;
-@group(0) @binding(5) var<storage, read> w_enc: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> shard_blocks: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> encoder_part: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> runs: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> bounds: array<u32>;
+@group(0) @binding(4) var<storage, read> w_enc: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> scalars: array<u32>;
+@group(0) @binding(6) var<storage, read_write> chunk_sums: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> chunk_squares: array<f32>;
 @group(0) @binding(8) var<storage, read_write> b_dec_gradient: array<vec4<f32>>;
 @group(0) @binding(9) var<uniform> params: Params;
 
-#import blocks
 #import grid
-#import pieces
+#import rows_block
+#import scalars
+#import tree_sum
+#import zero
 
 @compute @workgroup_size(64)
-fn rows(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let own = own_piece(workgroup_index(group, groups) * 64u + thread, params.quads);
-    let block = own.x;
+fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = group_index(group) * 64u + thread;
+    let block = at / params.quads;
+    let quad = at % params.quads;
     if block * BLOCK_ROWS >= params.rows {
         return;
     }
-#for c in 0..${COLUMNS}
-    let quad_${c} = min(own.y + PIECE_THREADS * ${c}u, params.quads - 1u);
-    var sum_${c} = vec4(0.0);
-#end
-    for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
-#for c in 0..${COLUMNS}
-        sum_${c} += gradient[row * params.quads + quad_${c}];
-#end
-    }
-#for c in 0..${COLUMNS}
-    row_blocks[block * params.quads + quad_${c}] = sum_${c};
-#end
-}
-
-@compute @workgroup_size(64)
-fn blocks(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let own = own_piece(workgroup_index(group, groups) * 64u + thread, params.quads);
-    let block_in_shard = own.x;
-    if block_in_shard >= params.blocks {
-        return;
-    }
-    let block = params.first / BLOCK_FEATURES + block_in_shard;
-#for c in 0..${COLUMNS}
-    let quad_${c} = min(own.y + PIECE_THREADS * ${c}u, params.quads - 1u);
-    var sum_${c} = vec4(0.0);
-#end
-    for (var run = block_bounds[block]; run < block_bounds[block + 1u]; run++) {
-        let line = (run_features[run] - params.first) * params.quads;
-        let slope = vec4(run_bias[run]);
-#for c in 0..${COLUMNS}
-        sum_${c} = fma(slope, w_enc[line + quad_${c}], sum_${c});
-#end
-    }
-#for c in 0..${COLUMNS}
-    shard_blocks[block_in_shard * params.quads + quad_${c}] = sum_${c};
-#end
-}
-
-@compute @workgroup_size(64)
-fn fold(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let quad = group.x * 64u + thread;
-    if quad >= params.quads {
-        return;
-    }
     var sum = vec4(0.0);
-    if params.first != 0u {
-        sum = encoder_part[quad];
+    for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
+        sum = fma(vec4(params.one), gradient[row * params.quads + quad], sum);
     }
-    for (var block = 0u; block < params.blocks; block++) {
-        sum += shard_blocks[block * params.quads + quad];
-    }
-    encoder_part[quad] = sum;
+    row_blocks[at] = sum;
 }
 
+/// Blocks of 64 features that are summed at once, and vectors of a row.
+const BLOCKS: u32 = 16u;
+const TILE_QUADS: u32 = 16u;
+
+var<workgroup> parts: array<vec4<f32>, 256>;
+
+/// A workgroup takes 16 vectors of the features of a chunk that lie in the shard.
+@compute @workgroup_size(256)
+fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let tiles = (params.quads + TILE_QUADS - 1u) / TILE_QUADS;
+    let own = group_index(group);
+    let chunk = params.first / params.chunk + own / tiles;
+    let begin = max(params.first, chunk * params.chunk);
+    let end = min(params.first + params.count, (chunk + 1u) * params.chunk);
+    let quad = own % tiles * TILE_QUADS + thread % TILE_QUADS;
+    let column = min(quad, params.quads - 1u);
+    var total = vec4(0.0);
+    if chunk * params.chunk < params.first && chunk < CHUNKS {
+        total = chunk_sums[chunk * params.quads + column];
+    }
+    for (var block = begin; block < end; block += 64u * BLOCKS) {
+        let feature = block + thread / TILE_QUADS * 64u;
+        var sum = vec4(0.0);
+        if feature < end {
+            let last = bounds[feature / 64u + 1u];
+            for (var run = bounds[feature / 64u]; run < last; run++) {
+                let active = runs[run].x - params.first;
+                sum = fma(vec4(scalar(SLOPES, active)), w_enc[active * params.quads + column], sum);
+            }
+        }
+        workgroupBarrier();
+        parts[thread] = sum;
+        workgroupBarrier();
+        if thread < TILE_QUADS {
+            var whole = vec4(0.0);
+            for (var part = 0u; part < BLOCKS; part++) {
+                whole = fma(vec4(params.one), parts[part * TILE_QUADS + thread], whole);
+            }
+            total = fma(vec4(params.one), whole, total);
+        }
+    }
+    if thread < TILE_QUADS && quad < params.quads && begin < end {
+        chunk_sums[chunk * params.quads + quad] = total;
+    }
+}
+
+/// The squared norm of a feature's gradients.
+fn square_of(feature: u32) -> f32 {
+    if word(RUN, feature) == 0u {
+        return 0.0;
+    }
+    let rows = fma(params.one, scalar(SQUARES_DEC, feature), scalar(SQUARES_ENC, feature));
+    return fma(scalar(SLOPES, feature), scalar(SLOPES, feature), rows);
+}
+
+var<workgroup> square_parts: array<f32, 256>;
+
+/// As `chunks`, of each feature's squared norm: a workgroup per chunk, 16 blocks of 1,024 features at a time.
+@compute @workgroup_size(256)
+fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let chunk = params.first / params.chunk + group_index(group);
+    let begin = max(params.first, chunk * params.chunk);
+    let end = min(params.first + params.count, (chunk + 1u) * params.chunk);
+    var total = 0.0;
+    if chunk * params.chunk < params.first && chunk < CHUNKS {
+        total = chunk_squares[chunk];
+    }
+    for (var first = begin; first < end; first += 64u * 256u) {
+        var sum = 0.0;
+        let own = first + thread * 64u;
+        for (var feature = own; feature < min(own + 64u, end); feature++) {
+            sum = fma(params.one, square_of(feature - params.first), sum);
+        }
+        workgroupBarrier();
+        square_parts[thread] = sum;
+        workgroupBarrier();
+        if thread == 0u {
+            for (var block = 0u; block < 256u / BLOCKS; block++) {
+                var whole = 0.0;
+                for (var part = 0u; part < BLOCKS; part++) {
+                    whole = fma(params.one, square_parts[block * BLOCKS + part], whole);
+                }
+                total = fma(params.one, whole, total);
+            }
+        }
+    }
+    if thread == 0u && begin < end {
+        chunk_squares[chunk] = total;
+    }
+}
+
+fn leaf(chunk: u32, column: u32) -> vec4<f32> {
+    return chunk_sums[chunk * params.quads + column];
+}
+
+/// Both parts; a thread per vector.
 @compute @workgroup_size(64)
 fn finish(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let quad = group.x * 64u + thread;
+    let quad = group_index(group) * 64u + thread;
     if quad >= params.quads {
         return;
     }
     var sum = vec4(0.0);
     for (var block = 0u; block * BLOCK_ROWS < params.rows; block++) {
-        sum += row_blocks[block * params.quads + quad];
+        sum = fma(vec4(params.one), row_blocks[block * params.quads + quad], sum);
     }
-    b_dec_gradient[quad] = select(sum, sum - encoder_part[quad], params.input_centred != 0u);
+    let whole = fma(vec4(-params.one), stored(tree_sum(quad)), sum);
+    b_dec_gradient[quad] = stored(select(sum, whole, params.input_centred != 0u));
 }

@@ -1,5 +1,5 @@
-// Subtracts the decoder bias from every row, and looks for inputs that are not finite.
-// x, centred: [rows, quads] vec4; b_dec: [quads] vec4.
+// Subtracts the decoder bias from every row, and looks for inputs that are not finite; a thread per vector.
+// x, centred: [rows, quads] vec4; b_dec: [quads] vec4; guard: Guard.
 struct Params {
     rows: u32,
     quads: u32,
@@ -17,17 +17,13 @@ struct Params {
 #import guard
 
 @compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let at = workgroup_index(group, groups) * 64u + thread;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = group_index(group) * 64u + thread;
     if at >= params.rows * params.quads {
         return;
     }
     let value = x[at];
-    if is_not_finite(value.x) || is_not_finite(value.y) || is_not_finite(value.z) || is_not_finite(value.w) {
+    if any_not_finite(value) {
         raise_guard(INPUT_NOT_FINITE, at / params.quads);
     }
     centred[at] = select(value, value - b_dec[at % params.quads], params.subtract != 0u);

@@ -1,37 +1,33 @@
-// Norms of the decoder's rows.
-// w_dec: [count, quads] vec4; norms: [count], sums by rule R (docs/architecture.md).
+// The norms of decoder rows (rule R), into the plane NORM. w_dec: [count, quads] vec4; scalars: planes of [count]. 32 threads per row.
 struct Params {
-    count: u32,
     quads: u32,
+    /// Features of the shard.
+    count: u32,
+    /// 1, which no compiler may know.
+    one: f32,
 }
 
 @group(0) @binding(0) var<storage, read> w_dec: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> norms: array<f32>;
+@group(0) @binding(1) var<storage, read_write> scalars: array<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 #import grid
-#import pieces
+#import planes
 #import row_sum
 
 @compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let row = workgroup_index(group, groups) * ROWS_A_WORKGROUP + thread / ROW_THREADS;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let row = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
     let lane = thread % ROW_THREADS;
     var lanes = vec4(0.0);
     if row < params.count {
-        for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
-            for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
-                let value = w_dec[row * params.quads + quad];
-                lanes = fma(value, value, lanes);
-            }
+        for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
+            let value = w_dec[row * params.quads + quad];
+            lanes = fma(value, value, lanes);
         }
     }
-    let sum = row_sum(lanes, thread);
+    let square = row_sum(lanes, thread);
     if row < params.count && lane == 0u {
-        norms[row] = sqrt(sum);
+        scalars[NORM * params.count + row] = bitcast<u32>(sqrt(square));
     }
 }

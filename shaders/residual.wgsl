@@ -1,66 +1,80 @@
-// The gradient of the loss at the reconstruction, 2 (x^ - x) / batch, and what each row tells about itself.
-// x, reconstruction, gradient: [rows, quads] vec4; values: [rows, k];
-// row_statistics: [rows] (squared error, x · x^, |x^|², number of active features), sums by rule R (docs/architecture.md).
+// The error of a field, the gradient of its loss, and the squared error of each row. 32 threads per row, sums by rule R.
+// x: [rows, quads] vec4, what is to be reconstructed; sums: [rows, quads] vec4, as `decode` leaves them; b_dec: [quads] vec4;
+// other_sums: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0); guard: Guard;
+// factor: Factor.
+// Where ERROR is 1 the target is what the field of `other_sums` leaves of x, and b_dec has no part in the sums. EVALUATED also fills
+// x · x^ and |x^|².
+#define ERROR 1
+#define EVALUATED 0
 struct Params {
     rows: u32,
     quads: u32,
-    k: u32,
-    /// 2 / batch
+    /// 2 / batch, times the field's weight.
     scale: f32,
+    /// 1, which no compiler may know.
+    one: f32,
+}
+
+struct Factor {
+    /// What the gradient is multiplied by besides, as the device found it.
+    factor: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> reconstruction: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> values: array<f32>;
-@group(0) @binding(3) var<storage, read_write> gradient: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> row_statistics: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> guard: Guard;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b_dec: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> other_sums: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> gradient: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> rows: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> guard: Guard;
+@group(0) @binding(7) var<uniform> factor: Factor;
+@group(0) @binding(8) var<uniform> params: Params;
 
 #import grid
 #import guard
-#import pieces
 #import row_sum
 
 @compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let row = workgroup_index(group, groups) * ROWS_A_WORKGROUP + thread / ROW_THREADS;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let row = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
     let lane = thread % ROW_THREADS;
-    var squared_error = vec4(0.0);
-    var dot = vec4(0.0);
-    var squared_norm = vec4(0.0);
-    var active_count = vec4(0.0);
+    let one = vec4(params.one);
+    var squares = vec4(0.0);
+#if EVALUATED
+    var products = vec4(0.0);
+    var reconstruction_squares = vec4(0.0);
+#end
     if row < params.rows {
-        for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
-            for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
-                let at = row * params.quads + quad;
-                let target_quad = x[at];
-                let reconstructed = reconstruction[at];
-                let error = reconstructed - target_quad;
-                gradient[at] = error * params.scale;
-                squared_error = fma(error, error, squared_error);
-                dot = fma(target_quad, reconstructed, dot);
-                squared_norm = fma(reconstructed, reconstructed, squared_norm);
-            }
-        }
-        for (var entry = lane; entry < params.k; entry += ROW_THREADS) {
-            active_count.x += select(0.0, 1.0, values[row * params.k + entry] > 0.0);
+        for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
+            let at = row * params.quads + quad;
+#if ERROR
+            let target_ = fma(-one, fma(one, other_sums[at], b_dec[quad]), x[at]);
+            let reconstruction = sums[at];
+#else
+            let target_ = x[at];
+            let reconstruction = fma(one, sums[at], b_dec[quad]);
+#end
+            let error = fma(-one, target_, reconstruction);
+            squares = fma(error, error, squares);
+#if EVALUATED
+            products = fma(target_, reconstruction, products);
+            reconstruction_squares = fma(reconstruction, reconstruction, reconstruction_squares);
+#end
+            gradient[at] = error * (params.scale * factor.factor);
         }
     }
-    let statistics = vec4(
-        row_sum(squared_error, thread),
-        row_sum(dot, thread),
-        row_sum(squared_norm, thread),
-        row_sum(active_count, thread),
-    );
+    let square = row_sum(squares, thread);
+#if EVALUATED
+    let product = row_sum(products, thread);
+    let reconstruction_square = row_sum(reconstruction_squares, thread);
+#else
+    let product = 0.0;
+    let reconstruction_square = 0.0;
+#end
     if row < params.rows && lane == 0u {
-        row_statistics[row] = statistics;
-        if is_not_finite(statistics.x) {
+        if is_not_finite(square) {
             raise_guard(LOSS_NOT_FINITE, row);
         }
+        rows[row] = vec4(square, product, reconstruction_square, rows[row].w);
     }
 }

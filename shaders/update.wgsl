@@ -1,24 +1,30 @@
-// Adam over every row of one shard, active or not, with each row's gradient summed on the way; and over b_dec.
-// run_features: [runs], run_starts: [runs + 1], run_entries, values, code_gradients: [rows, k]; centred, gradient:
-// [rows, quads] vec4; block_bounds: [feature blocks + 1]; w_enc, w_dec and their moments m_, v_: [count, quads] vec4;
-// b_enc and its moments: [3, count] (b, m, v); norms: [count]; b_dec and its moments: [3, quads] vec4; b_dec_gradient: [quads].
-// Where BF16 is 1, the moments of w_enc and w_dec are bf16, [count, quads] vec2<u32>, rounded up or down at random so that they
-// are right on average: rounded to nearest, v would never move by less than a 512th of itself, and a step is a thousandth.
-// `features` takes two rows a workgroup; a decoder row is then divided by its norm where the recipe keeps it at 1.
-// Nothing is written once the guard is raised. Sums over rows by rule B, norms by rule R (docs/architecture.md).
+// Adam over the rows of a shard, each matrix apart: those that have a run, with their gradient summed on the way, or those that have
+// none (SILENT). Adam over the features' own scalars.
+// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; scalars, marks: planes of
+// [count]; weights, m, v: [count, quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
+// 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R (docs/architecture.md).
+// Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less than a 512th of
+// itself, and a step is a thousandth.
+#define SECOND 1
+#define SILENT 0
 #define BF16 0
 struct Params {
     quads: u32,
-    k: u32,
     /// First feature of the shard.
     first: u32,
-    /// Features in the shard.
+    /// Features of the shard.
     count: u32,
-    /// Whether decoder rows keep norm 1, and their gradients lose the component parallel to them.
+    /// Workgroups of the dispatch.
+    groups: u32,
+    /// Whether gradients of decoder rows lose the component parallel to them.
+    project: u32,
+    /// Whether decoder rows keep norm 1.
     unit_norm: u32,
     /// Seed of the rounding, its low and its high half.
     seed_low: u32,
     seed_high: u32,
+    /// 1, which no compiler may know.
+    one: f32,
 }
 
 /// Four moments as they are stored.
@@ -28,40 +34,34 @@ alias Moments = vec2<u32>;
 alias Moments = vec4<f32>;
 #end
 
-@group(0) @binding(0) var<storage, read> run_features: array<u32>;
-@group(0) @binding(1) var<storage, read> run_starts: array<u32>;
-@group(0) @binding(2) var<storage, read> run_entries: array<u32>;
-@group(0) @binding(3) var<storage, read> block_bounds: array<u32>;
-@group(0) @binding(4) var<storage, read> values: array<f32>;
-@group(0) @binding(5) var<storage, read> code_gradients: array<f32>;
-@group(0) @binding(6) var<storage, read> centred: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read> gradient: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> w_enc: array<vec4<f32>>;
-@group(0) @binding(9) var<storage, read_write> m_w_enc: array<Moments>;
-@group(0) @binding(10) var<storage, read_write> v_w_enc: array<Moments>;
-@group(0) @binding(11) var<storage, read_write> w_dec: array<vec4<f32>>;
-@group(0) @binding(12) var<storage, read_write> m_w_dec: array<Moments>;
-@group(0) @binding(13) var<storage, read_write> v_w_dec: array<Moments>;
-@group(0) @binding(14) var<storage, read_write> b_enc: array<f32>;
-@group(0) @binding(15) var<storage, read_write> b_enc_moments: array<vec2<f32>>;
-@group(0) @binding(16) var<storage, read_write> norms: array<f32>;
-@group(0) @binding(17) var<storage, read_write> b_dec: array<vec4<f32>>;
-@group(0) @binding(18) var<storage, read_write> m_b_dec: array<vec4<f32>>;
-@group(0) @binding(19) var<storage, read_write> v_b_dec: array<vec4<f32>>;
-@group(0) @binding(20) var<storage, read> b_dec_gradient: array<vec4<f32>>;
-@group(0) @binding(21) var<storage, read> clip: Clip;
-@group(0) @binding(22) var<storage, read_write> guard: Guard;
-@group(0) @binding(23) var<uniform> step: Step;
-@group(0) @binding(24) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> runs: array<vec2<u32>>;
+@group(0) @binding(1) var<storage, read> terms: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> centred: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> g0: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> g1: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> scalars: array<u32>;
+@group(0) @binding(6) var<storage, read_write> weights: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> m: array<Moments>;
+@group(0) @binding(8) var<storage, read_write> v: array<Moments>;
+@group(0) @binding(9) var<uniform> range: Range;
+@group(0) @binding(10) var<uniform> step: Step;
+@group(0) @binding(11) var<uniform> clip: Clip;
+@group(0) @binding(12) var<uniform> guard: Guard;
+@group(0) @binding(13) var<uniform> params: Params;
+/// The same as `scalars`, for `encoder`, whose threads may mark one feature at once.
+@group(0) @binding(14) var<storage, read_write> marks: array<atomic<u32>>;
 
-#import blocks
+#import adam
+#import entry_list
+#import finite
 #import grid
-#import guard
-#import step
-#import runs
-#import pieces
+#import guard_state
+#import range
 #import row_sum
-#import feature_gradient
+#import scalars
+#import terms
+#import encoder_sum
+#import decoder_sum
 #if BF16
 #import philox
 
@@ -84,7 +84,7 @@ fn rounded(values: vec4<f32>, random: vec2<u32>) -> Moments {
 /// Four random words for four elements of one matrix, the same whatever the shards.
 fn rounding_noise(feature: u32, quad: u32, matrix: u32) -> vec4<u32> {
     let seed = vec2(params.seed_low, params.seed_high);
-    return philox(vec2(feature, step.number), quad * 2u + matrix, PURPOSE_ROUNDING, seed);
+    return philox(vec2(params.first + feature, step.number), quad * 2u + matrix, PURPOSE_ROUNDING, seed);
 }
 #else
 
@@ -101,101 +101,176 @@ fn rounding_noise(feature: u32, quad: u32, matrix: u32) -> vec4<u32> {
 }
 #end
 
-struct Adam {
-    parameter: vec4<f32>,
-    m: vec4<f32>,
-    v: vec4<f32>,
+/// Which of the two matrices is updated, for the rounding.
+const ENCODER: u32 = 0u;
+const DECODER: u32 = 1u;
+
+/// A row of the matrix, counted in the shard, and the terms of its run; a feature of `params.count` is none.
+struct Row {
+    feature: u32,
+    begin: u32,
+    end: u32,
 }
 
-/// PyTorch's Adam, without weight decay.
-fn adam(parameter: vec4<f32>, m: vec4<f32>, v: vec4<f32>, unclipped: vec4<f32>) -> Adam {
-    let g = unclipped * clip.coefficient;
-    let new_m = fma(vec4(step.one_minus_beta1), g, step.beta1 * m);
-    let new_v = fma(step.one_minus_beta2 * g, g, step.beta2 * v);
-    let denominator = fma(sqrt(new_v), vec4(step.second_correction), vec4(step.epsilon));
-    return Adam(fma(vec4(-step.learning_rate), new_m / denominator, parameter), new_m, new_v);
+/// The `at`-th row; `run_word` is its word in the plane RUN, should it be the shard's `at`-th feature.
+fn row_at(at: u32, run_word: u32) -> Row {
+#if SILENT
+    if at >= params.count || run_word != 0u {
+        return Row(params.count, 0u, 0u);
+    }
+    return Row(at, 0u, 0u);
+#else
+    let run = range.first_run + at;
+    if run >= range.end_run {
+        return Row(params.count, 0u, 0u);
+    }
+    return Row(runs[run].x - params.first, runs[run].y, runs[run + 1u].y);
+#end
+}
+
+fn row_count() -> u32 {
+#if SILENT
+    return params.count;
+#else
+    return range.end_run - range.first_run;
+#end
+}
+
+#if SILENT
+var<workgroup> silent_rows: array<u32, ROWS_PER_WORKGROUP>;
+#end
+
+/// Takes four elements a step further.
+fn update_at(feature: u32, quad: u32, matrix: u32, gradient: vec4<f32>) -> vec4<f32> {
+    let at = feature * params.quads + quad;
+    let after = adam(weights[at], loaded(m[at]), loaded(v[at]), gradient);
+    let noise = rounding_noise(feature, quad, matrix);
+    weights[at] = after.parameter;
+    m[at] = rounded(after.m, noise.xy);
+    v[at] = rounded(after.v, noise.zw);
+    return after.parameter;
+}
+
+/// Whether every row of the workgroup is none; to be called by the whole workgroup.
+fn all_are_none(is_row: bool, thread: u32) -> bool {
+#if SILENT
+    // Where most rows have a run, most workgroups have nothing to do.
+    if thread % ROW_THREADS == 0u {
+        silent_rows[thread / ROW_THREADS] = select(0u, 1u, is_row);
+    }
+    let silent = workgroupUniformLoad(&silent_rows);
+    return silent[0] + silent[1] == 0u;
+#else
+    return false;
+#end
 }
 
 @compute @workgroup_size(64)
-fn features(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let row = workgroup_index(group, groups) * ROWS_A_WORKGROUP + thread / ROW_THREADS;
+fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    if guard.status != 0u {
+        return;
+    }
     let lane = thread % ROW_THREADS;
-    let is_row = row < params.count && !guard_is_raised();
-    let line = row * params.quads;
-    var lanes = vec4(0.0);
-    if is_row {
-        let feature = params.first + row;
-        let block = feature / BLOCK_FEATURES;
-        let run = first_run_from(feature, block_bounds[block], block_bounds[block + 1u]);
-        var begin = 0u;
-        var end = 0u;
-        if run < block_bounds[block + 1u] && run_features[run] == feature {
-            begin = run_starts[run];
-            end = run_starts[run + 1u];
+    let begin = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
+    for (var at = begin; at < row_count(); at += params.groups * ROWS_PER_WORKGROUP) {
+        let row = row_at(at, atomicLoad(&marks[RUN * params.count + min(at, params.count - 1u)]));
+        if row.feature >= params.count {
+            continue;
         }
-        let norm = norms[row];
-        for (var column = first_in_pass(lane); column < params.quads; column += PASS) {
-            let sums = feature_gradient(begin, end, column);
-            let parallel = select(0.0, parallel_component(sums.along, norm), params.unit_norm != 0u);
+        for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+#if SILENT
+            let sums = Sums();
+#else
+            let sums = encoder_sums(row.begin, row.end, column);
+#end
 #for c in 0..${COLUMNS}
-            if column + PIECE_THREADS * ${c}u < params.quads {
-                let at = line + column + PIECE_THREADS * ${c}u;
-                let quad = column + PIECE_THREADS * ${c}u;
-                let encoder = adam(w_enc[at], loaded(m_w_enc[at]), loaded(v_w_enc[at]), sums.w_enc_${c});
-                let encoder_noise = rounding_noise(feature, quad, 0u);
-                w_enc[at] = encoder.parameter;
-                m_w_enc[at] = rounded(encoder.m, encoder_noise.xy);
-                v_w_enc[at] = rounded(encoder.v, encoder_noise.zw);
-                let w_dec_gradient = fma(vec4(-parallel), w_dec[at], sums.w_dec_${c});
-                let decoder = adam(w_dec[at], loaded(m_w_dec[at]), loaded(v_w_dec[at]), w_dec_gradient);
-                let decoder_noise = rounding_noise(feature, quad, 1u);
-                w_dec[at] = decoder.parameter;
-                m_w_dec[at] = rounded(decoder.m, decoder_noise.xy);
-                v_w_dec[at] = rounded(decoder.v, decoder_noise.zw);
-                lanes = fma(decoder.parameter, decoder.parameter, lanes);
+            if column + ROW_THREADS * ${c}u < params.quads {
+                let parameter = update_at(row.feature, column + ROW_THREADS * ${c}u, ENCODER, sums.column_${c});
+                if any_not_finite(parameter) {
+                    atomicStore(&marks[FLAWED * params.count + row.feature], 1u);
+                }
             }
 #end
-            if column == 0u {
-                let moments = b_enc_moments[row];
-                let bias = adam(vec4(b_enc[row]), vec4(moments.x), vec4(moments.y), vec4(sums.b_enc));
-                b_enc[row] = bias.parameter.x;
-                b_enc_moments[row] = vec2(bias.m.x, bias.v.x);
-            }
         }
     }
-    var norm = sqrt(row_sum(lanes, thread));
-    if params.unit_norm != 0u {
-        // dictionary_learning's set_decoder_norm_to_unit_norm: the divisor is the norm plus f32's epsilon.
-        let divisor = norm + 1.1920929e-7;
-        lanes = vec4(0.0);
+}
+
+@compute @workgroup_size(64)
+fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    if guard.status != 0u {
+        return;
+    }
+    let lane = thread % ROW_THREADS;
+    let begin = group_index(group) * ROWS_PER_WORKGROUP;
+    for (var base = begin; base < row_count(); base += params.groups * ROWS_PER_WORKGROUP) {
+        let at = base + thread / ROW_THREADS;
+        let row = row_at(at, word(RUN, min(at, params.count - 1u)));
+        let is_row = row.feature < params.count;
+        if all_are_none(is_row, thread) {
+            continue;
+        }
+        let feature = min(row.feature, params.count - 1u);
+        let line = feature * params.quads;
+        var lanes = vec4(0.0);
         if is_row {
-            for (var first = first_in_pass(lane); first < params.quads; first += PASS) {
-                for (var quad = first; quad < min(first + PIECE, params.quads); quad += PIECE_THREADS) {
-                    let value = w_dec[line + quad] / divisor;
-                    w_dec[line + quad] = value;
+            let norm = scalar(NORM, feature);
+#if SILENT
+            let along = 0.0;
+#else
+            let along = scalar(ALONG, feature);
+#end
+            for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+#if SILENT
+                let sums = Sums();
+#else
+                let sums = decoder_sums(row.begin, row.end, column);
+#end
+#for c in 0..${COLUMNS}
+                if column + ROW_THREADS * ${c}u < params.quads {
+                    let quad = column + ROW_THREADS * ${c}u;
+                    let gradient = decoder_gradient(sums.column_${c}, weights[line + quad], norm, along);
+                    let parameter = update_at(feature, quad, DECODER, gradient);
+                    lanes = fma(parameter, parameter, lanes);
+                }
+#end
+            }
+        }
+        var new_norm = sqrt(row_sum(lanes, thread));
+        if params.unit_norm != 0u {
+            // dictionary_learning's set_decoder_norm_to_unit_norm: the divisor is the norm plus f32's epsilon.
+            let divisor = new_norm + 1.1920929e-7;
+            lanes = vec4(0.0);
+            if is_row {
+                for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
+                    let value = weights[line + quad] / divisor;
+                    weights[line + quad] = value;
                     lanes = fma(value, value, lanes);
                 }
             }
+            new_norm = sqrt(row_sum(lanes, thread));
         }
-        norm = sqrt(row_sum(lanes, thread));
-    }
-    if is_row && lane == 0u {
-        norms[row] = norm;
+        storageBarrier();
+        if is_row && lane == 0u {
+            // A norm that is not finite is its own mark.
+            scalars[NORM * params.count + feature] = bitcast<u32>(new_norm);
+        }
     }
 }
 
+/// The bias, a thread per feature.
 @compute @workgroup_size(64)
 fn bias(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let quad = group.x * 64u + thread;
-    if quad >= params.quads || guard_is_raised() {
+    let feature = group_index(group) * 64u + thread;
+    if guard.status != 0u || feature >= params.count {
         return;
     }
-    let bias = adam(b_dec[quad], m_b_dec[quad], v_b_dec[quad], b_dec_gradient[quad]);
-    b_dec[quad] = bias.parameter;
-    m_b_dec[quad] = bias.m;
-    v_b_dec[quad] = bias.v;
+    let gradient = select(0.0, scalar(SLOPES, feature), word(RUN, feature) != 0u);
+    let moments = vec2(scalar(MOMENTS, feature), scalar(MOMENTS + 1u, feature));
+    let after = adam(vec4(scalar(BIAS, feature)), vec4(moments.x), vec4(moments.y), vec4(gradient));
+    scalars[BIAS * params.count + feature] = bitcast<u32>(after.parameter.x);
+    scalars[MOMENTS * params.count + feature] = bitcast<u32>(after.m.x);
+    scalars[(MOMENTS + 1u) * params.count + feature] = bitcast<u32>(after.v.x);
+    if is_not_finite(after.parameter.x) {
+        scalars[FLAWED * params.count + feature] = 1u;
+    }
 }

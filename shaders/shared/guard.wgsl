@@ -1,5 +1,7 @@
 // Needs the global `guard`.
 // Once raised, every kernel that changes the model writes nothing; the host sees it with the step's results.
+#import finite
+
 struct Guard {
     status: atomic<u32>,
     row: atomic<u32>,
@@ -8,6 +10,10 @@ struct Guard {
 const INPUT_NOT_FINITE: u32 = 1u;
 const LOSS_NOT_FINITE: u32 = 2u;
 const GRADIENT_NOT_FINITE: u32 = 4u;
+/// An update wrote it: the model is no longer what it was before the step.
+const PARAMETER_NOT_FINITE: u32 = 8u;
+/// A row that is none.
+const NO_ROW: u32 = 0xffffffffu;
 
 /// Keeps the lowest row that raised it: `row` holds 2^32 - 1 - row, so that a zeroed guard is at rest.
 fn raise_guard(what: u32, row: u32) {
@@ -17,8 +23,4 @@ fn raise_guard(what: u32, row: u32) {
 
 fn guard_is_raised() -> bool {
     return atomicLoad(&guard.status) != 0u;
-}
-
-fn is_not_finite(value: f32) -> bool {
-    return (bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u;
 }

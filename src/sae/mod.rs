@@ -1,75 +1,78 @@
-//! The model: its configuration, its weights on the host, and the file layouts it is read from and written to.
+//! The model, on the host alone: its configuration and description, its weights, and the file layouts it is read from and
+//! written to.
 
-mod parameters;
+mod architecture;
+mod auxk;
+pub mod description;
 mod saelens;
+mod topk;
 mod weights;
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::Provenance;
 use crate::error::{Error, Result};
-use crate::gpu::AdapterDescription;
-use crate::kernels::{Screening, SelectionMethod, SelectionShape, Tuning};
+use description::{Description, TensorSpec};
 
-pub(crate) use parameters::pad_rows;
-pub use parameters::{DeviceWeights, Parameters, Shard, shard_ranges};
+pub use architecture::Architecture;
+pub use auxk::{AuxK, AuxKForm};
 pub use saelens::{SaeFile, load, open, save};
-pub use weights::{Tensor, Weights, for_each_tile};
+pub use topk::TopK;
+pub(crate) use weights::for_each_tile_of;
+pub use weights::{Weights, for_each_tile};
 
-/// What defines a TopK sparse autoencoder besides its weights ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3).
+/// What defines a sparse autoencoder besides its weights.
 ///
-/// `u = W_enc (x - b_dec) + b_enc`; of each row the `k` largest keys are kept and rectified; `x^ = W_decᵀ a + b_dec`.
+/// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a + b_dec`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SaeConfig {
     /// Width of an activation vector.
     pub d_in: usize,
     /// Number of features (dictionary size, `d_sae` in SAELens).
     pub features: usize,
-    /// Active features a row.
-    pub k: usize,
-    /// Selects and reports `u · |W_dec row|` instead of `u` (SAELens's `rescale_acts_by_decoder_norm`).
-    pub rescale_acts_by_decoder_norm: bool,
     /// Subtracts `b_dec` from the input before encoding.
     pub apply_b_dec_to_input: bool,
+    /// Which features are active, and the loss.
+    #[serde(flatten)]
+    pub architecture: Architecture,
 }
 
 impl SaeConfig {
-    /// How the active features of a batch of rows are found on this adapter.
-    pub fn selection_method(&self, adapter: &AdapterDescription, rows: usize, screening: Screening) -> SelectionMethod {
-        SelectionMethod::choose(adapter, screening, self.selection_shape(rows))
+    /// A TopK SAE with `k` active features per row.
+    pub fn top_k(d_in: usize, features: usize, k: usize) -> Self {
+        Self { d_in, features, apply_b_dec_to_input: true, architecture: TopK::new(k).into() }
     }
 
-    /// The kernels that do it where nothing was measured.
-    pub fn usual_tuning(&self, adapter: &AdapterDescription, rows: usize, screening: Screening) -> Tuning {
-        Tuning::usual(adapter, self.selection_method(adapter, rows, screening))
+    /// What it consists of.
+    pub fn describe(&self) -> Description {
+        self.architecture.describe(self)
     }
 
-    /// The sizes of a selection from a batch of rows.
-    pub fn selection_shape(&self, rows: usize) -> SelectionShape {
-        let [rows, d, features, k] = [rows, self.d_in, self.features, self.k].map(|size| size as u64);
-        SelectionShape { rows, d, features, k }
+    /// Its parameters.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        self.describe().tensors
+    }
+
+    /// Active features per row.
+    pub fn k(&self) -> usize {
+        self.architecture.k()
     }
 
     /// Checks that the sizes make an SAE.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is 0, `k` exceeds `features`, or `features` exceeds 2^32 - 2.
+    /// [`Error::Config`] when a size is 0, `features` exceeds 2^32 - 2, or the architecture does not fit them.
     pub fn validate(&self) -> Result<()> {
-        let Self { d_in, features, k, .. } = *self;
+        let Self { d_in, features, .. } = *self;
         if d_in == 0 || features == 0 {
             return Err(Error::Config(format!(
                 "an SAE needs at least one input and one feature, not d_in {d_in} and {features} features"
             )));
         }
-        if k == 0 || k > features {
-            return Err(Error::Config(format!(
-                "k is {k}: it must be at least 1 and at most the number of features, {features}"
-            )));
-        }
         if features >= u32::MAX as usize {
             return Err(Error::Config(format!("{features} features: at most 2^32 - 2 can be indexed")));
         }
-        Ok(())
+        self.architecture.validate(self)
     }
 }
 
@@ -87,19 +90,24 @@ fn zeros(rows: usize, columns: usize) -> Result<Vec<f32>> {
     }
 }
 
-/// An SAE on the host. Both matrices are feature-major: row `j` belongs to feature `j`.
+/// An SAE on the host. Matrices are feature-major: row `j` belongs to feature `j`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sae {
-    /// Sizes and selection.
+    /// Sizes and architecture.
     pub config: SaeConfig,
-    /// Encoder, `[features, d_in]`.
-    pub w_enc: Vec<f32>,
-    /// Encoder bias, `[features]`.
-    pub b_enc: Vec<f32>,
-    /// Decoder, `[features, d_in]`.
-    pub w_dec: Vec<f32>,
-    /// Decoder bias, `[d_in]`.
-    pub b_dec: Vec<f32>,
+    /// The values of each of [`SaeConfig::tensors`], in their order.
+    pub tensors: Vec<Vec<f32>>,
     /// What it was trained on.
     pub provenance: Provenance,
+}
+
+impl Sae {
+    /// The values of a tensor.
+    ///
+    /// # Panics
+    /// If the architecture has none of that name.
+    pub fn tensor(&self, name: &str) -> &[f32] {
+        let at = self.config.tensors().iter().position(|tensor| tensor.name == name);
+        &self.tensors[at.unwrap_or_else(|| panic!("no tensor {name}"))]
+    }
 }

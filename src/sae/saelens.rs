@@ -8,7 +8,8 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Sae, SaeConfig, Tensor, Weights, for_each_tile};
+use super::description::{Role, Shape, TensorSpec};
+use super::{Architecture, Sae, SaeConfig, TopK, Weights, for_each_tile};
 use crate::data::safetensors::TensorFile;
 use crate::data::{Provenance, TensorWriter};
 use crate::error::{Error, Result};
@@ -107,10 +108,10 @@ impl Weights for SaeFile {
         &self.provenance
     }
 
-    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
-        let stored = self.file.floats(tensor.name())?;
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
+        let stored = self.file.floats(tensor.name)?;
         let [features, columns] = tensor.shape(&self.config);
-        if tensor != Tensor::WEnc {
+        if tensor.role != Role::Encoder {
             return self.file.read(&stored, (first * columns) as u64, values);
         }
         let count = values.len() / columns;
@@ -130,10 +131,21 @@ impl Weights for SaeFile {
     }
 }
 
-/// Names and stored shapes of the tensors, in the order that SAELens writes them.
-fn layout(config: &SaeConfig) -> [(&'static str, Vec<usize>); 4] {
-    let SaeConfig { d_in, features, .. } = *config;
-    [("W_dec", vec![features, d_in]), ("W_enc", vec![d_in, features]), ("b_dec", vec![d_in]), ("b_enc", vec![features])]
+/// The tensors and their stored shapes, in the order that SAELens writes them: by name, capitals first.
+fn layout(config: &SaeConfig) -> Vec<(TensorSpec, Vec<usize>)> {
+    let stored = |tensor: TensorSpec| {
+        let [rows, columns] = tensor.shape(config);
+        let shape = match (tensor.shape, tensor.role) {
+            (Shape::FeatureRows, Role::Encoder) => vec![columns, rows],
+            (Shape::FeatureRows, _) => vec![rows, columns],
+            (Shape::FeatureScalars, _) => vec![rows],
+            (Shape::ModelRow, _) => vec![columns],
+        };
+        (tensor, shape)
+    };
+    let mut layout: Vec<_> = config.tensors().into_iter().map(stored).collect();
+    layout.sort_by_key(|(tensor, _)| tensor.name);
+    layout
 }
 
 fn config_json(weights: &dyn Weights) -> Value {
@@ -148,6 +160,7 @@ fn config_json(weights: &dyn Weights) -> Value {
     if let Some(fields) = metadata.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
+    let Architecture::TopK(topk) = &config.architecture;
     json!({
         "architecture": "topk",
         "d_in": config.d_in,
@@ -157,26 +170,26 @@ fn config_json(weights: &dyn Weights) -> Value {
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "k": config.k,
-        "rescale_acts_by_decoder_norm": config.rescale_acts_by_decoder_norm,
+        "k": topk.k,
+        "rescale_acts_by_decoder_norm": topk.rescale_acts_by_decoder_norm,
         "metadata": metadata,
     })
 }
 
 /// Writes the tensors tile by tile, each of finite values.
 fn write_weights(weights: &dyn Weights, path: &Path) -> Result<()> {
-    let shapes = layout(weights.config());
-    let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (*name, Dtype::F32, &shape[..])).collect();
+    let layout = layout(weights.config());
+    let tensors: Vec<_> = layout.iter().map(|(tensor, shape)| (tensor.name, Dtype::F32, &shape[..])).collect();
     let mut file = TensorWriter::create(path, &tensors)?;
-    for (at, tensor) in [Tensor::WDec, Tensor::WEnc, Tensor::BDec, Tensor::BEnc].into_iter().enumerate() {
+    for (at, (tensor, _)) in layout.iter().enumerate() {
         let [rows, columns] = tensor.shape(weights.config());
         for_each_tile(weights, tensor, |first, values| {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                let (name, row) = (tensor.name(), first + at / columns);
+                let (name, row) = (tensor.name, first + at / columns);
                 return Err(Error::Config(format!("{name} holds {} (row {row}): nothing was saved", values[at])));
             }
-            match tensor {
-                Tensor::WEnc => write_transposed(&mut file, at, rows, first, values, columns),
+            match tensor.role {
+                Role::Encoder => write_transposed(&mut file, at, rows, first, values, columns),
                 _ => file.write(at, (4 * first * columns) as u64, bytemuck::cast_slice(values)),
             }
         })?;
@@ -247,9 +260,8 @@ fn read_config(path: &Path) -> Result<(SaeConfig, Provenance)> {
     let config = SaeConfig {
         d_in: config.d_in,
         features: config.d_sae,
-        k,
-        rescale_acts_by_decoder_norm: config.rescale_acts_by_decoder_norm,
         apply_b_dec_to_input: config.apply_b_dec_to_input,
+        architecture: TopK { k, rescale_acts_by_decoder_norm: config.rescale_acts_by_decoder_norm, auxk: None }.into(),
     };
     config.validate().map_err(|error| Error::data(path, error.to_string()))?;
     Ok((config, provenance))
@@ -258,7 +270,7 @@ fn read_config(path: &Path) -> Result<(SaeConfig, Provenance)> {
 /// Checks that a weights file has the tensors that the configuration asks for, and no other.
 fn check_tensors(file: &TensorFile, config: &SaeConfig) -> Result<()> {
     let layout = layout(config);
-    for (name, expected) in &layout {
+    for (TensorSpec { name, .. }, expected) in &layout {
         let tensor = file.floats(name)?;
         if tensor.shape() != expected {
             let problem = format!(
@@ -268,7 +280,7 @@ fn check_tensors(file: &TensorFile, config: &SaeConfig) -> Result<()> {
             return Err(Error::data(file.path(), problem));
         }
     }
-    match file.names().iter().find(|name| layout.iter().all(|(known, _)| known != name)) {
+    match file.names().iter().find(|name| layout.iter().all(|(known, _)| known.name != **name)) {
         Some(extra) => {
             let problem = format!("tensor {extra:?} does not belong to a TopK SAE; remove it, or correct {CONFIG}");
             Err(Error::data(file.path(), problem))

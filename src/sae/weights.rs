@@ -2,44 +2,10 @@
 
 use std::ops::Range;
 
+use super::description::TensorSpec;
 use super::{Sae, SaeConfig};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
-
-/// A parameter of an SAE, by rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tensor {
-    /// `[features, d_in]`.
-    WEnc,
-    /// `[features, d_in]`.
-    WDec,
-    /// `[features]`.
-    BEnc,
-    /// One row, `[1, d_in]`.
-    BDec,
-}
-
-impl Tensor {
-    /// Number of rows, and of values in each.
-    pub fn shape(self, config: &SaeConfig) -> [usize; 2] {
-        let SaeConfig { d_in, features, .. } = *config;
-        match self {
-            Tensor::WEnc | Tensor::WDec => [features, d_in],
-            Tensor::BEnc => [features, 1],
-            Tensor::BDec => [1, d_in],
-        }
-    }
-
-    /// As SAELens calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tensor::WEnc => "W_enc",
-            Tensor::WDec => "W_dec",
-            Tensor::BEnc => "b_enc",
-            Tensor::BDec => "b_dec",
-        }
-    }
-}
 
 /// An SAE wherever it is: on the host, on the device, in a file, or about to be drawn at random.
 pub trait Weights {
@@ -53,7 +19,7 @@ pub trait Weights {
     ///
     /// # Errors
     /// Those of where the weights are.
-    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()>;
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()>;
 }
 
 /// Bytes of a tile: what is held of a matrix on the host at a time.
@@ -65,7 +31,7 @@ const TILE_BYTES: usize = 16 << 20;
 /// Those of the weights and of `take`.
 pub fn for_each_tile(
     weights: &dyn Weights,
-    tensor: Tensor,
+    tensor: &TensorSpec,
     take: impl FnMut(usize, &[f32]) -> Result<()>,
 ) -> Result<()> {
     let [rows, _] = tensor.shape(weights.config());
@@ -73,9 +39,9 @@ pub fn for_each_tile(
 }
 
 /// As [`for_each_tile`], of some rows.
-pub(super) fn for_each_tile_of(
+pub(crate) fn for_each_tile_of(
     weights: &dyn Weights,
-    tensor: Tensor,
+    tensor: &TensorSpec,
     rows: Range<usize>,
     mut take: impl FnMut(usize, &[f32]) -> Result<()>,
 ) -> Result<()> {
@@ -99,16 +65,12 @@ impl Weights for Sae {
         &self.provenance
     }
 
-    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
         let [rows, columns] = tensor.shape(&self.config);
-        let all = match tensor {
-            Tensor::WEnc => &self.w_enc,
-            Tensor::WDec => &self.w_dec,
-            Tensor::BEnc => &self.b_enc,
-            Tensor::BDec => &self.b_dec,
-        };
+        let at = self.config.tensors().iter().position(|known| known.name == tensor.name);
+        let all = at.and_then(|at| self.tensors.get(at)).map(Vec::as_slice).unwrap_or_default();
         if rows.checked_mul(columns) != Some(all.len()) {
-            let (name, found) = (tensor.name(), all.len());
+            let (name, found) = (tensor.name, all.len());
             return Err(Error::Config(format!(
                 "{name} has {found} values, not the {rows} x {columns} that its configuration asks for"
             )));
@@ -125,17 +87,14 @@ impl Sae {
     /// Those of the weights, and [`Error::Config`] when this machine's memory does not hold them.
     pub fn read(weights: &dyn Weights) -> Result<Self> {
         let config = weights.config();
-        let all = |tensor: Tensor| {
+        let all = |tensor: &TensorSpec| {
             let [rows, columns] = tensor.shape(config);
             let mut values = super::zeros(rows, columns)?;
             weights.read(tensor, 0, &mut values)?;
             Ok(values)
         };
         Ok(Self {
-            w_enc: all(Tensor::WEnc)?,
-            b_enc: all(Tensor::BEnc)?,
-            w_dec: all(Tensor::WDec)?,
-            b_dec: all(Tensor::BDec)?,
+            tensors: config.tensors().iter().map(all).collect::<Result<_>>()?,
             config: config.clone(),
             provenance: weights.provenance().clone(),
         })

@@ -7,10 +7,11 @@ use crate::error::{Error, Result};
 /// Tokens after which a feature that has not fired is dead (Gao et al. 2024).
 pub const DEAD_WINDOW: u64 = 10_000_000;
 
-/// A training recipe. [`Recipe::top_k`] is dictionary_learning's for its `TopKTrainer`.
+/// A training recipe. [`Recipe::top_k`] has dictionary_learning's settings for its `TopKTrainer`; AuxK, which that trainer
+/// always adds, is part of the architecture here ([`crate::sae::AuxK`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Rows a step.
+    /// Rows per step.
     pub batch: usize,
     /// Steps in all.
     pub steps: u64,
@@ -43,7 +44,7 @@ pub enum MomentPrecision {
     /// 4 bytes each.
     #[default]
     F32,
-    /// 2 bytes each, rounded at random: right on average, where the nearest value would stand still.
+    /// 2 bytes each, with stochastic rounding: right on average, where the nearest value would stand still.
     Bf16 {
         /// Seed of the rounding.
         seed: u64,
@@ -90,20 +91,22 @@ impl Recipe {
     /// [`Error::Config`] naming the one that does not.
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
+        // The device computes in f32: an epsilon of 0 there divides 0 by 0 for every silent feature.
+        let in_f32 = |value: f64| (value as f32).is_normal() && value > 0.0;
         let problem = if self.batch == 0 {
             "batch is 0: a step needs at least one row".to_owned()
         } else if self.steps == 0 || self.steps >= u64::from(u32::MAX) {
             format!("steps is {}: it must be at least 1 and below 2^32 - 1", self.steps)
-        } else if !positive(self.learning_rate) {
-            format!("the learning rate is {}: it must be above 0", self.learning_rate)
+        } else if !positive(self.learning_rate) || !((self.learning_rate / (1.0 - self.beta1)) as f32).is_finite() {
+            format!("the learning rate is {}: it must be above 0, and f32 must hold it", self.learning_rate)
         } else if self.warmup_steps.saturating_add(self.decay_steps) > self.steps {
             format!(
                 "{} steps of warm-up and {} of decay are more than {} steps",
                 self.warmup_steps, self.decay_steps, self.steps
             )
-        } else if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) || !positive(self.epsilon) {
+        } else if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) || !in_f32(self.epsilon) {
             format!(
-                "Adam takes betas in [0, 1) and an epsilon above 0, not {}, {}, {}",
+                "Adam takes betas in [0, 1) and an epsilon that f32 can hold, at least 1.2e-38, not {}, {}, {}",
                 self.beta1, self.beta2, self.epsilon
             )
         } else if self.clip.is_some_and(|limit| !positive(limit)) {
@@ -112,6 +115,11 @@ impl Recipe {
             return Ok(());
         };
         Err(Error::Config(problem))
+    }
+
+    /// The window of dead features in steps.
+    pub fn dead_window_steps(&self) -> u32 {
+        self.dead_window.div_ceil(self.batch.max(1) as u64).clamp(1, u32::MAX.into()) as u32
     }
 
     /// The learning rate of a step, the first being 0: a linear rise from 0, a plateau, a linear fall towards 0.
@@ -159,6 +167,8 @@ mod tests {
             Recipe { warmup_steps: u64::MAX, ..good.clone() },
             Recipe { beta2: 1.0, ..good.clone() },
             Recipe { clip: Some(0.0), ..good.clone() },
+            Recipe { epsilon: 1e-46, ..good.clone() },
+            Recipe { learning_rate: 1e300, ..good.clone() },
         ] {
             bad.validate().unwrap_err();
         }

@@ -8,16 +8,20 @@ use std::time::Duration;
 
 use safetensors::Dtype;
 
-use super::MomentPrecision;
+use super::apply::{Moments, Optimizer};
+use super::parameters::Parameters;
+use super::planes::Plane;
+use super::recipe::MomentPrecision;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Pending};
 use crate::sae::SaeConfig;
+use crate::sae::description::{Role, Shape, TensorSpec};
 
 /// A tensor of the training state. Rows are features, but those of the decoder bias, of which there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {
     /// As in a checkpoint.
-    pub name: &'static str,
+    pub name: String,
     /// Type of its elements.
     pub dtype: Dtype,
     /// `[rows, columns]`.
@@ -31,31 +35,27 @@ impl StateTensor {
     }
 }
 
-/// The state of training an SAE: weights, Adam's moments, decoder norms, when each feature last fired and how often.
+/// The state of training an SAE: of each tensor its values and Adam's moments, NAME, NAME.m and NAME.v; then when each
+/// feature last fired and how often. Decoder norms follow from the weights, to the bit.
 pub fn state_tensors(config: &SaeConfig, moments: MomentPrecision) -> Vec<StateTensor> {
-    let SaeConfig { d_in, features, .. } = *config;
-    let tensor = |name, dtype, rows, columns| StateTensor { name, dtype, shape: [rows, columns] };
-    let (f32, u32) = (Dtype::F32, Dtype::U32);
-    let moment = match moments {
-        MomentPrecision::F32 => Dtype::F32,
-        MomentPrecision::Bf16 { .. } => Dtype::BF16,
-    };
-    vec![
-        tensor("W_enc", f32, features, d_in),
-        tensor("W_dec", f32, features, d_in),
-        tensor("W_enc.m", moment, features, d_in),
-        tensor("W_enc.v", moment, features, d_in),
-        tensor("W_dec.m", moment, features, d_in),
-        tensor("W_dec.v", moment, features, d_in),
-        tensor("b_enc", f32, features, 1),
-        tensor("b_enc.moments", f32, features, 2),
-        tensor("decoder_norms", f32, features, 1),
-        tensor("last_fired", u32, features, 1),
-        tensor("times_fired", u32, features, 1),
-        tensor("b_dec", f32, 1, d_in),
-        tensor("b_dec.m", f32, 1, d_in),
-        tensor("b_dec.v", f32, 1, d_in),
-    ]
+    let tensors = config.tensors();
+    let of_tensors = tensors.iter().flat_map(|tensor| {
+        let moment = match (tensor.shape, moments) {
+            (Shape::FeatureRows, MomentPrecision::Bf16 { .. }) => Dtype::BF16,
+            _ => Dtype::F32,
+        };
+        [("", Dtype::F32), (".m", moment), (".v", moment)].map(|(suffix, dtype)| StateTensor {
+            name: format!("{}{suffix}", tensor.name),
+            dtype,
+            shape: tensor.shape(config),
+        })
+    });
+    let counters = ["last_fired", "times_fired"].map(|name| StateTensor {
+        name: name.into(),
+        dtype: Dtype::U32,
+        shape: [config.features, 1],
+    });
+    of_tensors.chain(counters).collect()
 }
 
 /// Some rows of a tensor of the state.
@@ -101,8 +101,69 @@ pub(super) struct StatePart {
     pub first: u64,
     pub rows: u64,
     pub buffer: Buffer,
+    /// Where the rows begin in the buffer, in bytes.
+    pub offset: u64,
     /// Bytes of a row in the buffer, its padding included.
     pub stored_row_bytes: u64,
+}
+
+/// The state by the marks before which it must be copied: each shard's, then that of the model's own tensors.
+pub(super) fn state_parts(
+    parameters: &Parameters,
+    optimizer: &Optimizer,
+    precision: MomentPrecision,
+) -> Vec<Vec<StatePart>> {
+    let tensors: Vec<(usize, TensorSpec)> = (0..).step_by(3).zip(parameters.config().tensors()).collect();
+    let counters = 3 * tensors.len();
+    let row = u64::from(parameters.quads()) * 16;
+    let moment_row = row / 4 * precision.bytes();
+    let of_features = |tensor: &&(usize, TensorSpec)| tensor.1.shape != Shape::ModelRow;
+    let mut stages = Vec::new();
+    for (shard, moments) in parameters.shards.iter().zip(&optimizer.moments) {
+        let (first, rows) = (shard.first.into(), shard.count.into());
+        let part = |tensor: usize, buffer: &Buffer, offset: u64, stored_row_bytes: u64| StatePart {
+            tensor,
+            first,
+            rows,
+            buffer: buffer.clone(),
+            offset,
+            stored_row_bytes,
+        };
+        let plane = |tensor: usize, plane: Plane| {
+            part(tensor, &shard.scalars, parameters.planes().bytes(plane, shard.count).start, 4)
+        };
+        let matrix = |at: usize, weights: &Buffer, Moments { m, v }: &Moments| {
+            [part(at, weights, 0, row), part(at + 1, m, 0, moment_row), part(at + 2, v, 0, moment_row)]
+        };
+        let mut parts: Vec<StatePart> = tensors
+            .iter()
+            .filter(of_features)
+            .flat_map(|&(at, tensor)| match tensor.role {
+                Role::Encoder => matrix(at, &shard.w_enc, &moments.w_enc),
+                Role::Decoder => matrix(at, &shard.w_dec, &moments.w_dec),
+                Role::EncoderBias | Role::OutputBias => {
+                    let planes = [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment];
+                    [0, 1, 2].map(|offset| plane(at + offset, planes[offset]))
+                }
+            })
+            .collect();
+        parts.extend([plane(counters, Plane::LastFired), plane(counters + 1, Plane::TimesFired)]);
+        stages.push(parts);
+    }
+    let of_model = tensors.iter().filter(|tensor| !of_features(tensor)).flat_map(|&(at, _)| {
+        let Moments { m, v } = &optimizer.b_dec;
+        let buffers = [&parameters.b_dec, m, v];
+        [0, 1, 2].map(|offset| StatePart {
+            tensor: at + offset,
+            first: 0,
+            rows: 1,
+            buffer: buffers[offset].clone(),
+            offset: 0,
+            stored_row_bytes: row,
+        })
+    });
+    stages.push(of_model.collect());
+    stages
 }
 
 /// The largest tile.
@@ -147,8 +208,9 @@ fn places<'a>(tensors: &'a [StateTensor], parts: &'a [StatePart]) -> impl Iterat
 
 impl Place<'_> {
     fn request(&self, gpu: &Gpu) -> Result<Pending> {
-        let StatePart { buffer, stored_row_bytes, .. } = self.part;
-        gpu.read_range(buffer, self.first * stored_row_bytes..(self.first + self.rows) * stored_row_bytes)
+        let StatePart { buffer, offset, stored_row_bytes, .. } = self.part;
+        let byte = |row: u64| offset + row * stored_row_bytes;
+        gpu.read_range(buffer, byte(self.first)..byte(self.first + self.rows))
     }
 
     fn tile(&self, mut bytes: Vec<u8>) -> Tile {
@@ -260,7 +322,7 @@ pub(super) fn restore(
 ) -> Result<()> {
     let (mut rows, mut stored) = (Vec::new(), Vec::new());
     for place in stages.iter().flat_map(|parts| places(tensors, parts)) {
-        let StatePart { tensor, buffer, stored_row_bytes, .. } = place.part;
+        let StatePart { tensor, buffer, offset, stored_row_bytes, .. } = place.part;
         rows.resize((place.rows * place.row_bytes) as usize, 0);
         source.read(*tensor, place.part.first + place.first, &mut rows)?;
         stored.clear();
@@ -269,7 +331,7 @@ pub(super) fn restore(
         for (row, target) in rows.chunks_exact(place.row_bytes as usize).zip(targets) {
             target[..row.len()].copy_from_slice(row);
         }
-        gpu.upload(buffer, place.first * stored_row_bytes, &stored);
+        gpu.upload(buffer, offset + place.first * stored_row_bytes, &stored);
         // Otherwise the copies on their way would pile up to the size of the state.
         gpu.wait_for_uploads()?;
     }

@@ -1,0 +1,35 @@
+// Marks the features that a list's entries fire: MARK becomes the number of the step. entries: [entries] vec4<u32>;
+// scalars: planes of [count], of one shard. A thread per entry.
+struct Params {
+    entries: u32,
+    /// First feature of the shard.
+    first: u32,
+    /// Features of the shard.
+    count: u32,
+    /// Whether every entry counts, those that are not decoded too (dictionary_learning marks all that its top-k returns).
+    all: u32,
+}
+
+@group(0) @binding(0) var<storage, read> entries: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> scalars: array<atomic<u32>>;
+@group(0) @binding(2) var<uniform> step: Step;
+@group(0) @binding(3) var<uniform> params: Params;
+
+#import entry_list
+#import grid
+#import planes
+#import step
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = group_index(group) * 64u + thread;
+    if at >= params.entries {
+        return;
+    }
+    let entry = entries[at];
+    // Features before the shard wrap around to large numbers.
+    let feature = entry.x - params.first;
+    if feature < params.count && (params.all != 0u || (flags_of(entry.y) & VALUE) != 0u) {
+        atomicStore(&scalars[MARK * params.count + feature], step.number);
+    }
+}

@@ -1,0 +1,42 @@
+// The planes of `scalars`, [planes, count] words. The host numbers the planes (src/engine/planes.rs); those that an SAE does not need do not exist.
+#define BIAS 0
+#define NORM 1
+#define MOMENTS 2
+#define LAST_FIRED 4
+#define TIMES_FIRED 5
+#define RUN 6
+#define SLOPES 7
+#define ALONG 8
+#define FIRED 9
+#define SQUARES_ENC 10
+#define SQUARES_DEC 11
+#define FLAWED 12
+#define DEAD 13
+#define MARK 14
+/// What `encode` adds to a feature's product.
+const BIAS: u32 = ${BIAS}u;
+/// The norm of its decoder row.
+const NORM: u32 = ${NORM}u;
+/// Adam's moments of its own scalars: m and v of the first, m and v of the second, ...
+const MOMENTS: u32 = ${MOMENTS}u;
+/// The step in which it fired last, 0 if it never did.
+const LAST_FIRED: u32 = ${LAST_FIRED}u;
+/// The rows on which it fired, as many as a word counts.
+const TIMES_FIRED: u32 = ${TIMES_FIRED}u;
+/// 1 + the index of its run, 0 if this batch has none of it: the planes up to SQUARES_DEC are then stale.
+const RUN: u32 = ${RUN}u;
+/// The sum of its terms' p: the gradient of its bias.
+const SLOPES: u32 = ${SLOPES}u;
+/// Its decoder row's gradient times the row itself.
+const ALONG: u32 = ${ALONG}u;
+/// Rows of the batch on which it fires.
+const FIRED: u32 = ${FIRED}u;
+/// Squared norms of the gradients of its rows in W_enc and W_dec.
+const SQUARES_ENC: u32 = ${SQUARES_ENC}u;
+const SQUARES_DEC: u32 = ${SQUARES_DEC}u;
+/// Not 0 once an update has left it a parameter that is not finite.
+const FLAWED: u32 = ${FLAWED}u;
+/// The dead features of the shard, in ascending order.
+const DEAD: u32 = ${DEAD}u;
+/// The last step whose batch it fired on, that of the step under way included.
+const MARK: u32 = ${MARK}u;

@@ -1,0 +1,7 @@
+/// The runs of a range of features, and their terms.
+struct Range {
+    first_run: u32,
+    end_run: u32,
+    first_term: u32,
+    end_term: u32,
+}

@@ -1,0 +1,221 @@
+//! The optimizer: Adam's moments, the counters of the features, and the kernels that take them a step further.
+
+use super::backward::{Backward, Losses};
+use super::parameters::{Parameters, Shard};
+use super::recipe::{MomentPrecision, Recipe};
+use crate::error::Result;
+use crate::gpu::shaders::{Step, activity, model, update};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+
+/// Adam's moments of a matrix of a shard, or of a row of the model.
+pub struct Moments {
+    /// The first.
+    pub m: Buffer,
+    /// The second.
+    pub v: Buffer,
+}
+
+/// Adam's moments of a shard's matrices; those of its scalars are planes.
+pub struct ShardMoments {
+    /// Of the encoder.
+    pub w_enc: Moments,
+    /// Of the decoder.
+    pub w_dec: Moments,
+}
+
+/// A run's state that is not parameters, and what changes both.
+pub struct Optimizer {
+    /// By shard.
+    pub moments: Vec<ShardMoments>,
+    /// Of the decoder bias.
+    pub b_dec: Moments,
+    /// Constants of the step that is submitted next.
+    pub step: Buffer,
+    /// Features that have not fired for the recipe's window, `[1]`.
+    pub dead: Buffer,
+    kernels: Kernels,
+}
+
+struct Kernels {
+    encoder: [Pipeline<update::encoder::Kernel>; 2],
+    decoder: [Pipeline<update::decoder::Kernel>; 2],
+    bias: Pipeline<update::bias::Kernel>,
+    model: Pipeline<model::main::Kernel>,
+    activity: Pipeline<activity::main::Kernel>,
+}
+
+/// What a step hands over besides its rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepConstants {
+    /// 1 for the first step.
+    pub number: u32,
+    /// The schedule's.
+    pub learning_rate: f64,
+    /// The mean squared distance of the batch's rows from their mean.
+    pub input_variance: f64,
+}
+
+impl Optimizer {
+    /// Compiles the kernels, and makes the buffers.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, precision: MomentPrecision, lists: usize) -> Result<Self> {
+        let planes = parameters.planes().defines();
+        let bf16 = u32::from(precision != MomentPrecision::F32);
+        let defines = |silent: u32| {
+            [&planes[..], &[("SECOND", u32::from(lists > 1)), ("BF16", bf16), ("SILENT", silent)]].concat()
+        };
+        let kernels = Kernels {
+            encoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
+            decoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
+            bias: gpu.pipeline(&defines(1))?,
+            model: gpu.pipeline(&[])?,
+            activity: gpu.pipeline(&planes)?,
+        };
+        let batch = &gpu.for_part("batch");
+        let gpu = &gpu.for_part("moments");
+        let bytes = precision.bytes();
+        let moments = |shard: &Shard| {
+            let matrix = |name: &str, weights: &Buffer| {
+                let words = weights.bytes() / 16 * bytes;
+                Ok(Moments { m: gpu.buffer(name, words)?, v: gpu.buffer(name, words)? })
+            };
+            Ok(ShardMoments {
+                w_enc: matrix("moments of W_enc", &shard.w_enc)?,
+                w_dec: matrix("moments of W_dec", &shard.w_dec)?,
+            })
+        };
+        let b_dec = || gpu.buffer("moments of b_dec", u64::from(parameters.quads()) * 4);
+        Ok(Self {
+            moments: parameters.shards.iter().map(moments).collect::<Result<_>>()?,
+            b_dec: Moments { m: b_dec()?, v: b_dec()? },
+            step: batch.buffer("step", size_of::<Step>() as u64 / 4)?,
+            dead: batch.buffer("dead features", 1)?,
+            kernels,
+        })
+    }
+
+    /// Uploads the constants of the step that is submitted next.
+    pub fn upload(&self, gpu: &Gpu, recipe: &Recipe, constants: StepConstants) {
+        gpu.upload(&self.step, 0, &[step_constants(recipe, constants)]);
+    }
+
+    /// Takes parameters and state a step further: a mark before each shard, and one before b_dec.
+    pub fn record(&self, recording: &mut Recording, backward: &Backward, losses: Losses<'_>, recipe: &Recipe) {
+        recording.clear(&self.dead);
+        for number in 0..losses.parameters.shards.len() {
+            recording.mark();
+            self.record_shard(recording, backward, losses, recipe, number);
+        }
+        recording.mark();
+        let bindings = model::main::Bindings {
+            weights: &losses.parameters.b_dec,
+            m: &self.b_dec.m,
+            v: &self.b_dec.v,
+            gradient: &backward.b_dec_gradient,
+            guard: &losses.forward.guard,
+            step: Slot::from(&self.step),
+            clip: Slot::from(&backward.clip),
+            params: model::Params { quads: losses.parameters.quads() },
+        };
+        recording.run(&self.kernels.model, bindings);
+    }
+
+    fn record_shard(
+        &self,
+        recording: &mut Recording,
+        backward: &Backward,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        number: usize,
+    ) {
+        let Losses { parameters, forward, .. } = losses;
+        let (shard, moments) = (&parameters.shards[number], &self.moments[number]);
+        let (runs, terms, scalars) = (&backward.sorted.runs, &backward.terms, &shard.scalars);
+        let (step, clip, guard) = (Slot::from(&self.step), Slot::from(&backward.clip), Slot::from(&forward.guard));
+        let [g0, g1] = losses.gradients();
+        let range = backward.sorted.range(number);
+        let params = update_params(parameters, recipe, shard);
+        let active = update::Params {
+            groups: backward.groups(backward.most_runs(shard), update::ROWS_PER_WORKGROUP),
+            ..params
+        };
+        for (silent, params) in [active, params].into_iter().enumerate() {
+            let Moments { m, v } = &moments.w_enc;
+            let bindings = update::encoder::Bindings {
+                runs,
+                terms,
+                centred: &forward.centred,
+                weights: &shard.w_enc,
+                m,
+                v,
+                range,
+                step,
+                clip,
+                guard,
+                params,
+                marks: scalars,
+            };
+            recording.run(&self.kernels.encoder[silent], bindings);
+            let Moments { m, v } = &moments.w_dec;
+            let bindings = update::decoder::Bindings {
+                runs,
+                terms,
+                g0,
+                g1,
+                scalars,
+                weights: &shard.w_dec,
+                m,
+                v,
+                range,
+                step,
+                clip,
+                guard,
+                params,
+            };
+            recording.run(&self.kernels.decoder[silent], bindings);
+        }
+        recording.run(&self.kernels.bias, update::bias::Bindings { scalars, step, clip, guard, params });
+        let params = activity::Params { count: shard.count, window: recipe.dead_window_steps() };
+        let (dead, guard) = (&self.dead, &forward.guard);
+        recording.run(&self.kernels.activity, activity::main::Bindings { scalars, dead, guard, step, params });
+    }
+}
+
+/// For every row of a shard.
+fn update_params(parameters: &Parameters, recipe: &Recipe, shard: &Shard) -> update::Params {
+    let seed = match recipe.moments {
+        MomentPrecision::F32 => 0,
+        MomentPrecision::Bf16 { seed } => seed,
+    };
+    let unit_norm = u32::from(recipe.unit_norm_decoder);
+    update::Params {
+        quads: parameters.quads(),
+        first: shard.first,
+        count: shard.count,
+        groups: shard.count.div_ceil(update::ROWS_PER_WORKGROUP),
+        project: unit_norm,
+        unit_norm,
+        seed_low: seed as u32,
+        seed_high: (seed >> 32) as u32,
+        one: 1.0,
+    }
+}
+
+/// The device's constants of a step; bias corrections are made in f64.
+pub fn step_constants(recipe: &Recipe, constants: StepConstants) -> Step {
+    let &Recipe { beta1, beta2, epsilon, .. } = recipe;
+    let steps = f64::from(constants.number);
+    Step {
+        number: constants.number,
+        learning_rate: (constants.learning_rate / (1.0 - beta1.powf(steps))) as f32,
+        second_correction: (1.0 / (1.0 - beta2.powf(steps)).sqrt()) as f32,
+        beta1: beta1 as f32,
+        one_minus_beta1: (1.0 - beta1) as f32,
+        beta2: beta2 as f32,
+        one_minus_beta2: (1.0 - beta2) as f32,
+        epsilon: epsilon as f32,
+        input_variance: constants.input_variance as f32,
+    }
+}

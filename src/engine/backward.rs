@@ -1,0 +1,244 @@
+//! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is applied.
+
+use super::forward::Forward;
+use super::parameters::{CHUNKS, Parameters, Shard};
+use super::recipe::Recipe;
+use crate::error::Result;
+use crate::gpu::shaders::{bias_gradient, clip, slopes, squares, summary};
+use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording};
+use crate::kernels::{Sort, Sorted};
+
+/// Buffers and kernels of a backward pass.
+pub struct Backward {
+    /// The entries by feature; each shard's features are a range.
+    pub sorted: Sorted,
+    /// What each sorted entry adds to its feature's gradients: `[capacity]` (place, p, a0, a1).
+    pub terms: Buffer,
+    /// By blocks of rows, `[row blocks, quads]` vec4.
+    pub row_blocks: Buffer,
+    /// The encoder's part of b_dec's gradient by chunk, `[CHUNKS, quads]` vec4.
+    pub chunk_sums: Buffer,
+    /// Squared norms of the features' gradients by chunk, `[CHUNKS]`.
+    pub chunk_squares: Buffer,
+    /// `[quads]` vec4.
+    pub b_dec_gradient: Buffer,
+    /// The norm of the whole gradient, and what it is multiplied by.
+    pub clip: Buffer,
+    kernels: Kernels,
+    /// Workgroups of a dispatch whose work only the device knows, at most.
+    wave: u32,
+}
+
+struct Kernels {
+    sort: Sort,
+    slopes: Pipeline<slopes::main::Kernel>,
+    summary: Pipeline<summary::main::Kernel>,
+    squares_encoder: Pipeline<squares::encoder::Kernel>,
+    squares_decoder: Pipeline<squares::decoder::Kernel>,
+    bias_rows: Pipeline<bias_gradient::rows::Kernel>,
+    bias_chunks: Pipeline<bias_gradient::chunks::Kernel>,
+    bias_squares: Pipeline<bias_gradient::squares::Kernel>,
+    bias_finish: Pipeline<bias_gradient::finish::Kernel>,
+    clip: Pipeline<clip::main::Kernel>,
+}
+
+/// What a backward pass starts from.
+#[derive(Clone, Copy)]
+pub struct Losses<'a> {
+    pub parameters: &'a Parameters,
+    pub forward: &'a Forward,
+    /// The gradient of list 1's field, if there is one.
+    pub second_gradient: Option<&'a Buffer>,
+}
+
+impl<'a> Losses<'a> {
+    fn lists(self) -> u32 {
+        self.forward.entries.starts.len() as u32
+    }
+
+    /// The gradients of list 0's and list 1's field.
+    pub fn gradients(self) -> [&'a Buffer; 2] {
+        let first = &self.forward.field.gradient;
+        [first, self.second_gradient.unwrap_or(first)]
+    }
+}
+
+impl Backward {
+    /// Compiles the kernels, and makes the buffers.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, forward: &Forward) -> Result<Self> {
+        let planes = parameters.planes().defines();
+        let second = ("SECOND", u32::from(forward.entries.starts.len() > 1));
+        let with_second = [&planes[..], &[second]].concat();
+        let kernels = Kernels {
+            sort: Sort::new(gpu)?,
+            slopes: gpu.pipeline(&[second])?,
+            summary: gpu.pipeline(&planes)?,
+            squares_encoder: gpu.pipeline(&with_second)?,
+            squares_decoder: gpu.pipeline(&with_second)?,
+            bias_rows: gpu.pipeline(&planes)?,
+            bias_chunks: gpu.pipeline(&planes)?,
+            bias_squares: gpu.pipeline(&planes)?,
+            bias_finish: gpu.pipeline(&planes)?,
+            clip: gpu.pipeline(&[])?,
+        };
+        let capacity = forward.entries.capacity;
+        let ranges: Vec<_> =
+            parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
+        let width = u64::from(parameters.quads()) * 4;
+        let row_blocks = forward.rows().div_ceil(bias_gradient::BLOCK_ROWS);
+        let codes = &gpu.for_part("codes");
+        let gpu = &gpu.for_part("gradients");
+        Ok(Self {
+            sorted: Sorted::new(codes, capacity, parameters.features(), &ranges)?,
+            terms: codes.buffer("terms", 4 * u64::from(capacity))?,
+            row_blocks: gpu.buffer("gradient by row block", u64::from(row_blocks) * width)?,
+            chunk_sums: gpu.buffer("encoder part by chunk", u64::from(CHUNKS) * width)?,
+            chunk_squares: gpu.buffer("squared norms by chunk", CHUNKS.into())?,
+            b_dec_gradient: gpu.buffer("gradient of b_dec", width)?,
+            clip: gpu.buffer("clip", 2)?,
+            kernels,
+            wave: wave(gpu),
+        })
+    }
+
+    /// From the gradients of the fields to the sums of each chunk.
+    pub fn record_chunks(&self, recording: &mut Recording, losses: Losses<'_>, recipe: &Recipe) {
+        let entries = &losses.forward.entries;
+        self.kernels.sort.record(recording, &entries.list, &entries.counts, entries.second, &self.sorted);
+        self.record_row_sums(recording, losses);
+        for (number, shard) in losses.parameters.shards.iter().enumerate() {
+            self.record_terms(recording, losses, (number, shard));
+            self.record_squares(recording, losses, recipe, (number, shard));
+            self.record_shard_chunks(recording, losses, shard);
+        }
+    }
+
+    /// Sums the gradient of the main field over blocks of rows.
+    pub fn record_row_sums(&self, recording: &mut Recording, losses: Losses<'_>) {
+        let (gradient, row_blocks) = (&losses.forward.field.gradient, &self.row_blocks);
+        let params = self.bias_params(losses, 0, 0);
+        recording.run(&self.kernels.bias_rows, bias_gradient::rows::Bindings { gradient, row_blocks, params });
+    }
+
+    /// From the sums of all chunks to the clipped norm.
+    pub fn record_clip(&self, recording: &mut Recording, losses: Losses<'_>, recipe: &Recipe) {
+        let Self { row_blocks, chunk_sums, chunk_squares, b_dec_gradient, clip, .. } = self;
+        let params = self.bias_params(losses, 0, 0);
+        let bindings = bias_gradient::finish::Bindings { row_blocks, chunk_sums, b_dec_gradient, params };
+        recording.run(&self.kernels.bias_finish, bindings);
+        let limit = recipe.clip.unwrap_or(0.0) as f32;
+        let params = clip::Params { quads: losses.parameters.quads(), limit, one: 1.0 };
+        let guard = &losses.forward.guard;
+        recording.run(&self.kernels.clip, clip::main::Bindings { chunk_squares, b_dec_gradient, clip, guard, params });
+    }
+
+    /// Workgroups for what the device alone can count, of which there are at most `most`, `per_workgroup` at a time.
+    pub fn groups(&self, most: u32, per_workgroup: u32) -> u32 {
+        most.div_ceil(per_workgroup).clamp(1, self.wave)
+    }
+
+    /// The most runs that a shard can have.
+    pub fn most_runs(&self, shard: &Shard) -> u32 {
+        self.sorted.capacity().min(shard.count)
+    }
+
+    fn record_terms(&self, recording: &mut Recording, losses: Losses<'_>, (number, shard): (usize, &Shard)) {
+        let [g0, g1] = losses.gradients();
+        let threads = slopes::main::Kernel::WORKGROUP[0];
+        let bindings = slopes::main::Bindings {
+            pairs: self.sorted.pairs(),
+            entries: &losses.forward.entries.list,
+            g0,
+            g1,
+            w_dec: &shard.w_dec,
+            terms: &self.terms,
+            range: self.sorted.range(number),
+            params: slopes::Params {
+                quads: losses.parameters.quads(),
+                first: shard.first,
+                threads: threads * self.groups(self.sorted.capacity(), threads),
+            },
+        };
+        recording.run(&self.kernels.slopes, bindings);
+        let bindings = summary::main::Bindings {
+            runs: &self.sorted.runs,
+            terms: &self.terms,
+            scalars: &shard.scalars,
+            range: self.sorted.range(number),
+            params: summary::Params {
+                first: shard.first,
+                count: shard.count,
+                blocks: losses.forward.rows().div_ceil(bias_gradient::BLOCK_ROWS),
+                lists: losses.lists(),
+                groups: self.groups(self.most_runs(shard), summary::TEAMS),
+                one: 1.0,
+            },
+        };
+        recording.run(&self.kernels.summary, bindings);
+    }
+
+    fn record_squares(
+        &self,
+        recording: &mut Recording,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        (number, shard): (usize, &Shard),
+    ) {
+        let [g0, g1] = losses.gradients();
+        let params = squares::Params {
+            quads: losses.parameters.quads(),
+            first: shard.first,
+            count: shard.count,
+            groups: self.groups(self.most_runs(shard), squares::ROWS_PER_WORKGROUP),
+            project: recipe.unit_norm_decoder.into(),
+            one: 1.0,
+        };
+        let (runs, terms, scalars) = (&self.sorted.runs, &self.terms, &shard.scalars);
+        let (centred, range) = (&losses.forward.centred, self.sorted.range(number));
+        let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, range, params };
+        recording.run(&self.kernels.squares_encoder, bindings);
+        let w_dec = &shard.w_dec;
+        let bindings = squares::decoder::Bindings { runs, terms, g0, g1, w_dec, scalars, range, params };
+        recording.run(&self.kernels.squares_decoder, bindings);
+    }
+
+    fn record_shard_chunks(&self, recording: &mut Recording, losses: Losses<'_>, shard: &Shard) {
+        let params = self.bias_params(losses, shard.first, shard.count);
+        let bindings = bias_gradient::chunks::Bindings {
+            runs: &self.sorted.runs,
+            bounds: &self.sorted.bounds,
+            w_enc: &shard.w_enc,
+            scalars: &shard.scalars,
+            chunk_sums: &self.chunk_sums,
+            params,
+        };
+        recording.run(&self.kernels.bias_chunks, bindings);
+        let (scalars, chunk_squares) = (&shard.scalars, &self.chunk_squares);
+        recording
+            .run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
+    }
+
+    fn bias_params(&self, losses: Losses<'_>, first: u32, count: u32) -> bias_gradient::Params {
+        let Losses { parameters, forward, .. } = losses;
+        bias_gradient::Params {
+            rows: forward.rows(),
+            quads: parameters.quads(),
+            first,
+            count,
+            chunk: parameters.chunk(),
+            input_centred: u32::from(parameters.config().apply_b_dec_to_input),
+            one: 1.0,
+        }
+    }
+}
+
+/// Workgroups that keep a device busy: what a dispatch of unknown work takes at most.
+fn wave(gpu: &Gpu) -> u32 {
+    match gpu.description().is_software() {
+        true => 16 * std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
+        false => 4096,
+    }
+}

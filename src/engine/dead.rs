@@ -1,0 +1,262 @@
+//! AuxK: the dead features, the list of those with the largest keys of each row, and the field that it is decoded to.
+
+use super::apply::Optimizer;
+use super::backward::Backward;
+use super::field::{Field, Listed};
+use super::forward::Forward;
+use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
+use super::recipe::Recipe;
+use crate::error::Result;
+use crate::gpu::shaders::{dead, mark, residual, select_wide, variance};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::kernels::{Encode, EncodeArguments, EncodeVariant};
+use crate::sae::description::{Counted, DeadList, Factor, FieldSpec, KeyScale};
+
+/// Dead features that are encoded at a time.
+const CHUNK: u32 = 8192;
+
+/// Bytes from one extent to the next: every adapter lets a uniform begin there.
+const EXTENT_STRIDE: u64 = 256;
+
+/// Buffers and kernels of AuxK.
+pub struct Dead {
+    list: DeadList,
+    field: FieldSpec,
+    /// What the list decodes to, and its gradient.
+    pub sums: Field,
+    /// The loss of each row is the first component: `[rows]` vec4.
+    pub row_statistics: Buffer,
+    /// What the loss is multiplied by besides its weight.
+    pub factor: Buffer,
+    /// The number of dead features, `[1]`.
+    pub found: Buffer,
+    block_dead: Buffer,
+    extents: Buffer,
+    pre_activations: Buffer,
+    mean: Buffer,
+    distances: Buffer,
+    kernels: Kernels,
+    chunk: u32,
+}
+
+struct Kernels {
+    mark: Pipeline<mark::main::Kernel>,
+    count: Pipeline<dead::count::Kernel>,
+    scan: Pipeline<dead::scan::Kernel>,
+    write: Pipeline<dead::write::Kernel>,
+    extent: Pipeline<dead::extent::Kernel>,
+    row_starts: Pipeline<dead::row_starts::Kernel>,
+    rename: Pipeline<dead::rename::Kernel>,
+    encode: Encode,
+    select: Pipeline<select_wide::main::Kernel>,
+    residual: Pipeline<residual::main::Kernel>,
+    means: Pipeline<variance::means::Kernel>,
+    rows: Pipeline<variance::rows::Kernel>,
+    finish: Pipeline<variance::finish::Kernel>,
+}
+
+/// What AuxK reads.
+#[derive(Clone, Copy)]
+pub struct DeadInputs<'a> {
+    pub parameters: &'a Parameters,
+    pub forward: &'a Forward,
+    pub backward: &'a Backward,
+    pub optimizer: &'a Optimizer,
+    pub recipe: &'a Recipe,
+}
+
+impl Dead {
+    /// Compiles the kernels, and makes the buffers; none if the description has no list of dead features.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, encode: EncodeVariant) -> Result<Option<Self>> {
+        let description = parameters.description();
+        let Some(list) = description.dead() else { return Ok(None) };
+        let Some(field) = description.fields.iter().find(|field| field.list == 1).cloned() else { return Ok(None) };
+        let planes = parameters.planes().defines();
+        let with = |define: (&'static str, u32)| [&planes[..], &[define]].concat();
+        let by_batch = with(("WITH_THIS_BATCH", u32::from(list.counted == Counted::WithThisBatch)));
+        let scaled = u32::from(description.key == KeyScale::DecoderNorm);
+        let kernels = Kernels {
+            mark: gpu.pipeline(&planes)?,
+            count: gpu.pipeline(&by_batch)?,
+            scan: gpu.pipeline(&by_batch)?,
+            write: gpu.pipeline(&by_batch)?,
+            extent: gpu.pipeline(&by_batch)?,
+            row_starts: gpu.pipeline(&by_batch)?,
+            rename: gpu.pipeline(&by_batch)?,
+            encode: Encode::compacted(gpu, encode, &planes)?,
+            select: gpu.pipeline(&[&planes[..], &[("SCALED", scaled), ("RAW", list.raw.into())]].concat())?,
+            residual: gpu.pipeline(&[("ERROR", 1)])?,
+            means: gpu.pipeline(&[])?,
+            rows: gpu.pipeline(&[])?,
+            finish: gpu.pipeline(&[])?,
+        };
+        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
+        let fitting = gpu.max_binding_bytes() / (4 * u64::from(rows.max(1)));
+        let chunk = u64::from(CHUNK.min(largest)).min(fitting).max(4).next_multiple_of(4) as u32;
+        let chunks: u32 = parameters.shards.iter().map(|shard| shard.count.div_ceil(chunk)).sum();
+        let gpu = &gpu.for_part("auxiliary loss");
+        Ok(Some(Self {
+            list,
+            field,
+            sums: Field::new(gpu, parameters, rows)?,
+            row_statistics: gpu.buffer("row statistics", 4 * u64::from(rows))?,
+            factor: gpu.buffer("factor", 1)?,
+            found: gpu.buffer("dead features", 1)?,
+            block_dead: gpu.buffer("dead before", u64::from(parameters.features().div_ceil(BLOCK_FEATURES)) + 1)?,
+            extents: gpu.buffer("extents", EXTENT_STRIDE / 4 * u64::from(chunks))?,
+            pre_activations: gpu.buffer("pre-activations", u64::from(rows) * u64::from(chunk))?,
+            mean: gpu.buffer("mean error", 4 * u64::from(parameters.quads()))?,
+            distances: gpu.buffer("distances", rows.into())?,
+            kernels,
+            chunk,
+        }))
+    }
+
+    /// Finds the dead features.
+    pub fn record_find(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let Self { kernels, block_dead, found, factor, .. } = self;
+        let DeadInputs { parameters, forward, .. } = inputs;
+        let step = Slot::from(&inputs.optimizer.step);
+        let (counts, starts) = (&forward.entries.counts, &forward.entries.starts[1]);
+        if self.list.counted == Counted::WithThisBatch {
+            self.record_mark(recording, inputs);
+        }
+        let of_shard = |shard: &Shard| self.params(inputs, shard.first, shard.count);
+        for shard in &parameters.shards {
+            let (scalars, params) = (&shard.scalars, of_shard(shard));
+            recording.run(&kernels.count, dead::count::Bindings { scalars, block_dead, step, params });
+        }
+        let params = self.params(inputs, 0, 0);
+        recording.run(&kernels.scan, dead::scan::Bindings { block_dead, found, counts, factor, params });
+        for shard in &parameters.shards {
+            let (scalars, params) = (&shard.scalars, of_shard(shard));
+            recording.run(&kernels.write, dead::write::Bindings { scalars, block_dead, step, params });
+        }
+        recording.run(&kernels.row_starts, dead::row_starts::Bindings { block_dead, starts, params });
+    }
+
+    /// Lists those of each row with the largest keys, and decodes them.
+    pub fn record_select(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let DeadInputs { parameters, forward, .. } = inputs;
+        let firsts = |shard: &Shard| (0..shard.count).step_by(self.chunk as usize);
+        let chunks = parameters.shards.iter().flat_map(|shard| firsts(shard).map(move |first| (shard, first)));
+        for (slot, (shard, first)) in (0..).zip(chunks) {
+            self.record_chunk(recording, inputs, (shard, first), slot);
+        }
+        let entries = &forward.entries.list;
+        for shard in parameters.shards.iter().rev() {
+            let (scalars, block_dead) = (&shard.scalars, &self.block_dead);
+            let params = self.params(inputs, shard.first, shard.count);
+            recording.only_if(&self.found, |recording| {
+                let bindings = dead::rename::Bindings { scalars, block_dead, entries, params };
+                recording.run(&self.kernels.rename, bindings);
+            });
+        }
+        let listed = Listed { entries, starts: &forward.entries.starts[1] };
+        let rows = forward.rows();
+        recording.only_if(&self.found, |recording| {
+            forward.decoder.record(recording, parameters, listed, &self.sums.nodes, rows);
+        });
+    }
+
+    /// The loss and its gradient.
+    pub fn record_loss(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let DeadInputs { parameters, forward, backward, optimizer, .. } = inputs;
+        let (rows, quads) = (forward.rows(), parameters.quads());
+        let (x, b_dec, factor) = (&forward.x, &parameters.b_dec, &self.factor);
+        let sums = &forward.field.sums;
+        if self.field.factor == Factor::VarianceRatio {
+            backward.record_row_sums(recording, super::backward::Losses { parameters, forward, second_gradient: None });
+            let (mean, distances, row_blocks) = (&self.mean, &self.distances, &backward.row_blocks);
+            let (step, params) = (Slot::from(&optimizer.step), variance::Params { rows, quads, one: 1.0 });
+            recording.only_if(&self.found, |recording| {
+                recording.run(&self.kernels.means, variance::means::Bindings { row_blocks, mean, params });
+                let bindings = variance::rows::Bindings { x, sums, b_dec, mean, distances, params };
+                recording.run(&self.kernels.rows, bindings);
+                let bindings = variance::finish::Bindings { distances, factor, step, params };
+                recording.run(&self.kernels.finish, bindings);
+            });
+        }
+        let scale = 2.0 * self.field.weight / f64::from(rows);
+        let bindings = residual::main::Bindings {
+            x,
+            sums: &self.sums.sums,
+            b_dec,
+            other_sums: sums,
+            gradient: &self.sums.gradient,
+            rows: &self.row_statistics,
+            guard: &forward.guard,
+            factor: Slot::from(factor),
+            params: residual::Params { rows, quads, scale: scale as f32, one: 1.0 },
+        };
+        recording.only_if(&self.found, |recording| recording.run(&self.kernels.residual, bindings));
+    }
+
+    fn record_mark(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let entries = &inputs.forward.entries;
+        for Shard { first, count, scalars, .. } in &inputs.parameters.shards {
+            let params = mark::Params { entries: entries.second, first: *first, count: *count, all: 0 };
+            let step = Slot::from(&inputs.optimizer.step);
+            recording.run(&self.kernels.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
+        }
+    }
+
+    fn record_chunk(&self, recording: &mut Recording, inputs: DeadInputs<'_>, (shard, first): (&Shard, u32), slot: u32) {
+        let Self { kernels, block_dead, extents, pre_activations, chunk, .. } = self;
+        let DeadInputs { parameters, forward, .. } = inputs;
+        let params = dead::Params { chunk_first: first, slot, ..self.params(inputs, shard.first, shard.count) };
+        recording.run(&kernels.extent, dead::extent::Bindings { block_dead, extents, params });
+        let extent = Slot { buffer: extents, offset: EXTENT_STRIDE * u64::from(slot) };
+        let rows = forward.rows();
+        recording.only_if(extent, |recording| {
+            let arguments = EncodeArguments {
+                centred: &forward.centred,
+                w_enc: &shard.w_enc,
+                scalars: &shard.scalars,
+                pre_activations,
+                rows,
+                quads: parameters.quads(),
+                first,
+                width: (*chunk).min(shard.count - first),
+                count: shard.count,
+                stride: *chunk,
+            };
+            kernels.encode.record(recording, &arguments);
+            let bindings = select_wide::main::Bindings {
+                pre_activations,
+                scalars: &shard.scalars,
+                entries: &forward.entries.list,
+                extent,
+                params: select_wide::Params {
+                    rows,
+                    stride: *chunk,
+                    first,
+                    count: shard.count,
+                    list: 1,
+                    base: forward.entries.second,
+                },
+            };
+            recording.run(&kernels.select, bindings);
+        });
+    }
+
+    fn params(&self, inputs: DeadInputs<'_>, first: u32, count: u32) -> dead::Params {
+        let DeadInputs { parameters, forward, recipe, .. } = inputs;
+        dead::Params {
+            first,
+            count,
+            window: recipe.dead_window_steps(),
+            blocks: parameters.features().div_ceil(BLOCK_FEATURES),
+            rows: forward.rows(),
+            most: self.list.most as u32,
+            chunk_first: 0,
+            chunk_width: self.chunk,
+            slot: 0,
+            base: forward.entries.second,
+            scale_by_share: u32::from(self.field.factor == Factor::ShareOfDead),
+        }
+    }
+}

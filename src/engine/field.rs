@@ -1,0 +1,180 @@
+//! A reconstruction: decoded from a list, compared with its target.
+
+use std::ops::Range;
+
+use super::parameters::{CHUNKS, Parameters};
+use crate::error::Result;
+use crate::gpu::shaders::decode;
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
+use crate::sae::description::Description;
+
+/// Buffers of a field over at most a batch of rows.
+pub struct Field {
+    /// What the list decodes to, without the output bias: `[rows, quads]` vec4.
+    pub sums: Buffer,
+    /// The gradient of the field's loss at it: `[rows, quads]` vec4.
+    pub gradient: Buffer,
+    /// The parts of `sums` over nodes of the tree: one, the root, unless several owners share the model.
+    pub nodes: Vec<Node>,
+}
+
+/// A node of the tree of chunks (rule T, docs/architecture.md), and the sums over its features.
+pub struct Node {
+    /// Its first chunk.
+    pub chunk: u32,
+    /// It holds 2^level chunks.
+    pub level: u32,
+    /// `[rows, quads]` vec4.
+    pub sums: Buffer,
+}
+
+/// The level of the root.
+pub const ROOT: u32 = CHUNKS.ilog2();
+
+impl Field {
+    /// Makes the buffers for the nodes that cover the parameters.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32) -> Result<Self> {
+        let gpu = &gpu.for_part("batch");
+        let vectors = || gpu.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
+        let sums = vectors()?;
+        let covering = covering_nodes(owned_chunks(parameters));
+        let nodes = match covering[..] {
+            [(chunk, level)] => vec![Node { chunk, level, sums: sums.clone() }],
+            _ => {
+                let node = |&(chunk, level): &(u32, u32)| Ok(Node { chunk, level, sums: vectors()? });
+                covering.iter().map(node).collect::<Result<_>>()?
+            }
+        };
+        Ok(Self { sums, gradient: vectors()?, nodes })
+    }
+}
+
+/// The chunks that the shards hold; all of them if they hold the model's last feature.
+fn owned_chunks(parameters: &Parameters) -> Range<u32> {
+    let chunk = parameters.chunk();
+    let first = parameters.shards.first().map_or(0, |shard| shard.first);
+    let end = parameters.shards.last().map_or(0, |shard| shard.first + shard.count);
+    first / chunk..if end == parameters.features() { CHUNKS } else { end / chunk }
+}
+
+/// The largest nodes (first chunk, level) that lie in a range of chunks, and cover it.
+pub fn covering_nodes(chunks: Range<u32>) -> Vec<(u32, u32)> {
+    let mut nodes = Vec::new();
+    let mut first = chunks.start;
+    while first < chunks.end {
+        let aligned = if first == 0 { ROOT } else { first.trailing_zeros() };
+        let fitting = (chunks.end - first).ilog2();
+        let level = aligned.min(fitting);
+        nodes.push((first, level));
+        first += 1 << level;
+    }
+    nodes
+}
+
+/// Decodes lists to fields.
+pub struct Decoder {
+    pipeline: Pipeline<decode::main::Kernel>,
+    columns: u32,
+    /// The open nodes of rows that go on in the next shard, where there is more than one.
+    partials: Buffer,
+    /// Rows whose open nodes fit.
+    slice: u32,
+}
+
+impl Decoder {
+    /// Compiles the kernel, and makes room for `rows` rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses it, and as [`Gpu::buffer`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32) -> Result<Self> {
+        let several = parameters.shards.len() > 1;
+        let row = u64::from(parameters.quads()) * 4 * u64::from(ROOT + 1);
+        let slice = if several { (gpu.max_binding_bytes() / (4 * row)).clamp(1, rows.max(1).into()) } else { 0 };
+        // Three vectors per thread are faster where a CPU computes, fewer registers elsewhere.
+        let columns = if gpu.description().is_software() { 3 } else { 1 };
+        Ok(Self {
+            pipeline: gpu.pipeline(&[("COLUMNS", columns), ("CONTINUED", several.into())])?,
+            columns,
+            partials: gpu.for_part("batch").buffer("open sums of rows", slice * row)?,
+            slice: if several { slice as u32 } else { rows.max(1) },
+        })
+    }
+
+    /// Sums the entries of `rows` rows of a list for each node.
+    pub fn record(
+        &self,
+        recording: &mut Recording,
+        parameters: &Parameters,
+        Listed { entries, starts }: Listed<'_>,
+        nodes: &[Node],
+        rows: u32,
+    ) {
+        let chunk = parameters.chunk();
+        for first_row in (0..rows).step_by(self.slice as usize) {
+            for Node { chunk: first_chunk, level, sums } in nodes {
+                let origin = u64::from(*first_chunk) * u64::from(chunk);
+                let end = (origin + (u64::from(chunk) << level)).min(parameters.features().into()) as u32;
+                let shards = parameters.shards.iter().filter(|shard| {
+                    u64::from(shard.first + shard.count) > origin && shard.first < end
+                });
+                let mut shards = shards.peekable();
+                while let Some(shard) = shards.next() {
+                    let params = decode::Params {
+                        first_row,
+                        rows: self.slice.min(rows - first_row),
+                        quads: parameters.quads(),
+                        shard: shard.first,
+                        begin: (origin as u32).max(shard.first),
+                        end: end.min(shard.first + shard.count),
+                        origin: origin as u32,
+                        top: *level,
+                        chunk,
+                        pieces: parameters.quads().div_ceil(decode::PIECE_THREADS * self.columns),
+                        closes: shards.peek().is_none().into(),
+                        one: 1.0,
+                    };
+                    let (w_dec, partials) = (&shard.w_dec, &self.partials);
+                    let bindings = decode::main::Bindings { entries, starts, w_dec, partials, sums, params };
+                    recording.run(&self.pipeline, bindings);
+                }
+            }
+        }
+    }
+}
+
+/// A list of entries.
+#[derive(Clone, Copy)]
+pub struct Listed<'a> {
+    /// `[capacity]` vec4<u32>.
+    pub entries: &'a Buffer,
+    /// `[rows + 1]`.
+    pub starts: &'a Buffer,
+}
+
+/// The losses of the fields by name.
+pub fn loss_names(description: &Description) -> Vec<&'static str> {
+    description.fields.iter().map(|field| field.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_cover_what_an_owner_has() {
+        assert_eq!(covering_nodes(0..64), [(0, 6)]);
+        assert_eq!(covering_nodes(32..64), [(32, 5)]);
+        assert_eq!(covering_nodes(21..43), [(21, 0), (22, 1), (24, 3), (32, 3), (40, 1), (42, 0)]);
+        for chunks in [0..21, 21..43, 43..64, 5..6, 1..64] {
+            let mut at = chunks.start;
+            for (first, level) in covering_nodes(chunks.clone()) {
+                assert_eq!((first, first % (1 << level)), (at, 0));
+                at += 1 << level;
+            }
+            assert_eq!(at, chunks.end);
+        }
+    }
+}

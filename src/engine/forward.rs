@@ -1,0 +1,158 @@
+//! The forward pass: from rows to codes, reconstructions and losses.
+
+use super::entries::Entries;
+use super::field::{Decoder, Field, Listed};
+use super::parameters::{Parameters, pad_rows};
+use super::select::{self, Selector, Tuning};
+use crate::error::{Error, Result};
+use crate::gpu::shaders::{center, count, residual};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::sae::description::Input;
+
+/// What a forward pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Gradients.
+    Training,
+    /// Codes, and statistics of each row's reconstruction.
+    Evaluation,
+}
+
+/// Buffers and kernels of a forward pass over at most `rows` rows.
+pub struct Forward {
+    /// The rows, `[rows, quads]` vec4.
+    pub x: Buffer,
+    /// The rows less `b_dec`, or as they are.
+    pub centred: Buffer,
+    /// Their codes, list 0.
+    pub entries: Entries,
+    /// Their reconstructions.
+    pub field: Field,
+    /// (squared error, x · x^, |x^|², L0) of each row.
+    pub row_statistics: Buffer,
+    /// Raised by whatever is not finite.
+    pub guard: Buffer,
+    /// What decodes lists.
+    pub decoder: Decoder,
+    /// A factor of 1.
+    unit_factor: Buffer,
+    selector: Box<dyn Selector>,
+    center: Pipeline<center::main::Kernel>,
+    count: Pipeline<count::main::Kernel>,
+    residual: Pipeline<residual::main::Kernel>,
+    rows: u32,
+    padded: Vec<f32>,
+}
+
+impl Forward {
+    /// Compiles the kernels, and makes the buffers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a batch of that many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit,
+    /// [`Error::Shader`].
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, purpose: Purpose) -> Result<Self> {
+        let entries = Entries::new(gpu, parameters.description(), rows)?;
+        let rows = rows as u32;
+        let batch = &gpu.for_part("batch");
+        let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
+        Ok(Self {
+            x: vectors()?,
+            centred: vectors()?,
+            field: Field::new(gpu, parameters, rows)?,
+            row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
+            guard: batch.buffer("guard", 2)?,
+            decoder: Decoder::new(gpu, parameters, rows)?,
+            unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
+            selector: select::selector(&gpu.for_part("selection"), parameters, rows, tuning)?,
+            center: gpu.pipeline(&[])?,
+            count: gpu.pipeline(&[])?,
+            residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(purpose == Purpose::Evaluation))])?,
+            entries,
+            rows,
+            padded: Vec::new(),
+        })
+    }
+
+    /// The most rows that a pass can take.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// What finds the codes.
+    pub fn selector(&self) -> &dyn Selector {
+        &*self.selector
+    }
+
+    /// List 0.
+    pub fn listed(&self) -> Listed<'_> {
+        Listed { entries: &self.entries.list, starts: &self.entries.starts[0] }
+    }
+
+    /// Uploads `[rows, d]` rows for what is submitted next.
+    pub fn upload(&mut self, gpu: &Gpu, rows: &[f32], d: usize) {
+        if d.is_multiple_of(16) {
+            gpu.upload(&self.x, 0, rows);
+        } else {
+            pad_rows(rows, d, &mut self.padded);
+            gpu.upload(&self.x, 0, &self.padded);
+        }
+    }
+
+    /// Centres the first `rows` rows.
+    pub fn record_center(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
+        let bindings = center::main::Bindings {
+            x: &self.x,
+            b_dec: &parameters.b_dec,
+            centred: &self.centred,
+            guard: &self.guard,
+            params: center::Params {
+                rows,
+                quads: parameters.quads(),
+                subtract: u32::from(parameters.description().input == Input::Centred),
+            },
+        };
+        recording.run(&self.center, bindings);
+    }
+
+    /// Finds the codes of the first `rows` rows.
+    pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
+        let (centred, entries) = (&self.centred, &self.entries);
+        self.selector.record(recording, &select::Inputs { parameters, centred, entries, rows });
+    }
+
+    /// Counts and decodes the codes of the first `rows` rows.
+    pub fn record_decode(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
+        let Listed { entries, starts } = self.listed();
+        let params = count::Params { rows };
+        recording.run(&self.count, count::main::Bindings { entries, starts, rows: &self.row_statistics, params });
+        self.decoder.record(recording, parameters, self.listed(), &self.field.nodes, rows);
+    }
+
+    /// Losses and gradients of the reconstructions; the gradient is that of the mean over `rows` rows.
+    pub fn record_residual(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
+        let bindings = residual::main::Bindings {
+            x: &self.x,
+            sums: &self.field.sums,
+            b_dec: &parameters.b_dec,
+            other_sums: &self.field.sums,
+            gradient: &self.field.gradient,
+            rows: &self.row_statistics,
+            guard: &self.guard,
+            factor: Slot::from(&self.unit_factor),
+            params: residual::Params { rows, quads: parameters.quads(), scale: 2.0 / rows as f32, one: 1.0 },
+        };
+        recording.run(&self.residual, bindings);
+    }
+}
+
+/// Fails unless a batch has at most `most` whole rows of `d` values; gives their number.
+///
+/// # Errors
+/// [`Error::Config`].
+pub fn count_rows(values: usize, d: usize, most: u32) -> Result<u32> {
+    let rows = values / d;
+    if !values.is_multiple_of(d) || rows > most as usize {
+        return Err(Error::Config(format!("{values} values are not at most {most} rows of {d}")));
+    }
+    Ok(rows as u32)
+}

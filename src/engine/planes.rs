@@ -1,0 +1,110 @@
+//! The scalars of features on the device: planes of one word per feature, of which a shard has one buffer.
+
+use crate::sae::description::{Counted, Description};
+
+/// What a plane holds; shaders/shared/planes.wgsl says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// The encoder's bias.
+    Bias,
+    /// Norms of decoder rows.
+    Norm,
+    /// Adam's first moment of the bias.
+    FirstMoment,
+    /// Its second.
+    SecondMoment,
+    /// The step in which a feature fired last.
+    LastFired,
+    /// How often it fired.
+    TimesFired,
+    /// 1 + the index of its run, or 0.
+    Run,
+    /// The gradient of its bias.
+    Slopes,
+    /// The gradient of its decoder row times the row.
+    Along,
+    /// Rows of the batch on which it fires.
+    Fired,
+    /// Squared norm of its encoder row's gradient.
+    SquaresEnc,
+    /// Squared norm of its decoder row's gradient.
+    SquaresDec,
+    /// Whether an update left it what is not finite.
+    Flawed,
+    /// Dead features, compacted.
+    Dead,
+    /// The last step that it fired in, the one under way included.
+    Mark,
+}
+
+impl Plane {
+    /// The name of its number in the shaders, but for what follows from the plane before it.
+    fn define(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Bias => "BIAS",
+            Self::Norm => "NORM",
+            Self::FirstMoment => "MOMENTS",
+            Self::SecondMoment => return None,
+            Self::LastFired => "LAST_FIRED",
+            Self::TimesFired => "TIMES_FIRED",
+            Self::Run => "RUN",
+            Self::Slopes => "SLOPES",
+            Self::Along => "ALONG",
+            Self::Fired => "FIRED",
+            Self::SquaresEnc => "SQUARES_ENC",
+            Self::SquaresDec => "SQUARES_DEC",
+            Self::Flawed => "FLAWED",
+            Self::Dead => "DEAD",
+            Self::Mark => "MARK",
+        })
+    }
+}
+
+/// The planes of an SAE, by their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planes(Vec<Plane>);
+
+impl Planes {
+    /// Those that encoding and evaluating need.
+    pub fn inference() -> Self {
+        Self(vec![Plane::Bias, Plane::Norm, Plane::Mark])
+    }
+
+    /// Those that training needs.
+    pub fn training(description: &Description) -> Self {
+        use Plane::{
+            Along, Bias, Dead, Fired, FirstMoment, Flawed, LastFired, Mark, Norm, Run, SecondMoment, Slopes,
+            SquaresDec, SquaresEnc, TimesFired,
+        };
+        let mut planes = vec![
+            Bias, Norm, FirstMoment, SecondMoment, LastFired, TimesFired, Run, Slopes, Along, Fired, SquaresEnc,
+            SquaresDec, Flawed,
+        ];
+        if let Some(dead) = description.dead() {
+            planes.push(Dead);
+            planes.extend((dead.counted == Counted::WithThisBatch).then_some(Mark));
+        }
+        Self(planes)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    /// The bytes of a plane in the scalars of a shard of `features` features.
+    ///
+    /// # Panics
+    /// If the SAE has no such plane: which it has is decided in this file.
+    pub fn bytes(&self, plane: Plane, features: u32) -> std::ops::Range<u64> {
+        let number = self.0.iter().position(|known| *known == plane);
+        let number = number.unwrap_or_else(|| panic!("no plane {plane:?}")) as u64;
+        let bytes = 4 * u64::from(features);
+        number * bytes..(number + 1) * bytes
+    }
+
+    /// The definitions of shaders/shared/planes.wgsl.
+    pub fn defines(&self) -> Vec<(&'static str, u32)> {
+        (0..).zip(&self.0).filter_map(|(number, plane)| Some((plane.define()?, number))).collect()
+    }
+}

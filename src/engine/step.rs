@@ -1,0 +1,322 @@
+//! A training step: the forward pass, gradients over the sparse entries, clipping, Adam. [`TrainingStep::stages`] is the
+//! step in one place. Nothing of size features · d is held but the parameters and their moments.
+
+use super::apply::{Optimizer, StepConstants};
+use super::backward::{Backward, Losses};
+use super::dead::{Dead, DeadInputs};
+use super::forward::{Forward, Purpose};
+use super::parameters::Parameters;
+use super::recipe::Recipe;
+use super::select::Tuning;
+use super::stage::{Exchange, StagePrograms, Stages, World};
+use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
+use crate::error::{Divergence, Error, Result};
+use crate::gpu::shaders::{Clip as ClipResult, Guard, center};
+use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
+
+/// Parameters and optimizer on the device, and the program that takes them one step further.
+pub struct TrainingStep {
+    parameters: Parameters,
+    forward: Forward,
+    dead: Option<Dead>,
+    backward: Backward,
+    optimizer: Optimizer,
+    recipe: Recipe,
+    norms: Pipeline<shaders::norms::main::Kernel>,
+    programs: StagePrograms,
+    taken: u32,
+}
+
+/// The rows of a step, and what the schedule and the data say of it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInput<'a> {
+    /// `[batch, d]`.
+    pub rows: &'a [f32],
+    /// The schedule's.
+    pub learning_rate: f64,
+    /// The mean squared distance of the rows from their mean.
+    pub variance: f64,
+}
+
+/// What the host learns of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepResults {
+    /// Squared error of each row.
+    pub squared_errors: Vec<f32>,
+    /// The auxiliary losses by name, weighted as they are in the loss.
+    pub losses: Vec<(&'static str, f64)>,
+    /// Active features of all rows.
+    pub active: f64,
+    /// Norm of the whole gradient, before clipping.
+    pub gradient_norm: f32,
+    /// Features that have not fired for the recipe's window.
+    pub dead: u32,
+    /// Rows that screening could not prove exact; if there are any, all were selected by chunks.
+    pub uncertain_rows: u32,
+}
+
+/// The buffers that are read after a step.
+struct Reported<'a> {
+    rows: &'a Buffer,
+    clip: &'a Buffer,
+    dead: &'a Buffer,
+    guard: &'a Buffer,
+    uncertain: &'a Buffer,
+    auxiliary: Option<[&'a Buffer; 3]>,
+}
+
+impl<'a> Reported<'a> {
+    fn buffers(&self) -> Vec<&'a Buffer> {
+        let always = [self.rows, self.clip, self.dead, self.guard, self.uncertain];
+        always.into_iter().chain(self.auxiliary.into_iter().flatten()).collect()
+    }
+}
+
+impl TrainingStep {
+    /// Makes the optimizer's state for parameters that are on the device, and the program of a step.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the recipe or the batch cannot be used, [`Error::OutOfMemory`] if the state does not fit,
+    /// [`Error::Shader`].
+    pub fn new(gpu: &Gpu, parameters: Parameters, recipe: Recipe, tuning: Tuning, world: World) -> Result<Self> {
+        recipe.validate()?;
+        let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Purpose::Training)?;
+        let backward = Backward::new(gpu, &parameters, &forward)?;
+        let lists = parameters.description().lists.len();
+        let mut this = Self {
+            dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
+            optimizer: Optimizer::new(gpu, &parameters, recipe.moments, lists)?,
+            norms: gpu.pipeline(&parameters.planes().defines())?,
+            programs: Stages::new(World::Solo).programs(gpu)?,
+            taken: 0,
+            backward,
+            parameters,
+            forward,
+            recipe,
+        };
+        this.programs = this.stages(world).programs(gpu)?;
+        Ok(this)
+    }
+
+    /// The step.
+    fn stages(&self, world: World) -> Stages {
+        let Self { parameters, forward, backward, optimizer, recipe, .. } = self;
+        let rows = forward.rows();
+        let mut step = Stages::new(world);
+        step.run(|r| {
+            for shard in &parameters.shards {
+                r.clear_range(&shard.scalars, parameters.planes().bytes(super::planes::Plane::Run, shard.count));
+            }
+            forward.record_center(r, parameters, rows);
+            forward.record_codes(r, parameters, rows);
+        });
+        step.meet(Exchange::Keys);
+        step.run(|r| forward.record_decode(r, parameters, rows));
+        step.meet(Exchange::Sums);
+        step.run(|r| forward.record_residual(r, parameters, rows));
+        if let Some(dead) = &self.dead {
+            let inputs = DeadInputs { parameters, forward, backward, optimizer, recipe };
+            step.run(|r| dead.record_find(r, inputs));
+            step.meet(Exchange::DeadCount);
+            step.run(|r| dead.record_select(r, inputs));
+            step.meet(Exchange::DeadSums);
+            step.run(|r| dead.record_loss(r, inputs));
+        }
+        let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient);
+        let losses = Losses { parameters, forward, second_gradient };
+        step.run(|r| backward.record_chunks(r, losses, recipe));
+        step.meet(Exchange::Chunks);
+        step.run(|r| {
+            backward.record_clip(r, losses, recipe);
+            optimizer.record(r, backward, losses, recipe);
+        });
+        step
+    }
+
+    /// Puts weights in the place of the parameters.
+    ///
+    /// # Errors
+    /// Those of the weights, and [`Error::DeviceLost`] if the device fails.
+    pub fn fill(&self, gpu: &Gpu, weights: &dyn crate::sae::Weights) -> Result<()> {
+        self.parameters.fill(gpu, &self.norms, weights)
+    }
+
+    /// Makes room for the results of `steps` steps that are under way at once, and for the tiles of a copy of the state.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve_staging(&self, gpu: &Gpu, steps: usize) -> Result<()> {
+        let gpu = &gpu.for_part("readback");
+        gpu.reserve_staging(self.reported().buffers().iter().map(|buffer| buffer.bytes()).sum(), steps)?;
+        state::reserve_staging(gpu, &self.state_parts())
+    }
+
+    /// Submits a step without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the rows are no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn submit(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<Pending> {
+        self.prepare(gpu, input)?;
+        gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
+    }
+
+    /// As [`TrainingStep::submit`], and times each dispatch.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`], and [`Error::Device`] if the device has no timestamps.
+    pub fn submit_and_time(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<(Pending, Timing)> {
+        self.prepare(gpu, input)?;
+        gpu.submit_and_time(&self.programs.last, &self.reported().buffers())
+    }
+
+    /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard before
+    /// its own update, and without a wait unless the sink is slower than the device.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`], and those of the sink.
+    pub fn submit_and_copy(&mut self, gpu: &Gpu, input: StepInput<'_>, sink: &mut dyn StateSink) -> Result<Pending> {
+        self.prepare(gpu, input)?;
+        let (tensors, stages) = (state_tensors(self.parameters.config(), self.recipe.moments), self.state_parts());
+        let mut copy = state::copy(gpu, sink, &tensors, &stages);
+        let reported = self.reported().buffers();
+        let pending = gpu.submit_with_pauses(&self.programs.last, &reported, |pause| match pause {
+            Pause::Busy => copy.advance(),
+            Pause::Mark(stage) => copy.reach(stage),
+        })?;
+        copy.finish()?;
+        Ok(pending)
+    }
+
+    /// Submits a step stage by stage, and has `exchange` merge what the owners of the model found in between.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`], and those of `exchange`.
+    #[doc(hidden)]
+    pub fn submit_stages(
+        &mut self,
+        gpu: &Gpu,
+        input: StepInput<'_>,
+        mut exchange: impl FnMut(&Self, Exchange) -> Result<()>,
+    ) -> Result<Pending> {
+        self.prepare(gpu, input)?;
+        for (program, met) in &self.programs.exchanged {
+            gpu.submit(program)?;
+            exchange(self, *met)?;
+        }
+        gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
+    }
+
+    /// Copies the state as it is after the last step to `sink`, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the sink.
+    pub fn copy_state(&self, gpu: &Gpu, sink: &mut dyn StateSink) -> Result<()> {
+        state::copy(gpu, sink, &state_tensors(self.parameters.config(), self.recipe.moments), &self.state_parts())
+            .finish()
+    }
+
+    /// Goes on from a state that was copied after `taken` steps.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device fails, and those of the source; the state is then neither of both.
+    pub fn restore_state(&mut self, gpu: &Gpu, source: &mut dyn StateSource, taken: u32) -> Result<()> {
+        let tensors = state_tensors(self.parameters.config(), self.recipe.moments);
+        state::restore(gpu, source, &tensors, &self.state_parts())?;
+        self.parameters.compute_norms(gpu, &self.norms)?;
+        self.taken = taken;
+        Ok(())
+    }
+
+    fn state_parts(&self) -> Vec<Vec<StatePart>> {
+        state::state_parts(&self.parameters, &self.optimizer, self.recipe.moments)
+    }
+
+    fn prepare(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
+        let d = self.parameters.config().d_in;
+        let StepInput { rows, learning_rate, variance } = input;
+        if rows.len() != self.recipe.batch * d {
+            let (batch, values) = (self.recipe.batch, rows.len());
+            return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
+        }
+        self.taken += 1;
+        self.forward.upload(gpu, rows, d);
+        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
+        self.optimizer.upload(gpu, &self.recipe, constants);
+        Ok(())
+    }
+
+    fn reported(&self) -> Reported<'_> {
+        let Self { forward, backward, optimizer, dead, .. } = self;
+        Reported {
+            rows: &forward.row_statistics,
+            clip: &backward.clip,
+            dead: &optimizer.dead,
+            guard: &forward.guard,
+            uncertain: forward.selector().uncertain(),
+            auxiliary: dead.as_ref().map(|dead| [&dead.row_statistics, &dead.factor, &dead.found]),
+        }
+    }
+
+    /// Waits for a step's results.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters, unless
+    /// it was their own update ([`Divergence::Parameter`]).
+    pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<StepResults> {
+        let results = pending.wait(gpu)?;
+        check_guard(results.get(3)[0])?;
+        let clip: ClipResult = results.get(1)[0];
+        let rows: Vec<[f32; 4]> = results.get(0);
+        let rows = &rows[..self.recipe.batch];
+        let losses = self.parameters.description().fields.iter().skip(1).map(|field| {
+            let rows: Vec<[f32; 4]> = results.get(5);
+            let sum: f64 = rows[..self.recipe.batch].iter().map(|row| f64::from(row[0])).sum();
+            let found = results.get::<u32>(7)[0] > 0;
+            let factor = if found { f64::from(results.get::<f32>(6)[0]) } else { 0.0 };
+            let loss = if found { field.weight * factor * sum / self.recipe.batch as f64 } else { 0.0 };
+            (field.name, loss)
+        });
+        Ok(StepResults {
+            squared_errors: rows.iter().map(|row| row[0]).collect(),
+            losses: losses.collect(),
+            active: rows.iter().map(|row| f64::from(row[3])).sum(),
+            gradient_norm: clip.norm,
+            dead: results.get(2)[0],
+            uncertain_rows: results.get(4)[0],
+        })
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The forward pass's buffers, as the last step left them.
+    pub fn forward(&self) -> &Forward {
+        &self.forward
+    }
+
+    /// The backward pass's buffers, as the last step left them.
+    pub fn backward(&self) -> &Backward {
+        &self.backward
+    }
+}
+
+/// Fails if a guard is raised.
+///
+/// # Errors
+/// [`Error::Diverged`].
+pub fn check_guard(guard: Guard) -> Result<()> {
+    use center::{GRADIENT_NOT_FINITE, INPUT_NOT_FINITE, LOSS_NOT_FINITE};
+    // The complement of the row is that of shaders/shared/guard.wgsl.
+    let row = Some(u64::from(!guard.row));
+    let raised = |bit: u32| guard.status & bit != 0;
+    let (what, row) = match guard.status {
+        0 => return Ok(()),
+        _ if raised(INPUT_NOT_FINITE) => (Divergence::Input, row),
+        _ if raised(LOSS_NOT_FINITE) => (Divergence::Loss, row),
+        _ if raised(GRADIENT_NOT_FINITE) => (Divergence::Gradient, None),
+        _ => (Divergence::Parameter, None),
+    };
+    Err(Error::Diverged { step: None, row, what })
+}

@@ -1,0 +1,152 @@
+//! The entries of a step by feature: sorted pairs, their runs, and the runs of ranges of features.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::gpu::shaders::runs::{self, bound, range, scan, write};
+use crate::gpu::shaders::sort::{self, digits, histogram, load, offsets, scatter};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, grid};
+
+/// Features of a block of [`Sorted::bounds`].
+const BOUND_FEATURES: u32 = 64;
+
+/// Bytes from one range's runs to the next's: every adapter lets a uniform begin there.
+const RANGE_STRIDE: u64 = 256;
+
+/// The entries of a batch by feature.
+pub struct Sorted {
+    /// `[runs + 1]` (feature, first pair), then (number of features, end).
+    pub runs: Buffer,
+    /// The first run of each 64 features, `[features / 64 + 1]`.
+    pub bounds: Buffer,
+    pairs: [Buffer; 2],
+    counters: Buffer,
+    bases: Buffer,
+    heads: Buffer,
+    totals: Buffer,
+    feature_ranges: Buffer,
+    ranges: Buffer,
+    features: u32,
+    range_count: u32,
+    capacity: u32,
+}
+
+impl Sorted {
+    /// Room for `capacity` entries of a model of `features`, whose runs are wanted by `ranges`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>]) -> Result<Self> {
+        let runs = u64::from(capacity.min(features)) + 1;
+        let shares = u64::from(shares(gpu));
+        let pairs = || gpu.buffer("pairs to sort", 2 * u64::from(capacity));
+        let feature_ranges: Vec<[u32; 2]> = ranges.iter().map(|range| [range.start, range.end]).collect();
+        Ok(Self {
+            runs: gpu.buffer("runs", 2 * runs)?,
+            bounds: gpu.buffer("bounds of runs", u64::from(features.div_ceil(BOUND_FEATURES)) + 1)?,
+            pairs: [pairs()?, pairs()?],
+            counters: gpu.buffer("sort counters", 256 * shares)?,
+            bases: gpu.buffer("sort counters", 256)?,
+            heads: gpu.buffer("sort counters", shares)?,
+            totals: gpu.buffer("number of runs", 2)?,
+            feature_ranges: gpu.buffer_from("ranges of features", &feature_ranges)?,
+            ranges: gpu.buffer("ranges of runs", RANGE_STRIDE / 4 * ranges.len() as u64)?,
+            features,
+            range_count: ranges.len() as u32,
+            capacity,
+        })
+    }
+
+    /// The runs of the `number`th range.
+    pub fn range(&self, number: usize) -> Slot<'_> {
+        Slot { buffer: &self.ranges, offset: RANGE_STRIDE * number as u64 }
+    }
+
+    /// The sorted pairs (feature, entry).
+    pub fn pairs(&self) -> &Buffer {
+        &self.pairs[self.passes() % 2]
+    }
+
+    /// The most entries.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Passes of the sort: 8 bits each, until the number of features itself is sorted.
+    fn passes(&self) -> usize {
+        (u32::BITS - self.features.leading_zeros()).div_ceil(8) as usize
+    }
+}
+
+/// Workgroups that share a sort.
+fn shares(gpu: &Gpu) -> u32 {
+    if gpu.description().is_software() { 16 } else { 64 }
+}
+
+/// The kernels of `shaders/sort.wgsl` and `shaders/runs.wgsl`.
+pub struct Sort {
+    load: Pipeline<load::Kernel>,
+    histogram: Pipeline<histogram::Kernel>,
+    digits: Pipeline<digits::Kernel>,
+    offsets: Pipeline<offsets::Kernel>,
+    scatter: Pipeline<scatter::Kernel>,
+    count: Pipeline<runs::count::Kernel>,
+    scan: Pipeline<scan::Kernel>,
+    write: Pipeline<write::Kernel>,
+    bound: Pipeline<bound::Kernel>,
+    range: Pipeline<range::Kernel>,
+    shares: u32,
+}
+
+impl Sort {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the device refuses one.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        let shares = shares(gpu);
+        let defines = [("SHARES", shares)];
+        Ok(Self {
+            load: gpu.pipeline(&defines)?,
+            histogram: gpu.pipeline(&defines)?,
+            digits: gpu.pipeline(&defines)?,
+            offsets: gpu.pipeline(&defines)?,
+            scatter: gpu.pipeline(&defines)?,
+            count: gpu.pipeline(&defines)?,
+            scan: gpu.pipeline(&defines)?,
+            write: gpu.pipeline(&defines)?,
+            bound: gpu.pipeline(&defines)?,
+            range: gpu.pipeline(&defines)?,
+            shares,
+        })
+    }
+
+    /// Sorts the entries of all lists, of which list 1 begins at `second`, and finds their runs.
+    pub fn record(&self, recording: &mut Recording, entries: &Buffer, counts: &Buffer, second: u32, sorted: &Sorted) {
+        let Sorted { runs, bounds, counters, bases, heads, totals, feature_ranges, ranges, .. } = sorted;
+        let counts = Slot::from(counts);
+        let sentinel = sorted.features;
+        let params = sort::Params { second, shift: 0, sentinel };
+        let groups = grid(self.shares.into());
+        let pairs_out = &sorted.pairs[0];
+        recording.dispatch(&self.load, load::Bindings { entries, pairs_out, counts, params }, groups);
+        for pass in 0..sorted.passes() {
+            let params = sort::Params { shift: 8 * pass as u32, ..params };
+            let (pairs_in, pairs_out) = (&sorted.pairs[pass % 2], &sorted.pairs[(pass + 1) % 2]);
+            recording.dispatch(&self.histogram, histogram::Bindings { pairs_in, counters, counts, params }, groups);
+            recording.dispatch(&self.digits, digits::Bindings { counters, bases }, [256, 1, 1]);
+            recording.dispatch(&self.offsets, offsets::Bindings { bases }, [1, 1, 1]);
+            let bindings = scatter::Bindings { pairs_in, pairs_out, counters, bases, counts, params };
+            recording.dispatch(&self.scatter, bindings, groups);
+        }
+
+        let pairs = sorted.pairs();
+        let blocks = sorted.features.div_ceil(BOUND_FEATURES);
+        let params = runs::Params { sentinel, blocks, ranges: sorted.range_count };
+        recording.dispatch(&self.count, runs::count::Bindings { pairs, heads, counts, params }, groups);
+        recording.dispatch(&self.scan, scan::Bindings { heads, totals }, [1, 1, 1]);
+        recording.dispatch(&self.write, write::Bindings { pairs, heads, runs, totals, counts, params }, groups);
+        recording.run(&self.bound, bound::Bindings { runs, bounds, totals, params });
+        recording.run(&self.range, range::Bindings { runs, totals, feature_ranges, ranges, params });
+    }
+}

@@ -1,0 +1,41 @@
+//! Which features are active, and what the loss is.
+
+use serde::{Deserialize, Serialize};
+
+use super::description::Description;
+use super::{SaeConfig, TopK};
+use crate::error::Result;
+
+/// The architectures, by SAELens's names: a file of this module each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "architecture", rename_all = "lowercase")]
+pub enum Architecture {
+    /// [`TopK`].
+    TopK(TopK),
+}
+
+impl Architecture {
+    pub(super) fn describe(&self, config: &SaeConfig) -> Description {
+        match self {
+            Self::TopK(topk) => topk.describe(config),
+        }
+    }
+
+    pub(super) fn validate(&self, config: &SaeConfig) -> Result<()> {
+        match self {
+            Self::TopK(topk) => topk.validate(config),
+        }
+    }
+
+    pub(super) fn k(&self) -> usize {
+        match self {
+            Self::TopK(topk) => topk.k,
+        }
+    }
+}
+
+impl From<TopK> for Architecture {
+    fn from(topk: TopK) -> Self {
+        Self::TopK(topk)
+    }
+}

@@ -1,0 +1,79 @@
+//! AuxK, the auxiliary loss of dead features.
+
+use serde::{Deserialize, Serialize};
+
+use super::SaeConfig;
+use super::description::{Counted, Description, EntryKind, Factor, FieldSpec, Keep, ListSpec, Target, reconstruction};
+use crate::error::{Error, Result};
+
+/// AuxK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, appendix A.2): the dead features with the largest
+/// keys of each row, `d_in / 2` of them, learn to reconstruct what the main list leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuxK {
+    /// Which of the published losses.
+    pub form: AuxKForm,
+    /// What the loss is multiplied by.
+    pub coefficient: f64,
+    /// The most dead features per row, instead of `d_in / 2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<usize>,
+}
+
+/// The published forms of the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuxKForm {
+    /// OpenAI's: of rectified values, as a fraction of the variance of the main field's error. It is multiplied by the
+    /// variance of the rows, as the main loss is not divided by it, so that a coefficient means the same at every scale of
+    /// the rows. What the batch makes fire is not dead.
+    Normalised,
+    /// SAELens's: of raw values, times the share of `d_in / 2` dead features that there are.
+    SaeLens,
+}
+
+impl AuxK {
+    /// A form with its authors' coefficient: 1/32 of the normalised loss, the whole of SAELens's.
+    pub fn new(form: AuxKForm) -> Self {
+        let coefficient = match form {
+            AuxKForm::Normalised => 1.0 / 32.0,
+            AuxKForm::SaeLens => 1.0,
+        };
+        Self { form, coefficient, most: None }
+    }
+
+    pub(super) fn validate(&self, config: &SaeConfig) -> Result<()> {
+        let positive = self.coefficient.is_finite() && self.coefficient > 0.0;
+        if !positive {
+            return Err(Error::Config(format!("the AuxK coefficient is {}: it must be above 0", self.coefficient)));
+        }
+        if self.most(config) == 0 {
+            return Err(Error::Config("AuxK needs at least one dead feature per row: d_in / 2, or more than 0".into()));
+        }
+        Ok(())
+    }
+
+    fn most(&self, config: &SaeConfig) -> usize {
+        self.most.unwrap_or(config.d_in / 2)
+    }
+
+    /// Adds its list, and the field that it is decoded to.
+    pub(super) fn add_to(&self, description: &mut Description, config: &SaeConfig) {
+        let (raw, counted, factor) = match self.form {
+            AuxKForm::Normalised => (false, Counted::WithThisBatch, Factor::VarianceRatio),
+            AuxKForm::SaeLens => (true, Counted::Before, Factor::ShareOfDead),
+        };
+        let main = description.fields.len() - 1;
+        let list = description.lists.len();
+        let keep = Keep::Dead { most: self.most(config), raw, counted };
+        description.lists.push(ListSpec { keep, entry: EntryKind::TopK });
+        description.fields.push(FieldSpec {
+            name: "auxk",
+            list,
+            target: Target::ErrorOf(main),
+            bias: false,
+            weight: self.coefficient,
+            factor,
+            ..reconstruction()
+        });
+    }
+}
