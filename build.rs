@@ -7,34 +7,51 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, TypeInner};
 
+#[path = "src/gpu/import.rs"]
+mod import;
+#[path = "src/gpu/lint.rs"]
+mod lint;
 #[path = "src/gpu/template.rs"]
 mod template;
 
+use lint::FaultKind;
+
+/// The entry of a list that shaders take unless another is chosen: a file under `shaders/entry`.
+const DEFAULT_ENTRY: &str = "topk";
+
+/// Faults that are allowed.
+const EXCEPTIONS: [(FaultKind, &str); 6] = [
+    // Taken only where the device's workgroup memory holds it.
+    (FaultKind::WorkgroupMemory, "screen_cooperative.main"),
+    // Until these shaders are rewritten.
+    (FaultKind::StorageBuffers, "update.features"),
+    (FaultKind::StorageBuffers, "gradients.features"),
+    (FaultKind::ComponentStore, "encode_tiled"),
+    (FaultKind::ComponentStore, "select"),
+    (FaultKind::ComponentStore, "transpose"),
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/gpu/template.rs");
+    for part in ["build.rs", "src/gpu/import.rs", "src/gpu/lint.rs", "src/gpu/template.rs"] {
+        println!("cargo::rerun-if-changed={part}");
+    }
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("shaders");
-    let mut shaders = Vec::new();
-    find_shaders(&root, &mut shaders);
-    shaders.sort();
+    let shaders = wgsl_files(&root, &["shared", "entry"]);
+    let entries: Vec<_> = wgsl_files(&root.join("entry"), &[]).iter().map(|path| (stem(path), read(path))).collect();
 
     let mut structs = BTreeMap::new();
     let mut code = String::new();
     let mut names = Vec::new();
     for path in shaders {
-        let name = path
-            .strip_prefix(&root)
-            .expect("found below the root")
-            .with_extension("")
-            .to_string_lossy()
-            .replace(['/', '\\'], "_");
-        let source = import(&fs::read_to_string(&path).expect("readable shader"), &root.join("shared"));
-        let module = parse(&path, &source);
-        write_module(&mut code, &mut structs, &name, &source, &module);
+        let name = path.strip_prefix(&root).expect("found below the root").with_extension("");
+        let name = name.to_string_lossy().replace(['/', '\\'], "_");
+        let text = import::resolve(&read(&path), &|name| read(&root.join("shared").join(name).with_extension("wgsl")));
+        let source = with_entries(&path, &name, &text, &entries);
+        write_module(&mut code, &mut structs, &name, &source);
         names.push(name);
     }
     for (name, body) in &structs {
@@ -45,6 +62,7 @@ fn main() {
         writeln!(code, "    {name}::SOURCE,").unwrap();
     }
     writeln!(code, "];").unwrap();
+    write_entries(&mut code, &entries);
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")).join("shaders.rs");
     fs::write(out, code).expect("writable OUT_DIR");
     name_commit();
@@ -69,34 +87,69 @@ fn name_commit() {
     }
 }
 
-fn find_shaders(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("readable shaders directory") {
-        let path = entry.expect("readable entry").path();
-        if path.is_dir() && !path.ends_with("shared") {
-            find_shaders(&path, found);
+/// The WGSL files below a directory, in order, without those of some of its own directories.
+fn wgsl_files(directory: &Path, without: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let paths = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.expect("readable entry").path());
+    for path in paths {
+        if path.is_dir() && !without.iter().any(|name| path.ends_with(name)) {
+            found.extend(wgsl_files(&path, &[]));
         } else if path.extension().is_some_and(|extension| extension == "wgsl") {
             found.push(path);
         }
     }
+    found.sort();
+    found
 }
 
-/// Replaces each `#import NAME` by `shared/NAME.wgsl`.
-fn import(source: &str, shared: &Path) -> String {
-    let mut text = String::new();
-    for line in source.lines() {
-        match line.strip_prefix("#import ") {
-            Some(name) => {
-                let path = shared.join(name.trim()).with_extension("wgsl");
-                text += &fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            }
-            None => text += line,
+fn stem(path: &Path) -> String {
+    path.file_stem().expect("a file's name").to_string_lossy().into_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A shader with the default entry, as it is translated.
+struct Shader {
+    text: String,
+    around_entry: Option<[String; 2]>,
+    module: Module,
+    info: ModuleInfo,
+}
+
+/// Checks a shader with every entry that it can take.
+fn with_entries(path: &Path, name: &str, text: &str, entries: &[(String, String)]) -> Shader {
+    let check = |text: String, around_entry: Option<[String; 2]>| {
+        let (module, info) = parse(path, &text);
+        refuse_faults(name, &module, &info);
+        Shader { text, around_entry, module, info }
+    };
+    let Some(around) = import::around_entry(text).map(|around| around.map(str::to_owned)) else {
+        return check(text.to_owned(), None);
+    };
+    let [before, after] = &around;
+    let mut with_default = None;
+    for (entry, text) in entries {
+        let shader = check([before, text, after].map(String::as_str).concat(), Some(around.clone()));
+        if entry == DEFAULT_ENTRY {
+            with_default = Some(shader);
         }
-        text.push('\n');
     }
-    text
+    with_default.unwrap_or_else(|| panic!("{}: there is no entry/{DEFAULT_ENTRY}.wgsl", path.display()))
 }
 
-fn parse(path: &Path, source: &str) -> (Module, naga::valid::ModuleInfo) {
+fn refuse_faults(shader: &str, module: &Module, info: &ModuleInfo) {
+    let is_allowed = |fault: &lint::Fault| {
+        let place = fault.entry.as_ref().map_or(shader.to_owned(), |entry| format!("{shader}.{entry}"));
+        EXCEPTIONS.iter().any(|(kind, allowed)| *kind == fault.kind && *allowed == place)
+    };
+    let faults: Vec<_> = lint::faults(module, info).into_iter().filter(|fault| !is_allowed(fault)).collect();
+    let messages: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    assert!(faults.is_empty(), "shader {shader}: {}", messages.join("; "));
+}
+
+fn parse(path: &Path, source: &str) -> (Module, ModuleInfo) {
     let text = template::expand(source, &[]).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let module = naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(&text, &path.display().to_string())));
@@ -117,14 +170,14 @@ fn write_module(
     code: &mut String,
     structs: &mut BTreeMap<String, (Members, u32)>,
     name: &str,
-    source: &str,
-    (module, info): &(Module, naga::valid::ModuleInfo),
+    Shader { text, around_entry, module, info }: &Shader,
 ) {
-    let summary = source.lines().next().unwrap_or_default().trim_start_matches('/').trim();
+    let summary = text.lines().next().unwrap_or_default().trim_start_matches('/').trim();
     writeln!(code, "/// {summary}\npub mod {name} {{\n    use super::*;").unwrap();
     writeln!(
         code,
-        "    /// The template.\n    pub const SOURCE: Source = Source {{ name: {name:?}, text: {source:?} }};"
+        "    /// The template.
+    pub const SOURCE: Source = Source {{ name: {name:?}, text: {text:?}, around_entry: {around_entry:?} }};"
     )
     .unwrap();
     for (_, variable) in module.global_variables.iter() {
@@ -174,7 +227,8 @@ fn plain_members(module: &Module, members: &[naga::StructMember]) -> Option<Memb
 
 fn write_struct(code: &mut String, indent: &str, name: &str, (members, span): &(Members, u32)) {
     writeln!(code, "{indent}/// The WGSL struct of this name.").unwrap();
-    writeln!(code, "{indent}#[repr(C)]\n{indent}#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]").unwrap();
+    let derived = "Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable";
+    writeln!(code, "{indent}#[repr(C)]\n{indent}#[derive({derived})]").unwrap();
     writeln!(code, "{indent}#[allow(missing_docs, reason = \"documented in the shader\")]").unwrap();
     writeln!(code, "{indent}pub struct {name} {{").unwrap();
     for (at, (member, kind, offset)) in members.iter().enumerate() {
@@ -196,6 +250,12 @@ fn write_entry(code: &mut String, module: &Module, info: &naga::valid::FunctionI
             writeln!(fields, "            pub params: Params,").unwrap();
             writeln!(bindings, "                    ({at}, Binding::Uniform(bytemuck::bytes_of(&self.params))),")
                 .unwrap();
+        } else if variable.space == AddressSpace::Uniform {
+            let bytes = module.types[variable.ty].inner.size(module.to_ctx());
+            let value =
+                format!("Binding::Slot {{ buffer: self.{field}.buffer, offset: self.{field}.offset, bytes: {bytes} }}");
+            writeln!(fields, "            pub {field}: Slot<'a>,").unwrap();
+            writeln!(bindings, "                    ({at}, {value}),").unwrap();
         } else {
             writeln!(fields, "            pub {field}: &'a Buffer,").unwrap();
             writeln!(bindings, "                    ({at}, Binding::Buffer(self.{field})),").unwrap();
@@ -216,7 +276,7 @@ fn write_entry(code: &mut String, module: &Module, info: &naga::valid::FunctionI
             const NAME: &'static str = {name:?};
             const WORKGROUP: [u32; 3] = [{x}, {y}, {z}];
         }}
-        /// What the entry point reads and writes.
+        /// The values bound to the entry point.
         #[allow(missing_docs, reason = \"documented in the shader\")]
         pub struct Bindings<'a> {{
 {fields}        }}
@@ -230,4 +290,17 @@ fn write_entry(code: &mut String, module: &Module, info: &naga::valid::FunctionI
 "
     )
     .unwrap();
+}
+
+fn write_entries(code: &mut String, entries: &[(String, String)]) {
+    writeln!(code, "/// The arithmetic of one entry of a list, by architecture.\npub mod entry {{").unwrap();
+    writeln!(code, "    use super::Entry;").unwrap();
+    for (name, text) in entries {
+        let summary = text.lines().next().unwrap_or_default().trim_start_matches('/').trim();
+        let constant = name.to_uppercase();
+        writeln!(code, "    /// {summary}").unwrap();
+        writeln!(code, "    pub const {constant}: Entry = Entry {{ name: {name:?}, text: {text:?} }};").unwrap();
+    }
+    let constants = entries.iter().map(|(name, _)| name.to_uppercase()).collect::<Vec<_>>().join(", ");
+    writeln!(code, "    /// All of them.\n    pub const ALL: &[Entry] = &[{constants}];\n}}").unwrap();
 }

@@ -1,7 +1,8 @@
-// Lets the dispatches of a section run, or none of them: their workgroups, or zeros if `condition` is 0.
-// condition: [1 or more], of which the first counts; wanted, granted: [count], three a dispatch.
+// Lets the dispatches of a section run, or none of them: their workgroups, or zeros if `condition` is 0 at `word`.
+// condition: [word + 1 or more]; wanted, granted: [count], three a dispatch.
 struct Params {
     count: u32,
+    word: u32,
 }
 
 @group(0) @binding(0) var<storage, read> condition: array<u32>;
@@ -12,13 +13,9 @@ struct Params {
 #import grid
 
 @compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let at = workgroup_index(group, groups) * 64u + thread;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = group_index(group) * 64u + thread;
     if at < params.count {
-        granted[at] = select(0u, wanted[at], condition[0] != 0u);
+        granted[at] = select(0u, wanted[at], condition[params.word] != 0u);
     }
 }

@@ -5,6 +5,7 @@
 //! `sae` is the model, `train` the scheduler, `checkpoint` what it leaves to go on from, and `data` where activations come from.
 #![warn(missing_docs)]
 
+pub mod adapters;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

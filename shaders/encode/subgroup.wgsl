@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum_${i}_${j} = 0.0;
 #end
 #end
-#import subgroup_fold
+#include subgroup_fold
 #for j in 0..${GROUPS}
     let bias_${j} = b_enc[feature_${j}];
 #for i in 0..${ROWS}
@@ -84,7 +84,7 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     var sum_${i}_${j} = 0.0;
 #end
 #end
-#import subgroup_fold
+#include subgroup_fold
 #for j in 0..${GROUPS}
     let bias_${j} = b_enc[feature_${j}];
     let scale_${j} = select(1.0, norms[feature_${j}], params.scaled != 0u);

@@ -66,7 +66,7 @@ fn bias(feature: u32) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-#import tiled_fold
+#include tiled_fold
     let feature = tile_feature + column * 4u;
     let bias_low = vec4(bias(feature), bias(feature + 1u), bias(feature + 2u), bias(feature + 3u));
     let other = feature + ${FEATURES}u / 2u;
@@ -127,7 +127,7 @@ fn write_maxima(tile_row: u32, first: u32, thread: u32) {
 
 @compute @workgroup_size(THREADS)
 fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-#import tiled_fold
+#include tiled_fold
     let feature = tile_feature + column * 4u;
 #for h in 0..2
     let feature_${h} = feature + ${h}u * (${FEATURES}u / 2u);

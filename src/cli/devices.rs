@@ -2,7 +2,8 @@
 
 use clap::Args;
 use monosem::Result;
-use monosem::gpu::{self, AdapterChoice, AdapterDescription, Environment, Ranking};
+use monosem::adapters::{AdapterChoice, AdapterDescription, Environment, Ranking, choose, rank};
+use monosem::gpu::adapters;
 use monosem::kernels::{EncodeVariant, ScreenVariant};
 use serde_json::{Map, Value, json};
 
@@ -14,11 +15,11 @@ pub struct Arguments {}
 
 /// Lists them by index.
 pub fn run(_: &Arguments) -> Result<()> {
-    let (adapters, environment) = (gpu::adapters(), Environment::read());
+    let (adapters, environment) = (adapters(), Environment::read());
     if adapters.is_empty() {
-        return gpu::choose(&adapters, &AdapterChoice::Best, &environment).map(drop);
+        return choose(&adapters, &AdapterChoice::Best, &environment).map(drop);
     }
-    let Ranking { selection, reasons } = gpu::rank(&adapters, &environment);
+    let Ranking { selection, reasons } = rank(&adapters, &environment);
     let taken = selection.as_ref().ok().map(|selection| selection.index);
     for (index, (adapter, reason)) in adapters.iter().zip(&reasons).enumerate() {
         match output::json() {

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use clap::Args;
 use monosem::Result;
+use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
-use monosem::gpu::{AdapterDescription, DeviceMemory};
 use monosem::train::{Forecast, Plan, Recipe, most_features};
 use serde_json::{Value, json};
 

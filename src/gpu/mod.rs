@@ -3,30 +3,36 @@
 //! Work is described first and run later: kernels push dispatches on a [`Recording`], [`Gpu::program`] turns it into
 //! bind groups once, and [`Gpu::submit`] runs the program any number of times.
 
+mod account;
 mod adapter;
+mod allocation;
 mod buffer;
-mod choice;
-mod cuda;
-mod environment;
-mod memory;
-mod missing;
+mod compile;
+mod device;
+mod handle;
+#[cfg(test)]
+mod import;
+#[cfg(test)]
+mod lint;
+mod operation;
 mod pace;
 mod pipeline;
 mod program;
 mod readback;
 mod recording;
+mod staging;
 mod submission;
 pub mod template;
+mod timed;
 mod timing;
 
-pub use adapter::{AdapterDescription, Gpu, adapters};
-pub use buffer::Buffer;
-pub use choice::{AdapterChoice, Ranking, Selection, choose, rank};
-pub use environment::{DeviceNode, Environment, NvidiaGpu, VARIABLES};
-pub use memory::DeviceMemory;
-pub use pipeline::{Pipeline, Source};
+pub use crate::adapters::{AdapterChoice, AdapterDescription};
+pub use adapter::adapters;
+pub use buffer::{Buffer, Slot};
+pub use device::Gpu;
+pub use pipeline::{Entry, Pipeline, Source};
 pub use program::Program;
-pub use readback::Pending;
+pub use readback::{Pending, Results};
 pub use recording::{Bind, Binding, EntryPoint, Recording};
 pub use submission::Pause;
 pub use timing::{Span, Timing};
@@ -34,18 +40,18 @@ pub use timing::{Span, Timing};
 /// The Rust side of every shader, written by the build script from the WGSL.
 #[allow(clippy::needless_lifetimes, reason = "generated: an entry point may bind no buffer")]
 pub mod shaders {
-    use super::{Bind, Binding, Buffer, EntryPoint, Source};
+    use super::{Bind, Binding, Buffer, Entry, EntryPoint, Slot, Source};
 
     include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 }
 
-/// The most workgroups that one dimension of a dispatch may have on every adapter.
-const MAX_GROUPS: u32 = 65_535;
-
-/// A dispatch of at least `groups` workgroups, in two dimensions where one cannot hold them. Shaders undo it with
-/// `workgroup_index` (shaders/shared/grid.wgsl) and ignore what is past the end.
+/// A dispatch of at least `groups` workgroups, in two dimensions if they are more than [`shaders::gate::GRID_WIDTH`].
+/// Shaders undo it with `group_index` (shaders/shared/grid.wgsl) and ignore what is past the end.
 pub fn grid(groups: u64) -> [u32; 3] {
-    let rows = groups.div_ceil(u64::from(MAX_GROUPS)).max(1);
-    let columns = groups.div_ceil(rows).max(1);
-    [columns as u32, rows as u32, 1]
+    let width = u64::from(shaders::gate::GRID_WIDTH);
+    match groups {
+        0..=1 => [1, 1, 1],
+        _ if groups <= width => [groups as u32, 1, 1],
+        _ => [width as u32, groups.div_ceil(width) as u32, 1],
+    }
 }

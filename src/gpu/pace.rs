@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Gpu, Program, Timing};
+use super::{Gpu, Timing};
 use crate::error::Result;
 
-/// What a submission may take. Windows resets a device that is busy with one for 2 s; other work may share the device.
+/// Longest submission in seconds. Windows resets a device that is busy with one for 2 s; other work may share the
+/// device.
 const SECONDS: f64 = 0.1;
 
-/// What is known of a program's running time.
+/// The running times of a program's dispatches, as far as they are known.
 #[derive(Default)]
 pub(super) struct Pace(Mutex<Knowledge>);
 
@@ -22,16 +23,20 @@ enum Knowledge {
 }
 
 impl Pace {
-    /// The operations of each submission, or none as long as that is not known.
-    pub(super) fn submissions(&self, gpu: &Gpu, program: &Program) -> Result<Option<Vec<Range<usize>>>> {
+    /// The operations of each submission, or none as long as that is not known; `dispatches` are the shortest
+    /// submissions there can be, and the least seconds that each must be taken to last.
+    pub(super) fn submissions(
+        &self,
+        gpu: &Gpu,
+        dispatches: impl Iterator<Item = (Range<usize>, f64)>,
+    ) -> Result<Option<Vec<Range<usize>>>> {
         let mut knowledge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Knowledge::Measured(timing) = &*knowledge
             && timing.is_ready(gpu)?
             && let Knowledge::Measured(timing) = std::mem::take(&mut *knowledge)
         {
             let spans = timing.wait(gpu)?;
-            let dispatches = program.dispatches().zip(&spans);
-            let timed = dispatches.map(|((range, least), span)| (range, span.seconds().max(least)));
+            let timed = dispatches.zip(&spans).map(|((range, least), span)| (range, span.seconds().max(least)));
             *knowledge = Knowledge::Submissions(group(timed, SECONDS));
         }
         Ok(match &*knowledge {
@@ -40,7 +45,7 @@ impl Pace {
         })
     }
 
-    /// Whether nobody has measured yet.
+    /// True until a run was timed.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Knowledge::Nothing)
     }

@@ -1,17 +1,19 @@
 //! Lists of device commands, prepared: bind groups made, to be run many times.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::adapter::Hardware;
+use super::device::Hardware;
+use super::handle::Handle;
+use super::operation::{Groups, Operation, PreparedDispatch};
 use super::pace::Pace;
-use super::recording::{Command, Dispatch};
+use super::recording::{Command, Condition, Dispatch};
 use super::shaders::gate;
 use super::{Buffer, EntryPoint, Gpu, Pipeline, Recording, grid};
 use crate::error::{Error, Result};
 
 /// A recording with its bind groups made: ready to run, again and again.
 pub struct Program {
+    /// None on a dry run.
     pub(super) operations: Vec<Operation>,
     /// The shortest submissions there can be, one dispatch each.
     pub(super) dispatches: Vec<Range<usize>>,
@@ -23,60 +25,34 @@ pub struct Program {
 
 /// The workgroups of a section's dispatches, three words each.
 struct Section {
+    condition: Condition,
     wanted: Buffer,
     granted: Buffer,
-    gate: Pipeline<gate::main::Kernel>,
-    condition: Buffer,
     dispatches: u32,
 }
 
 impl Section {
-    /// Grants the section its workgroups, or none.
-    fn gate_dispatch(&self) -> Dispatch {
-        let count = 3 * self.dispatches;
-        let (condition, wanted, granted) = (&self.condition, &self.wanted, &self.granted);
-        let bindings = gate::main::Bindings { condition, wanted, granted, params: gate::Params { count } };
-        Dispatch::new(&self.gate, bindings, grid(u64::from(count).div_ceil(gate::main::Kernel::WORKGROUP[0].into())))
+    /// The dispatch that grants the section its workgroups, or none.
+    fn gate_dispatch(&self, gate: &Pipeline<gate::main::Kernel>) -> Dispatch {
+        let params = gate::Params { count: 3 * self.dispatches, word: (self.condition.offset / 4) as u32 };
+        let (condition, wanted, granted) = (&self.condition.buffer, &self.wanted, &self.granted);
+        let bindings = gate::main::Bindings { condition, wanted, granted, params };
+        let [threads, ..] = gate::main::Kernel::WORKGROUP;
+        Dispatch::new(gate, bindings, grid(u64::from(params.count.div_ceil(threads))))
     }
 }
 
 impl Program {
-    /// The shortest submissions that there can be, and the least that each must be taken to last.
-    pub(super) fn dispatches(&self) -> impl Iterator<Item = (Range<usize>, f64)> {
+    /// The shortest submissions there can be, and the least that each must be taken to last.
+    pub(super) fn least_seconds(&self) -> impl Iterator<Item = (Range<usize>, f64)> {
         self.dispatches.iter().map(|range| {
-            let least = self.operations[range.clone()].iter().map(Operation::least_seconds).sum();
-            (range.clone(), least)
+            let dispatches = self.operations[range.clone()].iter().filter_map(Operation::dispatch);
+            (range.clone(), dispatches.map(PreparedDispatch::least_seconds).sum())
         })
     }
 
     pub(super) fn has_dispatches(&self) -> bool {
-        self.operations.iter().any(|operation| matches!(operation, Operation::Dispatch { .. }))
-    }
-}
-
-pub(super) enum Operation {
-    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, groups: Groups, label: Arc<str> },
-    Copy { source: Buffer, target: Buffer },
-    Clear(Buffer),
-}
-
-pub(super) enum Groups {
-    Given([u32; 3]),
-    /// What the device finds at this offset in bytes.
-    Granted(wgpu::Buffer, u64),
-}
-
-impl Operation {
-    /// What a dispatch may take that has not shown how long it is, because its section has not run.
-    fn least_seconds(&self) -> f64 {
-        if matches!(self, Self::Dispatch { groups: Groups::Granted(..), .. }) { 0.01 } else { 0.0 }
-    }
-
-    pub fn label(&self) -> Option<Arc<str>> {
-        match self {
-            Self::Dispatch { label, .. } => Some(label.clone()),
-            _ => None,
-        }
+        self.operations.iter().any(|operation| operation.dispatch().is_some())
     }
 }
 
@@ -106,50 +82,71 @@ impl Gpu {
             uniforms,
             sections,
         };
-        let (Some(Hardware { device, queue }), Some(uniforms)) = (&self.hardware, &program.uniforms.raw) else {
-            return Ok(program);
-        };
-        let mut constants = vec![0_u8; uniforms.size() as usize];
-        let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut slots = (0..).step_by(UNIFORM_STRIDE as usize);
-        let mut bind_next = |dispatch: Dispatch, groups: Groups| {
-            let slot = slots.next().unwrap_or_default();
-            if let Some((_, bytes)) = &dispatch.uniform {
-                constants[slot..slot + bytes.len()].copy_from_slice(bytes);
-            }
-            bind(device, dispatch, groups, uniforms, slot as u64)
-        };
-        let mut in_section = 0;
-        let operations = recording.commands.into_iter().filter_map(|command| match command {
-            Command::Dispatch(dispatch) => {
-                let groups = match dispatch.section {
-                    None => Groups::Given(dispatch.groups),
-                    Some(number) => {
-                        in_section += 1;
-                        Groups::Granted(program.sections[number].granted.raw.clone()?, 12 * (in_section - 1))
-                    }
-                };
-                bind_next(dispatch, groups)
-            }
-            Command::Gate(number) => {
-                in_section = 0;
-                let gate = program.sections[number].gate_dispatch();
-                let groups = Groups::Given(gate.groups);
-                bind_next(gate, groups)
-            }
-            Command::Copy { source, target } => Some(Operation::Copy { source, target }),
-            Command::Clear(buffer) => Some(Operation::Clear(buffer)),
-        });
-        program.operations = operations.collect();
-        if let Some(refusal) = pollster::block_on(invalid.pop()) {
-            return Err(Error::Device(format!("the device refuses a binding: {refusal}")));
+        if let Handle::Device(hardware) = &self.hardware {
+            program.operations = self.prepare(hardware, recording.commands, &program)?;
+            program.dispatches = single_dispatches(&program.operations);
         }
-        queue.write_buffer(uniforms, 0, &constants);
-        program.dispatches = single_dispatches(&program.operations);
         Ok(program)
     }
 
-    fn section(&self, commands: &[Command], number: usize, condition: &Buffer) -> Result<Section> {
+    fn prepare(&self, hardware: &Hardware, commands: Vec<Command>, program: &Program) -> Result<Vec<Operation>> {
+        let Hardware { device, queue } = hardware;
+        let uniforms = program.uniforms.raw()?;
+        let mut constants = Vec::with_capacity(uniforms.size() as usize);
+        let mut operations = Vec::with_capacity(commands.len());
+        let mut in_section = 0;
+        let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let mut prepare = |dispatch: Dispatch, groups: Groups| {
+            let slot = constants.len() as u64;
+            if let Some((_, bytes)) = &dispatch.uniform {
+                constants.extend_from_slice(bytes);
+                constants.resize(constants.len().next_multiple_of(UNIFORM_STRIDE as usize), 0);
+            }
+            let bindings = bind(device, &dispatch, uniforms, slot)?;
+            let Dispatch { pipeline, label, .. } = dispatch;
+            Ok(Operation::Dispatch(PreparedDispatch { pipeline: pipeline.get()?.clone(), bindings, groups, label }))
+        };
+        let prepared: Result<()> = commands.into_iter().try_for_each(|command| {
+            operations.push(match command {
+                Command::Dispatch(dispatch) => {
+                    let groups = match dispatch.section {
+                        None => Groups::Given(dispatch.groups),
+                        Some(number) => {
+                            in_section += 1;
+                            Groups::Granted(program.sections[number].granted.raw()?.clone(), 12 * (in_section - 1))
+                        }
+                    };
+                    prepare(dispatch, groups)?
+                }
+                Command::Gate(number) => {
+                    in_section = 0;
+                    let gate = program.sections[number].gate_dispatch(&self.gate()?);
+                    let groups = Groups::Given(gate.groups);
+                    prepare(gate, groups)?
+                }
+                Command::Transfer(transfer) => Operation::Transfer(transfer),
+            });
+            Ok(())
+        });
+        let refusal = pollster::block_on(invalid.pop());
+        prepared?;
+        if let Some(refusal) = refusal {
+            return Err(Error::Device(format!("the device refuses a binding: {refusal}")));
+        }
+        queue.write_buffer(uniforms, 0, &constants);
+        Ok(operations)
+    }
+
+    /// The pipeline of every section, compiled once a device.
+    fn gate(&self) -> Result<Pipeline<gate::main::Kernel>> {
+        if let Some(gate) = self.gate.get() {
+            return Ok(gate.clone());
+        }
+        let gate = self.pipeline(&[])?;
+        Ok(self.gate.get_or_init(|| gate).clone())
+    }
+
+    fn section(&self, commands: &[Command], number: usize, condition: &Condition) -> Result<Section> {
         let groups = commands.iter().filter_map(|command| match command {
             Command::Dispatch(dispatch) if dispatch.section == Some(number) => Some(dispatch.groups),
             _ => None,
@@ -158,7 +155,6 @@ impl Gpu {
         let bytes = size_of_val(&wanted[..]).max(16) as u64;
         Ok(Section {
             granted: self.allocate("uniforms", bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::INDIRECT)?,
-            gate: self.pipeline(&[])?,
             condition: condition.clone(),
             dispatches: wanted.len() as u32,
             wanted: self.buffer_from("uniforms", &wanted)?,
@@ -166,40 +162,52 @@ impl Gpu {
     }
 }
 
-/// None on paper.
-fn bind(
-    device: &wgpu::Device,
-    dispatch: Dispatch,
-    groups: Groups,
-    uniforms: &wgpu::Buffer,
-    slot: u64,
-) -> Option<Operation> {
-    let pipeline = dispatch.pipeline?;
-    let bound = |(at, buffer): &(u32, Buffer)| {
-        let buffer = buffer.raw.clone()?;
-        Some((*at, buffer))
-    };
-    let buffers = dispatch.buffers.iter().map(bound).collect::<Option<Vec<_>>>()?;
-    let mut entries: Vec<_> = buffers
-        .iter()
-        .map(|(at, buffer)| wgpu::BindGroupEntry { binding: *at, resource: buffer.as_entire_binding() })
-        .collect();
-    if let Some((at, bytes)) = &dispatch.uniform {
-        entries.push(wgpu::BindGroupEntry {
-            binding: *at,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: uniforms,
-                offset: slot,
-                size: wgpu::BufferSize::new(bytes.len() as u64),
-            }),
-        });
+impl Gpu {
+    /// Submits some operations of a program, neighbouring dispatches in one pass.
+    pub(super) fn submit_operations(&self, program: &Program, operations: Range<usize>) -> Result<()> {
+        let Hardware { device, queue } = self.hardware()?;
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut operations = program.operations[operations].iter().peekable();
+        while let Some(operation) = operations.next() {
+            match operation {
+                Operation::Transfer(transfer) => transfer.run(&mut encoder)?,
+                Operation::Dispatch(dispatch) => {
+                    let mut pass = encoder.begin_compute_pass(&Default::default());
+                    dispatch.run(&mut pass);
+                    while let Some(next) = operations.peek().and_then(|next| next.dispatch()) {
+                        next.run(&mut pass);
+                        operations.next();
+                    }
+                }
+            }
+        }
+        queue.submit([encoder.finish()]);
+        Ok(())
     }
-    let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
+}
+
+/// The bind group of a dispatch, whose own uniform is at `slot`.
+fn bind(device: &wgpu::Device, dispatch: &Dispatch, uniforms: &wgpu::Buffer, slot: u64) -> Result<wgpu::BindGroup> {
+    let entry = |binding, buffer, offset, bytes| wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer,
+            offset,
+            size: wgpu::BufferSize::new(bytes),
+        }),
+    };
+    let mut entries = Vec::with_capacity(dispatch.buffers.len() + 1);
+    for bound in &dispatch.buffers {
+        entries.push(entry(bound.binding, bound.buffer.raw()?, bound.range.start, bound.range.end - bound.range.start));
+    }
+    if let Some((binding, bytes)) = &dispatch.uniform {
+        entries.push(entry(*binding, uniforms, slot, bytes.len() as u64));
+    }
+    Ok(device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some(&dispatch.label),
-        layout: &pipeline.get_bind_group_layout(0),
+        layout: &dispatch.pipeline.get()?.get_bind_group_layout(0),
         entries: &entries,
-    });
-    Some(Operation::Dispatch { pipeline, bindings, groups, label: dispatch.label })
+    }))
 }
 
 /// Each dispatch with the transfers before it; what follows the last dispatch is the last one's.
@@ -207,7 +215,7 @@ fn single_dispatches(operations: &[Operation]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     for (at, operation) in operations.iter().enumerate() {
-        if matches!(operation, Operation::Dispatch { .. }) {
+        if operation.dispatch().is_some() {
             ranges.push(start..at + 1);
             start = at + 1;
         }

@@ -2,64 +2,29 @@
 //! unless the caller says so.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use super::adapter::Hardware;
+use super::device::Hardware;
+use super::staging::{Mapped, StagingPool};
 use super::{Buffer, Gpu};
 use crate::error::{Error, Result};
 
-/// Staging buffers that were reserved and that no readback uses at the moment.
-#[derive(Default)]
-pub(super) struct StagingPool(Mutex<Stock>);
-
-#[derive(Default)]
-struct Stock {
-    free: Vec<Buffer>,
-    /// Of readbacks that nobody waited for: free once they are mapped, because only then they can be unmapped.
-    abandoned: Vec<(Buffer, Mapped)>,
-}
-
-/// What came of mapping a buffer, once that is known.
-type Mapped = Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>;
-
-impl StagingPool {
-    /// The smallest that holds so many bytes.
-    fn take(&self, bytes: u64) -> Option<Buffer> {
-        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Stock { free, abandoned } = &mut *stock;
-        for (buffer, mapped) in abandoned.extract_if(.., |(_, mapped)| mapped.get().is_some()) {
-            if let (Some(Ok(())), Some(raw)) = (mapped.get(), &buffer.raw) {
-                raw.unmap();
-            }
-            free.push(buffer);
-        }
-        let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.bytes() >= bytes);
-        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.bytes())?;
-        Some(free.swap_remove(at))
-    }
-
-    fn give_back(&self, buffer: Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).free.push(buffer);
-    }
-
-    fn abandon(&self, buffer: Buffer, mapped: Mapped) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abandoned.push((buffer, mapped));
-    }
-}
-
 /// Results that the device has been asked for.
 pub struct Pending {
+    /// None where there is nothing to read.
     staging: Option<Staging>,
     lengths: Vec<u64>,
     mapped: Mapped,
 }
 
-/// What the results are copied to on their way.
+/// The buffer that the results are copied to.
 struct Staging {
     buffer: Buffer,
     raw: wgpu::Buffer,
-    /// Where it is reserved.
+    /// The pool that it was taken from, if it was reserved.
     pool: Option<Arc<StagingPool>>,
+    /// The submission that copies.
+    submission: wgpu::SubmissionIndex,
 }
 
 impl Drop for Pending {
@@ -101,14 +66,14 @@ impl Pending {
         Ok(self.staging.is_none() || self.mapped.get().is_some())
     }
 
-    /// Waits for the results.
+    /// Waits for the results, and for nothing that was submitted after they were asked for.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device failed meanwhile.
     pub fn wait(mut self, gpu: &Gpu) -> Result<Results> {
-        if self.staging.is_some() {
+        if let Some(Staging { submission, .. }) = &self.staging {
             while self.mapped.get().is_none() {
-                gpu.poll(wgpu::PollType::wait_indefinitely())?;
+                gpu.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })?;
                 gpu.check()?;
             }
         }
@@ -117,7 +82,7 @@ impl Pending {
         if let Some(Err(refusal)) = self.mapped.get() {
             return Err(lost(refusal.to_string()));
         }
-        let Some(Staging { buffer, raw, pool }) = self.staging.take() else {
+        let Some(Staging { buffer, raw, pool, .. }) = self.staging.take() else {
             return Ok(Results { bytes: Vec::new(), lengths });
         };
         let length: u64 = lengths.iter().sum();
@@ -130,16 +95,15 @@ impl Pending {
     }
 }
 
-const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
-
 impl Gpu {
-    /// Makes room for `count` readbacks of `bytes` bytes that are under way at once. Without it each makes its own room.
+    /// Makes room for `count` readbacks of `bytes` bytes that are under way at once. Without it each makes its own
+    /// room.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn reserve_staging(&self, bytes: u64, count: usize) -> Result<()> {
         for _ in 0..count {
-            self.staging.give_back(self.allocate("staging", bytes, STAGING)?);
+            self.staging.give_back(self.allocate_staging(bytes)?);
         }
         Ok(())
     }
@@ -173,37 +137,34 @@ impl Gpu {
     fn read_ranges(&self, sources: &[(&Buffer, Range<u64>)]) -> Result<Pending> {
         let Hardware { device, queue } = self.hardware()?;
         let lengths: Vec<u64> = sources.iter().map(|(_, range)| range.end - range.start).collect();
-        let Some(staging) = self.staging_for(lengths.iter().sum())? else {
-            return Ok(Pending { staging: None, lengths, mapped: Arc::default() });
-        };
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut offset = 0;
-        for ((source, range), length) in sources.iter().zip(&lengths) {
-            if let Some(source) = &source.raw {
-                encoder.copy_buffer_to_buffer(source, range.start, &staging.raw, offset, *length);
-            }
-            offset += length;
-        }
-        queue.submit([encoder.finish()]);
-        let mapped = Arc::new(OnceLock::new());
-        let signal = mapped.clone();
-        staging.raw.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
-            // Set once: a staging buffer is mapped once a readback.
-            let _ = signal.set(outcome);
-        });
-        Ok(Pending { staging: Some(staging), lengths, mapped })
-    }
-
-    /// None where there is nothing to read.
-    fn staging_for(&self, bytes: u64) -> Result<Option<Staging>> {
+        let bytes = lengths.iter().sum();
         if bytes == 0 {
-            return Ok(None);
+            return Ok(Pending { staging: None, lengths, mapped: Arc::default() });
         }
         let (buffer, pool) = match self.staging.take(bytes) {
             Some(buffer) => (buffer, Some(self.staging.clone())),
-            None => (self.allocate("staging", bytes, STAGING)?, None),
+            None => (self.allocate_staging(bytes)?, None),
         };
-        Ok(buffer.raw.clone().map(|raw| Staging { buffer, raw, pool }))
+        let raw = buffer.raw()?.clone();
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut offset = 0;
+        for ((source, range), length) in sources.iter().zip(&lengths) {
+            encoder.copy_buffer_to_buffer(source.raw()?, range.start, &raw, offset, *length);
+            offset += length;
+        }
+        let submission = queue.submit([encoder.finish()]);
+        let mapped = Arc::new(OnceLock::new());
+        let signal = mapped.clone();
+        raw.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
+            // Set once: a staging buffer is mapped once a readback.
+            let _ = signal.set(outcome);
+        });
+        Ok(Pending { staging: Some(Staging { buffer, raw, pool, submission }), lengths, mapped })
+    }
+
+    fn allocate_staging(&self, bytes: u64) -> Result<Buffer> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.for_part("readback").allocate("staging", bytes, usage)
     }
 }
 

@@ -1,12 +1,10 @@
 //! Programs on their way to the device.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::adapter::Hardware;
-use super::program::{Groups, Operation};
+use super::device::Hardware;
 use super::{Buffer, Gpu, Pending, Program};
 use crate::error::Result;
 
@@ -38,7 +36,7 @@ impl Gpu {
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
         self.hardware()?;
-        let submissions = match program.pace.submissions(self, program)? {
+        let submissions = match program.pace.submissions(self, program.least_seconds())? {
             Some(submissions) => submissions,
             None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
                 program.pace.learn(self.submit_timed(program)?);
@@ -87,51 +85,5 @@ impl Gpu {
             }
         }
         self.read_all(results)
-    }
-
-    fn submit_operations(&self, program: &Program, operations: Range<usize>) -> Result<()> {
-        let Hardware { device, queue } = self.hardware()?;
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut operations = program.operations[operations].iter().peekable();
-        while let Some(operation) = operations.next() {
-            if let Operation::Dispatch { .. } = operation {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                run_dispatch(&mut pass, operation);
-                while let Some(next) = operations.next_if(|next| matches!(next, Operation::Dispatch { .. })) {
-                    run_dispatch(&mut pass, next);
-                }
-            } else {
-                run_transfer(&mut encoder, operation);
-            }
-        }
-        queue.submit([encoder.finish()]);
-        Ok(())
-    }
-}
-
-pub(super) fn run_transfer(encoder: &mut wgpu::CommandEncoder, operation: &Operation) {
-    match operation {
-        Operation::Copy { source, target } => {
-            if let (Some(from), Some(to)) = (&source.raw, &target.raw) {
-                encoder.copy_buffer_to_buffer(from, 0, to, 0, source.bytes());
-            }
-        }
-        Operation::Clear(buffer) => {
-            if let Some(buffer) = &buffer.raw {
-                encoder.clear_buffer(buffer, 0, None);
-            }
-        }
-        Operation::Dispatch { .. } => {}
-    }
-}
-
-pub(super) fn run_dispatch(pass: &mut wgpu::ComputePass<'_>, operation: &Operation) {
-    if let Operation::Dispatch { pipeline, bindings, groups, .. } = operation {
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, bindings, &[]);
-        match groups {
-            Groups::Given([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
-            Groups::Granted(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, *offset),
-        }
     }
 }

@@ -1,10 +1,11 @@
-//! The three directives that a WGSL file may hold besides WGSL, each on a line of its own. Also part of the build script.
+//! The directives that a WGSL file may hold besides WGSL, the first three on lines of their own. Part of the build
+//! script.
 //!
 //! - `#define NAME 8` gives a whole number a name and its default, which the caller may override;
 //! - `#for i in A..B` ... `#end` repeats the lines between, with `${i}` replaced (loops may be nested);
-//! - `#if NAME` .. `#else` .. `#end` keeps the lines of its first part where the number is not 0, else those of its second,
-//!   which may be left out.
-//! - `${NAME}` is replaced by the number.
+//! - `#if NAME` .. `#else` .. `#end` keeps the lines of its first part where the number is not 0, else those of its
+//!   second, which may be left out;
+//! - `${NAME}` is replaced by the number, `${NAME+1}` by its sum with another.
 //!
 //! Unrolled text instead of arrays and loops, because drivers keep named variables in registers and arrays often not.
 
@@ -109,8 +110,11 @@ fn substitute(line: &str, names: &HashMap<String, u32>, number: usize) -> Result
     let mut rest = line;
     while let Some(start) = rest.find("${") {
         let length = rest[start..].find('}').ok_or(format!("line {}: '${{' without '}}'", number + 1))?;
-        let name = &rest[start + 2..start + length];
+        let sum = &rest[start + 2..start + length];
+        let (name, addend) = sum.split_once('+').unwrap_or((sum, "0"));
+        let addend = addend.parse::<u32>().map_err(|_| format!("line {}: '{addend}' is no number", number + 1))?;
         let value = names.get(name).ok_or(format!("line {}: unknown name '{name}'", number + 1))?;
+        let value = value.checked_add(addend).ok_or(format!("line {}: '{sum}' is too large", number + 1))?;
         text.push_str(&rest[..start]);
         text.push_str(&value.to_string());
         rest = &rest[start + length + 1..];
@@ -128,6 +132,8 @@ mod tests {
         let template = "#define N 2\n#for i in 0..${N}\n #for j in ${i}..2\n let a_${i}_${j} = ${N}u;\n #end\n#end\n";
         assert_eq!(expand(template, &[]).unwrap(), " let a_0_0 = 2u;\n let a_0_1 = 2u;\n let a_1_1 = 2u;\n");
         assert_eq!(expand(template, &[("N", 1)]).unwrap(), " let a_0_0 = 1u;\n let a_0_1 = 1u;\n");
+        let sums = "#define N 2\n#for i in ${N+1}..${N+3}\n${i}-${i+10}-${N+0}\n#end\n";
+        assert_eq!(expand(sums, &[]).unwrap(), "3-13-2\n4-14-2\n");
     }
 
     #[test]
@@ -148,6 +154,8 @@ mod tests {
             ("${X}", "line 1: unknown name 'X'"),
             ("\n#ifdef A", "line 2: unknown directive '#ifdef A'"),
             ("#define A b", "line 1: 'b' is no number"),
+            ("#define A 1\n${A+b}", "line 2: 'b' is no number"),
+            ("#define A 4294967295\n${A+1}", "line 2: 'A+1' is too large"),
         ] {
             assert_eq!(expand(template, &[]).unwrap_err(), message);
         }

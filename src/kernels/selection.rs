@@ -226,7 +226,7 @@ impl SelectionKernels {
     /// None if group maxima are not, to the bit, the largest of the keys that are computed once more.
     fn grouped(gpu: &Gpu, encode: EncodeVariant, group: u32) -> Result<Option<Self>> {
         let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu)?);
-        let is_sound = gpu.is_on_paper() || Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore, group)?;
+        let is_sound = gpu.is_dry_run() || Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore, group)?;
         Ok(is_sound.then_some(Self::Grouped { maxima, rescore, group }))
     }
 
@@ -234,7 +234,7 @@ impl SelectionKernels {
     fn screened(gpu: &Gpu, encode: EncodeVariant, (variant, groups): (ScreenVariant, u32)) -> Result<Option<Self>> {
         let (halve, screen, rescore) = (Halve::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
         let encode = Encode::new(gpu, encode)?;
-        if !gpu.is_on_paper() {
+        if !gpu.is_dry_run() {
             let probe = Probe::new(gpu)?;
             if !probe.bounds_hold(&halve, &screen)?
                 || !probe.pre_activations_are_values(&encode, &rescore, SCREEN_GROUP)?

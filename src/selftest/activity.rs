@@ -36,12 +36,12 @@ pub fn activity(
                 last_fired: &last_fired,
                 fired: &fired,
                 guard: &guard,
-                step: &step,
+                step: (&step).into(),
                 params,
             };
             // More than there are, as when training, where only the most that there can be is known.
             kernels.record(recording, bindings, runs.features.len() as u32 + 100);
-            let bindings = count_dead::Bindings { last_fired: &last_fired, dead: &dead, step: &step, params };
+            let bindings = count_dead::Bindings { last_fired: &last_fired, dead: &dead, step: (&step).into(), params };
             kernels.record_dead(recording, bindings);
         })?;
         all_last_fired.extend(last_fired.read::<u32>()?);

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use bytemuck::{AnyBitPattern, NoUninit, Pod};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Recording};
+use crate::gpu::{Buffer, Gpu, Recording, Slot};
 use crate::kernels::{BLOCK_FEATURES, quads};
 use crate::reference;
 use crate::rng::{Purpose, Rng, symmetric};
@@ -49,6 +49,12 @@ impl<'g> Tensor<'g> {
             true => Ok(bytemuck::pod_collect_to_vec(&words)),
             false => Err(wrong("something was written past the end")),
         }
+    }
+}
+
+impl<'a> From<&'a Tensor<'_>> for Slot<'a> {
+    fn from(tensor: &'a Tensor<'_>) -> Self {
+        Self::from(&tensor.buffer)
     }
 }
 

@@ -154,7 +154,7 @@ impl<'g> Shard<'g> {
                 norms: &self.norms,
                 clip: &clip,
                 guard: &guard,
-                step: &step,
+                step: (&step).into(),
                 params,
             };
             kernels.record_features(recording, bindings);
@@ -299,7 +299,7 @@ impl<'g> DecoderBias<'g> {
                 b_dec_gradient: &gradient,
                 clip: &clip,
                 guard: &guard,
-                step: &step,
+                step: (&step).into(),
                 params,
             };
             kernels.record_bias(recording, bindings);

@@ -68,7 +68,7 @@ pub fn autotune_pays(adapter: &AdapterDescription, config: &SaeConfig, recipe: &
 pub fn autotune(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Tuning> {
     let adapter = gpu.description();
     let usual = config.usual_tuning(adapter, recipe.batch, screening);
-    if gpu.is_on_paper() || !adapter.timestamps {
+    if gpu.is_dry_run() || !adapter.timestamps {
         return Ok(usual);
     }
     // With an account and readbacks of its own, so that the run's begin as if nothing had been.

@@ -294,7 +294,7 @@ impl<'a> EvaluationPass<'a> {
                 last_fired,
                 fired,
                 guard: &forward.guard,
-                step: &self.step,
+                step: (&self.step).into(),
                 params: activity::Params { first: shard.first, count: shard.count, window: u32::MAX },
             };
             self.activity.record(&mut recording, bindings, self.runs.capacity().min(shard.count));

@@ -154,12 +154,12 @@ impl Optimizer {
             norms: &shard.norms,
             clip: &backward.clip,
             guard: &forward.guard,
-            step: &self.step,
+            step: (&self.step).into(),
             params: update_params(arguments, shard.first, shard.count),
         };
         kernels.update.record_features(recording, bindings);
 
-        let (dead, step) = (&self.dead, &self.step);
+        let (dead, step) = (&self.dead, (&self.step).into());
         let window = recipe.dead_window.div_ceil(recipe.batch as u64).clamp(1, u32::MAX.into()) as u32;
         let params = activity::Params { first: shard.first, count: shard.count, window };
         let bindings = activity::record::Bindings {
@@ -186,7 +186,7 @@ impl Optimizer {
             b_dec_gradient: &backward.b_dec_gradient,
             clip: &backward.clip,
             guard: &forward.guard,
-            step: &self.step,
+            step: (&self.step).into(),
             params: update_params(arguments, 0, 0),
         };
         kernels.update.record_bias(recording, bindings);

@@ -88,23 +88,19 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn of(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<Self> {
-        let paper = Gpu::on_paper(description.clone());
+        let dry = Gpu::dry_run(description.clone());
         // As long as it lives, its buffers are in the account.
-        let _trainer = Trainer::allocate(&paper, config, recipe.clone(), tuning)?;
+        let _trainer = Trainer::allocate(&dry, config, recipe.clone(), tuning)?;
         let mut device = BTreeMap::new();
-        for (name, bytes) in paper.memory() {
+        for (name, bytes) in dry.memory_by_name() {
             *device.entry(part(&name)).or_default() += bytes;
         }
         let row = (config.d_in * 4) as u64;
         let sae = [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec].map(|tensor| tensor.shape(config));
         Ok(Self {
             device,
-            shards: shard_ranges(
-                config.features as u32,
-                crate::kernels::quads(config.d_in),
-                paper.max_binding_bytes(),
-            )?
-            .len(),
+            shards: shard_ranges(config.features as u32, crate::kernels::quads(config.d_in), dry.max_binding_bytes())?
+                .len(),
             host: BATCHES_ON_THEIR_WAY * recipe.batch as u64 * row + TILES_BYTES,
             checkpoint: state_tensors(config, recipe.moments)
                 .iter()

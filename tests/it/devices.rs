@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use monosem::Error;
-use monosem::gpu::{
-    AdapterChoice, AdapterDescription, DeviceNode, Environment, Gpu, NvidiaGpu, adapters, choose, rank,
-};
+use monosem::adapters::{AdapterChoice, AdapterDescription, DeviceNode, Environment, NvidiaGpu, choose, rank};
+use monosem::gpu::{Gpu, adapters};
 use monosem::kernels::EncodeVariant;
 use serde_json::Value;
 

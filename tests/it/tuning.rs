@@ -55,7 +55,7 @@ fn what_is_measured_to_be_fastest_ends_with_the_same_bits_and_leaves_nothing() {
     assert_eq!(hash_with(tuning), hash_with(config(3000).usual_tuning(description, BATCH, Screening::Auto)));
 
     let usual = large.usual_tuning(description, 256, Screening::Auto);
-    assert_eq!(autotune(&Gpu::on_paper(description.clone()), &large, &recipe, Screening::Auto).unwrap(), usual);
+    assert_eq!(autotune(&Gpu::dry_run(description.clone()), &large, &recipe, Screening::Auto).unwrap(), usual);
     let screened = autotune(&gpu, &SaeConfig { features: 5000, ..large.clone() }, &recipe, Screening::F16).unwrap();
     assert!(matches!(screened.method, SelectionMethod::Screened { .. }), "{screened}");
     assert!(!autotune_pays(description, &config(100), &recipe), "a step is too short");

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use super::adapter::pci_address;
 use super::cuda::{Visibility, visibility};
-use super::missing::explain_missing;
+use super::description::pci_address;
+use super::diagnose::explain_missing;
 use super::{AdapterDescription, Environment};
 use crate::error::{Error, Result};
 
@@ -15,10 +15,10 @@ pub enum AdapterChoice {
     /// The one that [`rank`] takes.
     #[default]
     Best,
-    /// The adapter at this place of [`super::adapters`].
+    /// The adapter at this place of [`crate::gpu::adapters`].
     Index(usize),
-    /// The one GPU with this PCI bus id (`0000:01:00.0`, nvidia-smi's `00000000:01:00.0` or lspci's `01:00.0`), or whose
-    /// name contains this text, case ignored.
+    /// The one GPU with this PCI bus id (`0000:01:00.0`, nvidia-smi's `00000000:01:00.0` or lspci's `01:00.0`), or
+    /// whose name contains this text, case ignored.
     Named(String),
     /// The first software adapter.
     Cpu,
@@ -39,7 +39,7 @@ impl FromStr for AdapterChoice {
 
 /// The adapter that was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub struct ChosenAdapter {
     /// Its place in the list.
     pub index: usize,
     /// What whoever did not choose should know of the choice, a line each.
@@ -50,7 +50,7 @@ pub struct Selection {
 #[derive(Debug)]
 pub struct Ranking {
     /// The adapter that is taken, or why none is.
-    pub selection: Result<Selection>,
+    pub selection: Result<ChosenAdapter>,
     /// Why each adapter is taken or not, in their order.
     pub reasons: Vec<String>,
 }
@@ -59,7 +59,11 @@ pub struct Ranking {
 ///
 /// # Errors
 /// [`Error::Device`] with the list if none fits or several do, and, for [`AdapterChoice::Best`], as [`rank`].
-pub fn choose(found: &[AdapterDescription], choice: &AdapterChoice, environment: &Environment) -> Result<Selection> {
+pub fn choose(
+    found: &[AdapterDescription],
+    choice: &AdapterChoice,
+    environment: &Environment,
+) -> Result<ChosenAdapter> {
     if found.is_empty() {
         return Err(Error::Device(explain_missing(found, environment)));
     }
@@ -81,7 +85,7 @@ pub fn choose(found: &[AdapterDescription], choice: &AdapterChoice, environment:
             }
         },
     };
-    Ok(Selection { index, notes: Vec::new() })
+    Ok(ChosenAdapter { index, notes: Vec::new() })
 }
 
 /// The adapter that is taken where nobody chose: the first discrete GPU, else integrated, virtual or other.
@@ -108,7 +112,7 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
         "CUDA_VISIBLE_DEVICES is '{}'",
         environment.variable("CUDA_VISIBLE_DEVICES").unwrap_or_default().escape_debug()
     );
-    let take = |index, notes| Ok(Selection { index, notes });
+    let take = |index, notes| Ok(ChosenAdapter { index, notes });
     let selection = match (best, &visibility) {
         (Some(best), Visibility::Unclear(reason)) if found[best].is_nvidia() => {
             Err(Error::Device(format!("{variable}, and {reason}; choose with --device:\n{}", list(found))))

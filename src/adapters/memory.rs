@@ -1,8 +1,5 @@
-//! How much memory a device has.
-//!
-//! Software adapters compute in this machine's memory: what it has available, less where a control group (a container, a
-//! batch job) allows less. Vulkan tells the size of a GPU's own heaps and, with VK_EXT_memory_budget, what of it other
-//! programs leave. wgpu does not tell on Metal and DX12.
+//! How much memory a device has. Software adapters compute in this machine's memory: what it has available, less where
+//! a control group (a container, a batch job) allows less.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +14,7 @@ pub struct DeviceMemory {
 }
 
 /// This machine's memory, as far as this process may use it.
-pub(super) fn host() -> Option<DeviceMemory> {
+pub(crate) fn host_memory() -> Option<DeviceMemory> {
     let available = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let allowed = group_directories(&groups)
@@ -38,7 +35,8 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// The directories that may limit this process, by /proc/self/cgroup: its group's and those above it, in version 2 and 1.
+/// The directories that may limit this process, by /proc/self/cgroup: its group's and those above it, in version 2 and
+/// 1.
 fn group_directories(groups: &str) -> impl Iterator<Item = String> {
     let roots = groups.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -67,34 +65,6 @@ fn allowance(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
         line("inactive_file ").or_else(|| line("total_inactive_file "))
     });
     Some(limit.saturating_sub(used.saturating_sub(cached.unwrap_or(0))))
-}
-
-/// The memory of a GPU that Vulkan shows.
-#[cfg(not(target_vendor = "apple"))]
-pub(super) fn vulkan(adapter: &wgpu::Adapter) -> Option<DeviceMemory> {
-    use ash::vk::{MemoryHeapFlags, PhysicalDeviceMemoryBudgetPropertiesEXT, PhysicalDeviceMemoryProperties2};
-
-    // SAFETY: the adapter outlives the guard, and nothing of it is destroyed or changed.
-    let adapter = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
-    let (instance, device) = (adapter.shared_instance().raw_instance(), adapter.raw_physical_device());
-    let mut budget = PhysicalDeviceMemoryBudgetPropertiesEXT::default();
-    let mut properties = PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: the handles are the adapter's own. A device without the extension leaves the budget at zero.
-    unsafe { instance.get_physical_device_memory_properties2(device, &mut properties) };
-    let properties = properties.memory_properties;
-    let heaps = properties.memory_heaps.iter().zip(budget.heap_budget.iter().zip(budget.heap_usage));
-    let heaps = heaps.take(properties.memory_heap_count as usize);
-    let local = heaps.filter(|(heap, _)| heap.flags.contains(MemoryHeapFlags::DEVICE_LOCAL));
-    let (heap, (budget, usage)) = local.max_by_key(|(heap, _)| heap.size)?;
-    Some(match budget.saturating_sub(usage) {
-        0 => DeviceMemory { available: heap.size, source: "the size of the device's heap" },
-        left => DeviceMemory { available: left, source: "what the driver has left (VK_EXT_memory_budget)" },
-    })
-}
-
-#[cfg(target_vendor = "apple")]
-pub(super) fn vulkan(_: &wgpu::Adapter) -> Option<DeviceMemory> {
-    None
 }
 
 #[cfg(test)]

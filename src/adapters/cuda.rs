@@ -1,6 +1,6 @@
 //! What `CUDA_VISIBLE_DEVICES` means for adapters of another API, which ignores it.
 
-use super::adapter::pci_address;
+use super::description::pci_address;
 use super::{AdapterDescription, Environment};
 
 /// Which NVIDIA adapters the variable leaves visible.
@@ -18,8 +18,8 @@ pub(super) enum Visibility {
 /// adapters, each GPU once.
 ///
 /// CUDA numbers GPUs by PCI bus id only under `CUDA_DEVICE_ORDER=PCI_BUS_ID`, else the fastest first and the rest in an
-/// order that is not specified; so an index can be told from the outside only if there is one GPU, if all are listed, or
-/// under that order, and only where Vulkan shows every GPU that this process may open.
+/// order that is not specified; so an index can be told from the outside only if there is one GPU, if all are listed,
+/// or under that order, and only where Vulkan shows every GPU that this process may open.
 pub(super) fn visibility(found: &[AdapterDescription], nvidia: &[usize], environment: &Environment) -> Visibility {
     let Some(value) = environment.variable("CUDA_VISIBLE_DEVICES").filter(|_| !nvidia.is_empty()) else {
         return Visibility::Unrestricted;

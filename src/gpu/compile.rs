@@ -1,0 +1,74 @@
+//! Shaders compiled for the device.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::device::Hardware;
+use super::handle::Handle;
+use super::{Entry, EntryPoint, Gpu, Pipeline, template};
+use crate::error::{Error, Result};
+
+impl Gpu {
+    /// Compiles the entry point `K`, with `defines` overriding the template's.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with the shader's name if naga or the driver refuses it.
+    pub fn pipeline<K: EntryPoint>(&self, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        self.pipeline_of(format!("{}.{}", K::SOURCE.name, K::NAME), K::SOURCE.text, defines)
+    }
+
+    /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`. It must use the same bindings
+    /// as the default entry.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`], and if the shader imports no entry.
+    pub fn pipeline_with_entry<K: EntryPoint>(&self, entry: Entry, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        let shader = format!("{}.{}", K::SOURCE.name, K::NAME);
+        match K::SOURCE.with_entry(entry) {
+            Some(text) => self.pipeline_of(shader, &text, defines),
+            None => Err(Error::Shader { shader, message: format!("it has no place for the entry {}", entry.name) }),
+        }
+    }
+
+    fn pipeline_of<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        let label: Arc<str> = label.into();
+        let refused = |message: String| Error::Shader { shader: label.to_string(), message };
+        let text = template::expand(text, defines).map_err(refused)?;
+        let Handle::Device(Hardware { device, .. }) = &self.hardware else {
+            return Ok(Pipeline::new(Handle::DryRun, label));
+        };
+        let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, &label, text, K::NAME)));
+        let refusals = [pollster::block_on(internal.pop()), pollster::block_on(invalid.pop())];
+        match (compiled, refusals.into_iter().flatten().next()) {
+            (Ok(compiled), None) => Ok(Pipeline::new(Handle::Device(compiled), label)),
+            (_, Some(refusal)) => Err(refused(refusal.to_string())),
+            (Err(panic), None) => Err(refused(panic_message(&*panic))),
+        }
+    }
+}
+
+fn compile(device: &wgpu::Device, label: &str, text: String, entry: &str) -> wgpu::ComputePipeline {
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+    // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
+    // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
+    let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: None,
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    })
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("the shader compiler panicked").to_owned()
+}
