@@ -23,15 +23,12 @@ use lint::FaultKind;
 const DEFAULT_ENTRY: &str = "topk";
 
 /// Faults that are allowed.
-const EXCEPTIONS: [(FaultKind, &str); 6] = [
+const EXCEPTIONS: [(FaultKind, &str); 3] = [
     // Taken only where the device's workgroup memory holds it.
     (FaultKind::WorkgroupMemory, "screen_cooperative.main"),
     // Until these shaders are rewritten.
-    (FaultKind::StorageBuffers, "update.features"),
-    (FaultKind::StorageBuffers, "gradients.features"),
     (FaultKind::ComponentStore, "encode_tiled"),
     (FaultKind::ComponentStore, "select"),
-    (FaultKind::ComponentStore, "transpose"),
 ];
 
 fn main() {
@@ -242,10 +239,17 @@ fn write_struct(code: &mut String, indent: &str, name: &str, (members, span): &(
 fn write_entry(code: &mut String, module: &Module, info: &naga::valid::FunctionInfo, entry: &naga::EntryPoint) {
     let mut fields = String::new();
     let mut bindings = String::new();
+    let mut layout = String::new();
     for (handle, variable) in module.global_variables.iter() {
         let (Some(binding), false) = (&variable.binding, info[handle].is_empty()) else { continue };
         let field = variable.name.as_deref().expect("WGSL globals are named");
         let at = binding.binding;
+        let kind = match variable.space {
+            AddressSpace::Uniform => "Uniform",
+            AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => "ReadWrite",
+            _ => "Read",
+        };
+        write!(layout, "({at}, BindingKind::{kind}), ").unwrap();
         if field == "params" {
             writeln!(fields, "            pub params: Params,").unwrap();
             writeln!(bindings, "                    ({at}, Binding::Uniform(bytemuck::bytes_of(&self.params))),")
@@ -275,6 +279,7 @@ fn write_entry(code: &mut String, module: &Module, info: &naga::valid::FunctionI
             const SOURCE: Source = SOURCE;
             const NAME: &'static str = {name:?};
             const WORKGROUP: [u32; 3] = [{x}, {y}, {z}];
+            const LAYOUT: &'static [(u32, BindingKind)] = &[{layout}];
         }}
         /// The values bound to the entry point.
         #[allow(missing_docs, reason = \"documented in the shader\")]

@@ -78,8 +78,8 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         if feature < end {
             let last = bounds[feature / 64u + 1u];
             for (var run = bounds[feature / 64u]; run < last; run++) {
-                let active = runs[run].x - params.first;
-                sum = fma(vec4(scalar(SLOPES, active)), w_enc[active * params.quads + column], sum);
+                let feature_here = runs[run].x - params.first;
+                sum = fma(vec4(scalar(SLOPES, feature_here)), w_enc[feature_here * params.quads + column], sum);
             }
         }
         workgroupBarrier();

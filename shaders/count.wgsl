@@ -18,9 +18,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= params.rows {
         return;
     }
-    var active = 0u;
+    var found = 0u;
     for (var at = starts[row]; at < starts[row + 1u]; at++) {
-        active += select(0u, 1u, (flags_of(entries[at].y) & VALUE) != 0u);
+        found += select(0u, 1u, (flags_of(entries[at].y) & VALUE) != 0u);
     }
-    rows[row] = vec4(0.0, 0.0, 0.0, f32(active));
+    rows[row] = vec4(0.0, 0.0, 0.0, f32(found));
 }

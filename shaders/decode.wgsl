@@ -35,8 +35,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> sums: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> params: Params;
 
+#import entry_type
 #import entry
-#import entry_list
 #import grid
 #import tree
 #import zero

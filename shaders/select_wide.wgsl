@@ -3,7 +3,7 @@
 // list, ascending by candidate; extent: Extent.
 // Larger keys win, then earlier candidates. A candidate is numbered by its place among those of all chunks.
 // RAW takes keys as they are, otherwise what is not above 0 counts as 0 and carries nothing; SCALED multiplies by decoder norms.
-#define SCALED 0
+#define SCALED 1
 #define RAW 0
 struct Params {
     rows: u32,

@@ -19,8 +19,8 @@ struct Params {
 @group(0) @binding(6) var<uniform> range: Range;
 @group(0) @binding(7) var<uniform> params: Params;
 
+#import entry_type
 #import entry
-#import entry_list
 #import grid
 #import range
 

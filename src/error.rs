@@ -42,9 +42,16 @@ pub enum Error {
     /// The device went away (a driver reset, a time-out, an unplugged GPU): nothing more can be computed in this process.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
-    /// The training failed: a loss or gradient that is not a finite number. Nothing was updated from that step on.
-    #[error("{0}")]
-    Diverged(String),
+    /// The training failed: something is not a finite number.
+    #[error("{}", diverged(*step, *row, *what))]
+    Diverged {
+        /// The step, where it is known.
+        step: Option<u64>,
+        /// The row of the batch, where it is one's.
+        row: Option<u64>,
+        /// What is not finite.
+        what: Divergence,
+    },
     /// The file system refused.
     #[error("{}: {source}", path.escape_debug_display())]
     Io {
@@ -59,7 +66,7 @@ impl Error {
     /// The program's exit status for this error: 1 training, 2 usage or configuration, 3 data, 4 device, 5 file system.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Diverged(_) => 1,
+            Error::Diverged { .. } => 1,
             Error::Config(_) => 2,
             Error::Data { .. } => 3,
             Error::Device(_) | Error::OutOfMemory { .. } | Error::Shader { .. } | Error::DeviceLost(_) => 4,
@@ -77,7 +84,7 @@ impl Error {
             Error::OutOfMemory { .. } => "out_of_memory",
             Error::Shader { .. } => "shader",
             Error::DeviceLost(_) => "device_lost",
-            Error::Diverged(_) => "diverged",
+            Error::Diverged { .. } => "diverged",
             Error::Io { .. } => "io",
         }
     }
@@ -104,3 +111,8 @@ impl EscapeDebugDisplay for PathBuf {
         self.to_string_lossy().escape_debug().to_string()
     }
 }
+
+/// What is not finite in a batch that diverged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divergence { Input, Loss, Gradient, Parameter }
+fn diverged(step: Option<u64>, row: Option<u64>, what: Divergence) -> String { format!("{step:?} {row:?} {what:?}") }

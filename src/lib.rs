@@ -6,15 +6,16 @@
 #![warn(missing_docs)]
 
 pub mod adapters;
-pub mod checkpoint;
+pub mod apply;
 pub mod data;
+pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod kernels;
+pub mod measure;
 pub mod reference;
 pub mod rng;
 pub mod sae;
-pub mod selftest;
 mod staging;
 pub mod train;
 

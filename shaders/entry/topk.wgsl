@@ -1,6 +1,4 @@
-// TopK: what is listed and above 0 is decoded as it is.
-#import entry_list
-#import entry_type
+// TopK: what is listed and above 0 is decoded as it is. Shaders that import an entry import entry_type.wgsl before it.
 
 /// What the entry's decoder row is multiplied by.
 fn decoded_value(e: Entry) -> f32 {

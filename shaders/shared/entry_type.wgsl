@@ -1,3 +1,5 @@
+#import entry_list
+
 /// What an architecture's own arithmetic sees of an entry.
 struct Entry {
     /// Counted in the shard.

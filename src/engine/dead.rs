@@ -86,7 +86,7 @@ impl Dead {
             extent: gpu.pipeline(&by_batch)?,
             row_starts: gpu.pipeline(&by_batch)?,
             rename: gpu.pipeline(&by_batch)?,
-            encode: Encode::compacted(gpu, encode, &planes)?,
+            encode: Encode::new(gpu, encode)?,
             select: gpu.pipeline(&[&planes[..], &[("SCALED", scaled), ("RAW", list.raw.into())]].concat())?,
             residual: gpu.pipeline(&[("ERROR", 1)])?,
             means: gpu.pipeline(&[])?,
@@ -215,13 +215,13 @@ impl Dead {
             let arguments = EncodeArguments {
                 centred: &forward.centred,
                 w_enc: &shard.w_enc,
-                scalars: &shard.scalars,
+                b_enc: &shard.scalars,
                 pre_activations,
                 rows,
                 quads: parameters.quads(),
                 first,
-                width: (*chunk).min(shard.count - first),
-                count: shard.count,
+                count: (*chunk).min(shard.count - first),
+                relu: false,
                 stride: *chunk,
             };
             kernels.encode.record(recording, &arguments);

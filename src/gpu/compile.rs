@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::Hardware;
 use super::handle::Handle;
-use super::{Entry, EntryPoint, Gpu, Pipeline, template};
+use super::{BindingKind, Entry, EntryPoint, Gpu, Pipeline, template};
 use crate::error::{Error, Result};
 
 impl Gpu {
@@ -40,7 +40,7 @@ impl Gpu {
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, &label, text, K::NAME)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile::<K>(device, &label, text)));
         let refusals = [pollster::block_on(internal.pop()), pollster::block_on(invalid.pop())];
         match (compiled, refusals.into_iter().flatten().next()) {
             (Ok(compiled), None) => Ok(Pipeline::new(Handle::Device(compiled), label)),
@@ -50,22 +50,45 @@ impl Gpu {
     }
 }
 
-fn compile(device: &wgpu::Device, label: &str, text: String, entry: &str) -> wgpu::ComputePipeline {
+fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> wgpu::ComputePipeline {
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
     // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
     let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    let entries: Vec<_> = K::LAYOUT.iter().map(|(binding, kind)| layout_entry(*binding, *kind)).collect();
+    let group = wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries };
+    let group = device.create_bind_group_layout(&group);
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&group)],
+        ..Default::default()
+    });
     device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
-        layout: None,
+        // Not the shader's own: a variant may use fewer bindings than its default, and is given the same.
+        layout: Some(&layout),
         module: &module,
-        entry_point: Some(entry),
+        entry_point: Some(K::NAME),
         compilation_options: wgpu::PipelineCompilationOptions {
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
         cache: None,
     })
+}
+
+fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

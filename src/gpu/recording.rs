@@ -16,12 +16,31 @@ pub trait EntryPoint {
     const NAME: &'static str;
     /// Invocations a workgroup, under the template's default definitions.
     const WORKGROUP: [u32; 3];
+    /// What it binds, under the template's default definitions; under others it may leave some of it alone.
+    const LAYOUT: &'static [(u32, BindingKind)];
+}
+
+/// How a shader sees a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingKind {
+    /// A uniform.
+    Uniform,
+    /// Storage that it reads.
+    Read,
+    /// Storage that it writes.
+    ReadWrite,
 }
 
 /// The values bound to an entry point.
 pub trait Bind {
     /// Binding numbers and what is bound there.
     fn bindings(&self) -> Vec<(u32, Binding<'_>)>;
+}
+
+/// Bindings that decide how many workgroups a dispatch takes.
+pub trait Launch: Bind {
+    /// The workgroups.
+    fn groups(&self) -> [u32; 3];
 }
 
 /// The value of a shader's binding.
@@ -113,6 +132,15 @@ impl Recording {
         if !groups.contains(&0) {
             self.commands.push(Command::Dispatch(Dispatch::new(pipeline, bindings, groups)));
         }
+    }
+
+    /// Runs `pipeline` with as many workgroups as its bindings ask for.
+    pub fn run<'a, K: EntryPoint>(&mut self, pipeline: &Pipeline<K>, bindings: K::Bindings<'a>)
+    where
+        K::Bindings<'a>: Launch,
+    {
+        let groups = bindings.groups();
+        self.dispatch(pipeline, bindings, groups);
     }
 
     /// Adds a section: the dispatches that `record` adds run only if the word at `condition` is not 0 when they are

@@ -7,7 +7,8 @@ use super::geometric_median;
 use crate::data::Provenance;
 use crate::error::Result;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{SaeConfig, Tensor, Weights};
+use crate::sae::description::{Role, TensorSpec};
+use crate::sae::{SaeConfig, Weights};
 
 /// A TopK SAE before its first step (Gao et al. 2024, appendix A.1): decoder rows of random direction and norm 1, the
 /// encoder equal to them, `b_enc` 0, `b_dec` the geometric median of the first batch. Rows are drawn as they are read.
@@ -58,12 +59,12 @@ impl Weights for InitialWeights {
         &self.provenance
     }
 
-    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
         let d = self.config.d_in;
-        match tensor {
-            Tensor::BEnc => values.fill(0.0),
-            Tensor::BDec => values.copy_from_slice(&self.b_dec),
-            Tensor::WEnc | Tensor::WDec => {
+        match tensor.role {
+            Role::EncoderBias => values.fill(0.0),
+            Role::OutputBias => values.copy_from_slice(&self.b_dec),
+            Role::Encoder | Role::Decoder => {
                 let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
                 let share = (values.len() / d).div_ceil(threads);
                 thread::scope(|scope| {

@@ -2,12 +2,19 @@
 
 use std::collections::VecDeque;
 
-use super::{MomentPrecision, Profile, Recipe, StateSink, StateSource, TrainingStep};
+use super::Profile;
 use crate::data::{Batch, Provenance};
+use crate::engine::parameters::{DeviceWeights, Parameters};
+use crate::engine::planes::Planes;
+use crate::engine::recipe::Recipe;
+use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::stage::World;
+use crate::engine::state::{StateSink, StateSource};
+use crate::engine::step::{StepInput, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::kernels::{BackwardKernels, ForwardKernels, Norms, Screening, SelectionMethod, Tuning};
-use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
+use crate::kernels::{Screening, SelectionMethod};
+use crate::sae::{Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +27,9 @@ pub struct Progress {
     pub loss: f64,
     /// Fraction of variance unexplained: the batch's squared error over its variance about its own mean.
     pub fvu: f64,
-    /// Active features a row.
+    /// The auxiliary losses by name, weighted as they are trained on.
+    pub losses: Vec<(&'static str, f64)>,
+    /// Active features per row.
     pub l0: f64,
     /// Norm of the whole gradient, before clipping.
     pub gradient_norm: f64,
@@ -40,8 +49,8 @@ struct InFlight {
 }
 
 /// Trains one SAE on one device, step by step.
-pub struct Trainer<'a> {
-    gpu: &'a Gpu,
+pub struct Trainer {
+    gpu: Gpu,
     recipe: Recipe,
     step: TrainingStep,
     in_flight: VecDeque<InFlight>,
@@ -56,41 +65,33 @@ pub struct Trainer<'a> {
 /// Steps that the device may be behind: enough to keep it busy, few enough that its queue stays short.
 const STEPS_AHEAD: usize = 2;
 
-impl<'a> Trainer<'a> {
+impl Trainer {
     /// Compiles the kernels and puts the SAE on the device.
     ///
     /// # Errors
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
-    pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let tuning = initial.config().usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+    pub fn new(gpu: &Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
+        let tuning = usual_tuning(initial.config(), gpu.description(), recipe.batch, Screening::Auto);
         Self::with_tuning(gpu, initial, recipe, tuning)
-    }
-
-    /// As [`Trainer::new`], with the way to select features given; the result is the same.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`].
-    pub fn with_method(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe, method: SelectionMethod) -> Result<Self> {
-        Self::with_tuning(gpu, initial, recipe, Tuning::usual(gpu.description(), method))
     }
 
     /// As [`Trainer::new`], with the kernels of the selection given; the result is the same.
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn with_tuning(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe, tuning: Tuning) -> Result<Self> {
+    pub fn with_tuning(gpu: &Gpu, initial: &dyn Weights, recipe: Recipe, tuning: Tuning) -> Result<Self> {
         let this = Self::allocate(gpu, initial.config(), recipe, tuning)?;
-        this.step.parameters().fill(gpu, &Norms::new(gpu)?, initial)?;
+        this.step.fill(gpu, initial)?;
         Ok(this)
     }
 
-    /// As [`Trainer::with_method`], but goes on from a state that was copied after `steps` steps.
+    /// As [`Trainer::with_tuning`], but resumes from a state that was copied after `steps` steps.
     ///
     /// # Errors
     /// As [`Trainer::new`], and those of the source.
     pub fn resume(
-        gpu: &'a Gpu,
+        gpu: &Gpu,
         config: &SaeConfig,
         recipe: Recipe,
         tuning: Tuning,
@@ -105,16 +106,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// All that a run has on the device, with weights of zero.
-    pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, config.k as u32, tuning)?;
-        let method = forward.selection.method();
-        let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
-        let parameters = Parameters::allocate(gpu, config)?;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
+    pub(super) fn allocate(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
+        let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
+        let step = TrainingStep::new(gpu, parameters, recipe.clone(), tuning, World::Solo)?;
+        let method = step.forward().selector().method();
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
         Ok(Self {
-            gpu,
+            gpu: gpu.clone(),
             recipe,
             step,
             in_flight: VecDeque::new(),
@@ -155,11 +154,9 @@ impl<'a> Trainer<'a> {
     /// As [`Trainer::next_finished`].
     pub fn step(&mut self, batch: &Batch) -> Result<Option<Progress>> {
         let is_timed = self.profile.is_some() && self.submitted >= self.profiled_from;
-        self.submit(batch, |step, gpu, learning_rate| match is_timed {
-            true => {
-                step.submit_and_time(gpu, &batch.rows, learning_rate).map(|(pending, timing)| (pending, Some(timing)))
-            }
-            false => Ok((step.submit(gpu, &batch.rows, learning_rate)?, None)),
+        self.submit(batch, |step, gpu, input| match is_timed {
+            true => step.submit_and_time(gpu, input).map(|(pending, timing)| (pending, Some(timing))),
+            false => Ok((step.submit(gpu, input)?, None)),
         })
     }
 
@@ -168,18 +165,18 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::step`], and those of the sink.
     pub fn step_and_copy(&mut self, batch: &Batch, sink: &mut dyn StateSink) -> Result<Option<Progress>> {
-        self.submit(batch, |step, gpu, learning_rate| {
-            Ok((step.submit_and_copy(gpu, &batch.rows, learning_rate, sink)?, None))
-        })
+        self.submit(batch, |step, gpu, input| Ok((step.submit_and_copy(gpu, input, sink)?, None)))
     }
 
     fn submit(
         &mut self,
         batch: &Batch,
-        submit: impl FnOnce(&mut TrainingStep, &Gpu, f64) -> Result<(Pending, Option<Timing>)>,
+        submit: impl FnOnce(&mut TrainingStep, &Gpu, StepInput<'_>) -> Result<(Pending, Option<Timing>)>,
     ) -> Result<Option<Progress>> {
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
-        let (pending, timing) = submit(&mut self.step, self.gpu, learning_rate)?;
+        let variance = batch.variance / batch.count.max(1) as f64;
+        let input = StepInput { rows: &batch.rows, learning_rate, variance };
+        let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         self.in_flight.push_back(InFlight { pending, timing, variance: batch.variance, learning_rate });
         self.submitted += 1;
         if self.in_flight.len() > STEPS_AHEAD { self.next_finished() } else { Ok(None) }
@@ -190,7 +187,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::DeviceLost`] if the device fails, and those of the sink.
     pub fn copy_state(&self, sink: &mut dyn StateSink) -> Result<()> {
-        self.step.copy_state(self.gpu, sink)
+        self.step.copy_state(&self.gpu, sink)
     }
 
     /// Feature shards.
@@ -211,18 +208,19 @@ impl<'a> Trainer<'a> {
     /// Waits for the oldest unfinished step; none if all are finished.
     ///
     /// # Errors
-    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it.
+    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it, unless
+    /// its own update made one of them so.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
         let Some(InFlight { pending, timing, variance, learning_rate }) = self.in_flight.pop_front() else {
             return Ok(None);
         };
         self.finished += 1;
-        let results = self.step.results(self.gpu, pending).map_err(|error| match error {
-            Error::Diverged(problem) => Error::Diverged(format!("step {}: {problem}", self.finished)),
+        let results = self.step.results(&self.gpu, pending).map_err(|error| match error {
+            Error::Diverged { row, what, .. } => Error::Diverged { step: Some(self.finished), row, what },
             other => other,
         })?;
         match (&mut self.profile, timing) {
-            (Some(profile), Some(timing)) => profile.add(&timing.wait(self.gpu)?),
+            (Some(profile), Some(timing)) => profile.add(&timing.wait(&self.gpu)?),
             (Some(profile), None) => profile.interrupt(),
             (None, _) => {}
         }
@@ -233,6 +231,7 @@ impl<'a> Trainer<'a> {
             tokens: self.finished * self.recipe.batch as u64,
             loss: squared_error / batch,
             fvu: squared_error / variance,
+            losses: results.losses,
             l0: results.active / batch,
             gradient_norm: results.gradient_norm.into(),
             learning_rate,
@@ -243,7 +242,7 @@ impl<'a> Trainer<'a> {
 
     /// The SAE as it is after every step submitted so far, on the device.
     pub fn weights(&self, provenance: Provenance) -> DeviceWeights<'_> {
-        self.step.parameters().weights(self.gpu, provenance)
+        self.step.parameters().weights(&self.gpu, provenance)
     }
 }
 

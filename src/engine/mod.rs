@@ -1,0 +1,21 @@
+//! A training step on the device: what an architecture's description says, as buffers, kernels and their order.
+//!
+//! `parameters` and `planes` hold the model, `entries` the lists of a batch, `select` finds them, `field` decodes them,
+//! `backward` and `apply` train on them; `step` is the one place that reads as the step.
+
+pub mod apply;
+pub mod backward;
+pub mod dead;
+pub mod entries;
+pub mod field;
+pub mod forward;
+pub mod parameters;
+pub mod planes;
+pub mod recipe;
+pub mod select;
+pub mod stage;
+pub mod state;
+pub mod step;
+
+/// The mark of the rules that sums follow (docs/architecture.md): results of other rules differ in their last bits.
+pub const RULES: &str = "2";
