@@ -15,7 +15,7 @@ pub mod reference;
 pub mod rng;
 pub mod sae;
 pub mod selftest;
-mod staging;
+pub mod storage;
 pub mod train;
 
 pub use error::{Error, Result};

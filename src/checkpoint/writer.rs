@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Manifest, STATE, path};
-use crate::data::TensorWriter;
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
-use crate::staging::Staging;
+use crate::storage::TensorWriter;
+use crate::storage::staging::Staging;
 use crate::train::{MomentPrecision, StateSink, StateTensor, Tile, state_tensors};
 
 /// Tiles that wait for the disk.

@@ -129,7 +129,7 @@ fn check_batch(batch: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::fixtures::{Tensor, write};
+    use crate::storage::fixtures::{Tensor, write};
 
     /// `rows` rows of one column that hold their own numbers.
     fn numbered(rows: usize) -> Arc<Activations> {

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
+use safetensors::Dtype;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::fixtures::{Tensor, write};
+use crate::storage::fixtures::{Tensor, write};
 
 /// More inputs than a stripe, and not a multiple of it; every weight differs and is exact in all three types.
 fn example() -> Sae {
