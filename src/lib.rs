@@ -18,4 +18,4 @@ pub mod selftest;
 pub mod storage;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use error::{Divergence, Error, Result};

@@ -29,7 +29,7 @@ impl Writer {
     /// Begins the checkpoint after `step` steps in `directory`, which is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is one already, [`Error::Io`].
+    /// [`Error::Exists`] when there is one already, [`Error::Io`].
     pub fn create(directory: &Path, config: &SaeConfig, moments: MomentPrecision, step: u64) -> Result<Self> {
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let target = path(directory, step);

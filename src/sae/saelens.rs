@@ -1,4 +1,5 @@
-//! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes it).
+//! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes
+//! it).
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -45,11 +46,12 @@ fn enabled() -> bool {
     true
 }
 
-/// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the disk.
+/// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the
+/// disk.
 ///
 /// # Errors
-/// [`Error::Config`] when `dir` exists, or the sizes and weights do not make an SAE that [`load`] would take; [`Error::Io`];
-/// those of the weights. Nothing is left behind.
+/// [`Error::Exists`] when `dir` exists, [`Error::Config`] when the sizes and weights do not make an SAE that [`load`]
+/// would take; [`Error::Io`]; those of the weights. Nothing is left behind.
 pub fn save(weights: &dyn Weights, dir: &Path) -> Result<()> {
     weights.config().validate()?;
     let staging = Staging::new(dir)?;

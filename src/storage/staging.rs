@@ -19,10 +19,10 @@ impl Staging {
     /// An empty directory beside `dir`.
     ///
     /// # Errors
-    /// [`Error::Config`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
+    /// [`Error::Exists`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let (Some(name), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
-            return Err(Error::Config(format!("{dir:?} exists, and nothing is overwritten: name a new directory")));
+            return Err(Error::Exists { path: dir.to_owned() });
         };
         let parent = parent(dir).to_owned();
         let mut attempt = 0;

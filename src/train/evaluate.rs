@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Forward;
-use super::step::describe_guard;
+use super::step::check_guard;
 use crate::data::{Batch, Moments};
 use crate::error::{Error, Result};
-use crate::gpu::shaders::{Guard, activity};
+use crate::gpu::shaders::activity;
 use crate::gpu::{Buffer, Gpu, Program, Recording};
 use crate::kernels::{Activity, ForwardKernels, Runs, Screening, SelectionMethod, Transpose, Tuning};
 use crate::sae::{Parameters, Weights};
@@ -84,10 +84,6 @@ impl<'a> Encoder<'a> {
     pub fn uncertain_rows(&self) -> u32 {
         self.uncertain_rows
     }
-}
-
-fn check_guard(guard: Guard) -> Result<()> {
-    describe_guard(guard).map_or(Ok(()), |problem| Err(Error::Diverged(problem)))
 }
 
 /// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN or

@@ -5,8 +5,8 @@ use super::backward::Backward;
 use super::optimizer::{Optimizer, UpdateArguments};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::{Forward, Recipe};
-use crate::error::{Error, Result};
-use crate::gpu::shaders::{Clip as ClipResult, Guard};
+use crate::error::{Divergence, Error, Result};
+use crate::gpu::shaders::{Clip as ClipResult, Guard, center};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Program, Recording, Timing};
 use crate::kernels::{BackwardKernels, ForwardKernels};
 use crate::sae::Parameters;
@@ -168,9 +168,7 @@ impl TrainingStep {
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<StepResults> {
         let results = pending.wait(gpu)?;
         let guard: Guard = results.get(3)[0];
-        if let Some(problem) = describe_guard(guard) {
-            return Err(Error::Diverged(problem));
-        }
+        check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
@@ -213,16 +211,15 @@ impl TrainingStep {
     }
 }
 
-/// What a raised guard says.
-pub(super) fn describe_guard(guard: Guard) -> Option<String> {
-    // The bits and the complement of the row are those of shaders/shared/guard.wgsl.
-    let row = !guard.row;
-    match guard.status {
-        0 => None,
-        status if status & 1 != 0 => Some(format!("row {row} of the batch holds a value that is not finite")),
-        status if status & 2 != 0 => Some(format!(
-            "the loss of row {row} of the batch is not finite: lower the learning rate, or look at the data"
-        )),
-        _ => Some("the gradient is not finite: lower the learning rate, or look at the data".into()),
-    }
+/// Fails if the guard is raised.
+pub(super) fn check_guard(guard: Guard) -> Result<()> {
+    let row = Some(u64::from(!guard.row));
+    let is_set = |bit: u32| guard.status & bit != 0;
+    let (row, what) = match guard.status {
+        0 => return Ok(()),
+        _ if is_set(center::INPUT_NOT_FINITE) => (row, Divergence::InputNotFinite),
+        _ if is_set(center::LOSS_NOT_FINITE) => (row, Divergence::LossNotFinite),
+        _ => (None, Divergence::GradientNotFinite),
+    };
+    Err(Error::Diverged { step: None, row, what })
 }

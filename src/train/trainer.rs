@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
         };
         self.finished += 1;
         let results = self.step.results(self.gpu, pending).map_err(|error| match error {
-            Error::Diverged(problem) => Error::Diverged(format!("step {}: {problem}", self.finished)),
+            Error::Diverged { row, what, .. } => Error::Diverged { step: Some(self.finished), row, what },
             other => other,
         })?;
         match (&mut self.profile, timing) {

@@ -67,7 +67,7 @@ fn nothing_is_overwritten_and_nothing_left_behind() {
     let file = root.path().join("file");
     fs::write(&file, "kept").unwrap();
     for taken in [&dir, &file, &root.path().join("sae/..")] {
-        assert!(matches!(save(&sae, taken), Err(Error::Config(_))), "{taken:?}");
+        assert!(matches!(save(&sae, taken), Err(Error::Exists { .. })), "{taken:?}");
     }
     assert_eq!(load(&dir).unwrap(), sae);
     assert!(matches!(save(&sae, &root.path().join("absent/sae")), Err(Error::Io { .. })));
