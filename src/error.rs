@@ -1,5 +1,6 @@
 //! Everything that can go wrong, sorted by who can mend it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The result of every fallible function of this crate.
@@ -12,7 +13,36 @@ pub enum Error {
     /// A value that cannot be used, or two that contradict each other: change the flag or field that the message names.
     #[error("{0}")]
     Config(String),
-    /// Activations or weights that are damaged, of another shape, or not finite: the message names file, tensor and row.
+    /// A file or directory that would be overwritten: name a new one.
+    #[error("{} exists, and nothing is overwritten: name a new one", path.escape_debug_display())]
+    Exists {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A batch that needs more rows than there are: make it smaller, or give more data.
+    #[error(
+        "a batch of {batch} rows needs at least as many rows of data, and there are {rows}: make the batch smaller or \
+             give more data"
+    )]
+    BatchTooLarge {
+        /// Rows of a batch.
+        batch: u64,
+        /// Rows of the data.
+        rows: u64,
+    },
+    /// A buffer that no shader of this device could bind: make the batch smaller.
+    #[error("{what} would take {}, more than the {} that a shader can bind on this device: make the batch smaller",
+            in_units(*bytes), in_units(*limit))]
+    BindingTooLarge {
+        /// The buffer's name.
+        what: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The largest binding in bytes.
+        limit: u64,
+    },
+    /// Activations or weights that are damaged, of another shape, or not finite: the message names file, tensor and
+    /// row.
     #[error("{}: {problem}", path.escape_debug_display())]
     Data {
         /// The file or directory that holds them.
@@ -20,18 +50,44 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
-    /// No adapter, or not the one that was asked for.
+    /// No adapter, or none that fits what was asked for.
+    #[error("{problem}{}", listed(found))]
+    NoDevice {
+        /// What was asked for, and what helps.
+        problem: String,
+        /// The adapters that there are, a line each.
+        found: Vec<String>,
+    },
+    /// Several adapters have the name that was asked for: choose by index or PCI bus id.
+    #[error("'{name}' fits several devices; give an index or a PCI bus id{}", listed(fitting))]
+    AmbiguousDevice {
+        /// The name, escaped.
+        name: String,
+        /// The adapters that it fits, a line each.
+        fitting: Vec<String>,
+    },
+    /// An adapter whose driver does not open it.
+    #[error("{device} cannot be opened: {problem}")]
+    DeviceRefused {
+        /// The adapter.
+        device: String,
+        /// The driver's reason.
+        problem: String,
+    },
+    /// The device cannot do what was asked of it, for the reason in the message.
     #[error("{0}")]
     Device(String),
     /// The device could not hold what was asked of it: fewer features, a smaller batch, or a larger device.
-    #[error("the device has no room for {what} ({bytes} bytes)")]
+    #[error("the device has no room for {what} ({}): take fewer features, a smaller batch, or a larger device",
+            in_units(*bytes))]
     OutOfMemory {
         /// The buffer that did not fit.
         what: String,
         /// Its size in bytes.
         bytes: u64,
     },
-    /// A shader that this device's driver, or naga, refuses: a defect of monosem or of the driver; report it with the message.
+    /// A shader that this device's driver, or naga, refuses: a defect of monosem or of the driver; report it with the
+    /// message.
     #[error("shader {shader} was refused on this device: {message}")]
     Shader {
         /// The shader's name and entry point.
@@ -39,17 +95,19 @@ pub enum Error {
         /// What the compiler said.
         message: String,
     },
-    /// The device went away (a driver reset, a time-out, an unplugged GPU): nothing more can be computed in this process.
+    /// The device went away (a driver reset, a time-out, an unplugged GPU): nothing more can be computed in this
+    /// process.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
-    /// The training failed: something is not a finite number.
-    #[error("{}", diverged(*step, *row, *what))]
+    /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a parameter
+    /// that the step's own update made so: what is sound is then the last checkpoint.
+    #[error("{}", describe_divergence(*step, *row, *what))]
     Diverged {
-        /// The step, where it is known.
+        /// The step, the first being 1; none outside training.
         step: Option<u64>,
-        /// The row of the batch, where it is one's.
+        /// The row in its batch, if it is one's.
         row: Option<u64>,
-        /// What is not finite.
+        /// The number.
         what: Divergence,
     },
     /// The file system refused.
@@ -67,19 +125,30 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Diverged { .. } => 1,
-            Error::Config(_) => 2,
+            Error::Config(_) | Error::Exists { .. } | Error::BatchTooLarge { .. } | Error::BindingTooLarge { .. } => 2,
             Error::Data { .. } => 3,
-            Error::Device(_) | Error::OutOfMemory { .. } | Error::Shader { .. } | Error::DeviceLost(_) => 4,
+            Error::NoDevice { .. }
+            | Error::AmbiguousDevice { .. }
+            | Error::DeviceRefused { .. }
+            | Error::Device(_)
+            | Error::OutOfMemory { .. }
+            | Error::Shader { .. }
+            | Error::DeviceLost(_) => 4,
             Error::Io { .. } => 5,
         }
     }
 
-    /// The variant's name for programs that read the error: `config`, `data`, `device`, `out_of_memory`, `shader`,
-    /// `device_lost`, `diverged` or `io`.
+    /// The variant's name in snake case, for programs that read the error: `config`, `out_of_memory`, `diverged`, ...
     pub fn kind(&self) -> &'static str {
         match self {
             Error::Config(_) => "config",
+            Error::Exists { .. } => "exists",
+            Error::BatchTooLarge { .. } => "batch_too_large",
+            Error::BindingTooLarge { .. } => "binding_too_large",
             Error::Data { .. } => "data",
+            Error::NoDevice { .. } => "no_device",
+            Error::AmbiguousDevice { .. } => "ambiguous_device",
+            Error::DeviceRefused { .. } => "device_refused",
             Error::Device(_) => "device",
             Error::OutOfMemory { .. } => "out_of_memory",
             Error::Shader { .. } => "shader",
@@ -101,6 +170,61 @@ impl Error {
     }
 }
 
+/// A number that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Divergence {
+    /// A value of the input.
+    InputNotFinite,
+    /// A row's squared error.
+    LossNotFinite,
+    /// The norm of the gradient.
+    GradientNotFinite,
+    /// A parameter, after the step.
+    ParameterNotFinite,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InputNotFinite => "a value is not finite",
+            Self::LossNotFinite => "the loss is not finite",
+            Self::GradientNotFinite => "the gradient is not finite",
+            Self::ParameterNotFinite => "the update left a parameter that is not finite",
+        })
+    }
+}
+
+fn describe_divergence(step: Option<u64>, row: Option<u64>, what: Divergence) -> String {
+    let step_prefix = step.map(|step| format!("step {step}: ")).unwrap_or_default();
+    let row = row.map(|row| format!("row {row} of the batch: ")).unwrap_or_default();
+    let cure = match (what, step) {
+        (Divergence::InputNotFinite, _) => "remove or recompute the row",
+        (Divergence::ParameterNotFinite, _) => "lower the learning rate, and resume from the last checkpoint",
+        (_, Some(_)) => "lower the learning rate, or leave rows of extreme norm out",
+        (_, None) => "its values are too large for f32; leave rows of extreme norm out",
+    };
+    format!("{step_prefix}{row}{what}: {cure}")
+}
+
+/// Adapters, a line each, below a problem.
+fn listed(adapters: &[String]) -> String {
+    match adapters {
+        [] => String::new(),
+        adapters => format!("; devices:\n  {}", adapters.join("\n  ")),
+    }
+}
+
+/// Bytes as people read them.
+fn in_units(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} bytes"),
+        10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        10_485_760..10_737_418_240 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
 /// File names are printed escaped: a name may hold control characters.
 trait EscapeDebugDisplay {
     fn escape_debug_display(&self) -> String;
@@ -112,7 +236,38 @@ impl EscapeDebugDisplay for PathBuf {
     }
 }
 
-/// What is not finite in a batch that diverged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Divergence { Input, Loss, Gradient, Parameter }
-fn diverged(step: Option<u64>, row: Option<u64>, what: Divergence) -> String { format!("{step:?} {row:?} {what:?}") }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_was_wrong_and_what_helps() {
+        for (error, message) in [
+            (
+                Error::Diverged { step: Some(310), row: Some(7), what: Divergence::LossNotFinite },
+                "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of extreme \
+                 norm out",
+            ),
+            (
+                Error::Diverged { step: None, row: Some(7), what: Divergence::LossNotFinite },
+                "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme norm \
+                 out",
+            ),
+            (
+                Error::Diverged { step: None, row: Some(7), what: Divergence::InputNotFinite },
+                "row 7 of the batch: a value is not finite: remove or recompute the row",
+            ),
+            (
+                Error::NoDevice { problem: "there is no device 9".into(), found: vec!["0: a".into(), "1: b".into()] },
+                "there is no device 9; devices:\n  0: a\n  1: b",
+            ),
+            (
+                Error::OutOfMemory { what: "W_enc".into(), bytes: 24 << 30 },
+                "the device has no room for W_enc (24.0 GiB): take fewer features, a smaller batch, or a larger device",
+            ),
+            (Error::Exists { path: "a\n".into() }, "a\\n exists, and nothing is overwritten: name a new one"),
+        ] {
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub mod measure;
 pub mod reference;
 pub mod rng;
 pub mod sae;
-mod staging;
+pub mod storage;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use error::{Divergence, Error, Result};

@@ -58,16 +58,16 @@ pub struct Ranking {
 /// Chooses an adapter.
 ///
 /// # Errors
-/// [`Error::Device`] with the list if none fits or several do, and, for [`AdapterChoice::Best`], as [`rank`].
+/// [`Error::NoDevice`] if none fits, [`Error::AmbiguousDevice`] if several do; for [`AdapterChoice::Best`] as [`rank`].
 pub fn choose(
     found: &[AdapterDescription],
     choice: &AdapterChoice,
     environment: &Environment,
 ) -> Result<ChosenAdapter> {
     if found.is_empty() {
-        return Err(Error::Device(explain_missing(found, environment)));
+        return Err(no_device(explain_missing(found, environment), found));
     }
-    let error = |problem: String| Error::Device(format!("{problem}:\n{}", list(found)));
+    let error = |problem: String| no_device(problem, found);
     let index = match choice {
         AdapterChoice::Best => return rank(found, environment).selection,
         AdapterChoice::Index(index) if *index < found.len() => *index,
@@ -79,9 +79,9 @@ pub fn choose(
         AdapterChoice::Named(text) => match named(found, text)[..] {
             [only] => only,
             [] => return Err(error(format!("no device is called '{}'", text.escape_debug()))),
-            _ => {
-                let problem = format!("'{}' fits several devices; give an index or a PCI bus id", text.escape_debug());
-                return Err(error(problem));
+            ref fitting => {
+                let fitting = fitting.iter().map(|at| line(found, *at)).collect();
+                return Err(Error::AmbiguousDevice { name: text.escape_debug().to_string(), fitting });
             }
         },
     };
@@ -96,7 +96,7 @@ pub fn choose(
 ///   NVIDIA's is taken. An explicit choice is never held against the variable.
 ///
 /// # Errors
-/// [`Error::Device`] in the selection, if there is no adapter, only software where the machine shows a GPU, or only
+/// [`Error::NoDevice`] in the choice, if there is no adapter, only software where the machine shows a GPU, or only
 /// GPUs that `CUDA_VISIBLE_DEVICES` hides or may hide.
 pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking {
     let first_of = |at: usize| (0..at).find(|other| same_gpu(&found[*other], &found[at]));
@@ -115,18 +115,17 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
     let take = |index, notes| Ok(ChosenAdapter { index, notes });
     let selection = match (best, &visibility) {
         (Some(best), Visibility::Unclear(reason)) if found[best].is_nvidia() => {
-            Err(Error::Device(format!("{variable}, and {reason}; choose with --device:\n{}", list(found))))
+            Err(no_device(format!("{variable}, and {reason}; choose with --device"), found))
         }
         (Some(best), _) => take(best, notes(found, environment, &gpus, &candidates, best, &variable)),
-        (None, _) if !gpus.is_empty() => Err(Error::Device(format!(
-            "{variable} and hides every GPU; unset it, or choose with --device:\n{}",
-            list(found)
-        ))),
+        (None, _) if !gpus.is_empty() => {
+            Err(no_device(format!("{variable} and hides every GPU; unset it, or choose with --device"), found))
+        }
         (None, _) => match found.iter().position(AdapterDescription::is_software) {
             Some(software) if environment.device_nodes.is_empty() => {
                 take(software, vec!["there is no GPU: everything runs in software, slowly".into()])
             }
-            _ => Err(Error::Device(explain_missing(found, environment))),
+            _ => Err(no_device(explain_missing(found, environment), found)),
         },
     };
     let reason = |at: usize| {
@@ -217,7 +216,6 @@ fn line(found: &[AdapterDescription], at: usize) -> String {
     line
 }
 
-/// All adapters, a line each.
-pub(super) fn list(found: &[AdapterDescription]) -> String {
-    (0..found.len()).map(|at| format!("  {}", line(found, at))).collect::<Vec<_>>().join("\n")
+fn no_device(problem: String, found: &[AdapterDescription]) -> Error {
+    Error::NoDevice { problem, found: (0..found.len()).map(|at| line(found, at)).collect() }
 }

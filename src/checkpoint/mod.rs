@@ -18,7 +18,7 @@ pub use writer::Writer;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
-use crate::staging;
+use crate::storage::staging;
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.safetensors";

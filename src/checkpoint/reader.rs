@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{MANIFEST, Manifest, STATE};
-use crate::data::safetensors::TensorFile;
 use crate::error::{Error, Result};
+use crate::storage::tensor_file::TensorFile;
 use crate::train::{StateSource, StateTensor, state_tensors};
 
 /// Bytes read at a time by [`verify`].

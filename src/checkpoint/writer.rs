@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Manifest, STATE, path};
-use crate::data::TensorWriter;
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
-use crate::staging::Staging;
+use crate::storage::TensorWriter;
+use crate::storage::staging::Staging;
 use crate::train::{MomentPrecision, StateSink, StateTensor, Tile, state_tensors};
 
 /// Tiles that wait for the disk.
@@ -29,7 +29,7 @@ impl Writer {
     /// Begins the checkpoint after `step` steps in `directory`, which is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is one already, [`Error::Io`].
+    /// [`Error::Exists`] when there is one already, [`Error::Io`].
     pub fn create(directory: &Path, config: &SaeConfig, moments: MomentPrecision, step: u64) -> Result<Self> {
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let target = path(directory, step);

@@ -5,11 +5,11 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
-use monosem::data::{Batches, TensorWriter};
+use monosem::data::Batches;
 use monosem::sae::Weights;
+use monosem::storage::{Dtype, TensorWriter};
 use monosem::train::Encoder;
 use monosem::{Error, Result};
-use safetensors::Dtype;
 use serde_json::json;
 
 use super::ApplyArguments;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::Provenance;
-use super::safetensors::{CHUNK_BYTES, FloatTensor, TensorFile};
 use crate::error::{Error, Result};
+use crate::storage::tensor_file::{CHUNK_BYTES, FloatTensor, TensorFile};
 
 /// The tensor that holds the rows.
 const TENSOR: &str = "activations";

@@ -36,16 +36,14 @@ impl Batches {
     /// selected rows in an order of its own ([`Permutation`]), and a batch may straddle two epochs.
     ///
     /// # Errors
-    /// [`Error::Config`] when the batch is empty or larger than the data, or the positions exceed 64 bits.
+    /// [`Error::BatchTooLarge`] when the batch is larger than the data; [`Error::Config`] when it is empty, or the
+    /// positions exceed 64 bits.
     pub fn shuffled(rows: impl Into<Selection>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
         check_batch(batch)?;
         let rows = rows.into();
         let (len, size) = (rows.rows(), batch as u64);
         if len < size {
-            return Err(Error::Config(format!(
-                "a batch of {batch} rows needs at least as many rows of data, and there are {len}: \
-                 make the batch smaller or give more data"
-            )));
+            return Err(Error::BatchTooLarge { batch: size, rows: len });
         }
         if size.checked_mul(steps).and_then(|rows| rows.checked_add(first)).is_none() {
             return Err(Error::Config(format!(
@@ -129,7 +127,7 @@ fn check_batch(batch: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::fixtures::{Tensor, write};
+    use crate::storage::fixtures::{Tensor, write};
 
     /// `rows` rows of one column that hold their own numbers.
     fn numbered(rows: usize) -> Arc<Activations> {
@@ -170,8 +168,10 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_batched() {
         let data = numbered(10);
+        let Err(Error::BatchTooLarge { batch: 11, rows: 10 }) = Batches::shuffled(data.clone(), 11, 0, 0, 1) else {
+            panic!("accepted")
+        };
         for (result, expected) in [
-            (Batches::shuffled(data.clone(), 11, 0, 0, 1), vec!["11", "10"]),
             (Batches::shuffled(data.clone(), 0, 0, 0, 1), vec!["0 rows"]),
             (Batches::shuffled(data.clone(), 4, 0, 4, u64::MAX / 4), vec!["2^64"]),
             (Batches::in_order(data.clone(), 0), vec!["0 rows"]),

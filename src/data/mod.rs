@@ -2,15 +2,11 @@
 
 mod activations;
 mod batches;
-#[cfg(test)]
-pub(crate) mod fixtures;
 mod moments;
 mod provenance;
-pub(crate) mod safetensors;
 mod selection;
 mod shuffle;
 mod sources;
-mod tensor_writer;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
@@ -19,4 +15,3 @@ pub use provenance::Provenance;
 pub use selection::{Exclusion, RowFilter, Selection};
 pub use shuffle::Permutation;
 pub use sources::Sources;
-pub use tensor_writer::TensorWriter;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Activations;
-use super::safetensors::{CHUNK_BYTES, IntegerKind};
 use crate::error::{Error, Result};
+use crate::storage::tensor_file::{CHUNK_BYTES, IntegerKind};
 
 /// Integers read at a time.
 const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Activations;
-use super::safetensors::{IntegerKind, IntegerTensor};
 use crate::error::Result;
+use crate::storage::tensor_file::{IntegerKind, IntegerTensor};
 
 /// The sources of rows, by the optional tensor `source` (u8 or u16, `[rows]`) of the files: a source is a place in the list
 /// `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are in.

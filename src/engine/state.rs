@@ -6,8 +6,6 @@ use std::iter::Peekable;
 use std::thread::sleep;
 use std::time::Duration;
 
-use safetensors::Dtype;
-
 use super::apply::{Moments, Optimizer};
 use super::parameters::Parameters;
 use super::planes::Plane;
@@ -16,6 +14,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Pending};
 use crate::sae::SaeConfig;
 use crate::sae::description::{Role, Shape, TensorSpec};
+use crate::storage::Dtype;
 
 /// A tensor of the training state. Rows are features, but those of the decoder bias, of which there is one.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +30,7 @@ pub struct StateTensor {
 impl StateTensor {
     /// Bytes of a row.
     pub fn row_bytes(&self) -> u64 {
-        (self.shape[1] * self.dtype.bitsize() / 8) as u64
+        (self.shape[1] * self.dtype.bytes()) as u64
     }
 }
 

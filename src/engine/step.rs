@@ -261,7 +261,7 @@ impl TrainingStep {
     ///
     /// # Errors
     /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters, unless
-    /// it was their own update ([`Divergence::Parameter`]).
+    /// it was their own update ([`Divergence::ParameterNotFinite`]).
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<StepResults> {
         let results = pending.wait(gpu)?;
         check_guard(results.get(3)[0])?;
@@ -313,10 +313,10 @@ pub fn check_guard(guard: Guard) -> Result<()> {
     let raised = |bit: u32| guard.status & bit != 0;
     let (what, row) = match guard.status {
         0 => return Ok(()),
-        _ if raised(INPUT_NOT_FINITE) => (Divergence::Input, row),
-        _ if raised(LOSS_NOT_FINITE) => (Divergence::Loss, row),
-        _ if raised(GRADIENT_NOT_FINITE) => (Divergence::Gradient, None),
-        _ => (Divergence::Parameter, None),
+        _ if raised(INPUT_NOT_FINITE) => (Divergence::InputNotFinite, row),
+        _ if raised(LOSS_NOT_FINITE) => (Divergence::LossNotFinite, row),
+        _ if raised(GRADIENT_NOT_FINITE) => (Divergence::GradientNotFinite, None),
+        _ => (Divergence::ParameterNotFinite, None),
     };
     Err(Error::Diverged { step: None, row, what })
 }

@@ -13,15 +13,12 @@ impl Gpu {
     /// Makes a zeroed buffer of `elements` 32-bit words (at least 4, so that every buffer can be bound).
     ///
     /// # Errors
-    /// [`Error::Config`] if it exceeds the largest binding of this device, [`Error::OutOfMemory`] if it does not fit.
+    /// [`Error::BindingTooLarge`] if it exceeds the largest binding of this device, [`Error::OutOfMemory`] if it does
+    /// not fit.
     pub fn buffer(&self, name: &str, elements: u64) -> Result<Buffer> {
         let bytes = elements.max(4) * 4;
         if bytes > self.max_binding_bytes() {
-            return Err(Error::Config(format!(
-                "{name} would take {bytes} bytes, more than the {} that a shader can bind on this device: make the batch \
-                 smaller",
-                self.max_binding_bytes()
-            )));
+            return Err(Error::BindingTooLarge { what: name.to_owned(), bytes, limit: self.max_binding_bytes() });
         }
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::UNIFORM

@@ -72,7 +72,7 @@ impl Gpu {
     /// Opens a device with everything that its adapter offers and monosem can use.
     ///
     /// # Errors
-    /// [`Error::Device`] if no adapter fits the choice (see [`choose`]) or it cannot be opened.
+    /// As [`choose`], and [`Error::DeviceRefused`] if the adapter cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
         let adapters = enumerate();
         let descriptions: Vec<_> = adapters.iter().map(describe).collect();
@@ -83,7 +83,8 @@ impl Gpu {
             Some(opened) => opened,
             None => {
                 description.matrix_tile = None;
-                let refused = |problem| Error::Device(format!("{description} cannot be opened: {problem}"));
+                let device = description.to_string();
+                let refused = |problem| Error::DeviceRefused { device, problem };
                 request_device(adapter, false).map_err(refused)?
             }
         };

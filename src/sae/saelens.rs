@@ -1,19 +1,20 @@
-//! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes it).
+//! SAELens's inference layout: a directory with `cfg.json` and `sae_weights.safetensors` (as SAELens 6.54.12 writes
+//! it).
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
-use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::description::{Role, Shape, TensorSpec};
 use super::{Architecture, Sae, SaeConfig, TopK, Weights, for_each_tile};
-use crate::data::safetensors::TensorFile;
-use crate::data::{Provenance, TensorWriter};
+use crate::data::Provenance;
 use crate::error::{Error, Result};
-use crate::staging::Staging;
+use crate::storage::staging::Staging;
+use crate::storage::tensor_file::TensorFile;
+use crate::storage::{Dtype, TensorWriter, replace_file};
 
 const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";
@@ -46,21 +47,16 @@ fn enabled() -> bool {
     true
 }
 
-/// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the disk.
+/// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the
+/// disk.
 ///
 /// # Errors
-/// [`Error::Config`] when `dir` exists, or the sizes and weights do not make an SAE that [`load`] would take; [`Error::Io`];
-/// those of the weights. Nothing is left behind.
+/// [`Error::Exists`] when `dir` exists, [`Error::Config`] when the sizes and weights do not make an SAE that [`load`]
+/// would take; [`Error::Io`]; those of the weights. Nothing is left behind.
 pub fn save(weights: &dyn Weights, dir: &Path) -> Result<()> {
     weights.config().validate()?;
     let staging = Staging::new(dir)?;
-    let path = staging.path().join(CONFIG);
-    let write_config = |mut file: File| {
-        serde_json::to_writer_pretty(&mut file, &config_json(weights))?;
-        file.write_all(b"\n")?;
-        file.sync_all()
-    };
-    File::create_new(&path).and_then(write_config).map_err(Error::io(&path))?;
+    replace_file(&staging.path().join(CONFIG), format!("{:#}\n", config_json(weights)).as_bytes())?;
     write_weights(weights, &staging.path().join(WEIGHTS))?;
     staging.commit(dir)
 }

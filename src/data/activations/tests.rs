@@ -4,7 +4,7 @@ use safetensors::Dtype;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::fixtures::{Tensor, write};
+use crate::storage::fixtures::{Tensor, write};
 
 const WIDTH: usize = 3;
 

@@ -5,7 +5,7 @@ use safetensors::Dtype;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::fixtures::{Tensor, write};
+use crate::storage::fixtures::{Tensor, write};
 
 fn token_bytes(tokens: &[i32]) -> Vec<u8> {
     tokens.iter().flat_map(|token| token.to_le_bytes()).collect()

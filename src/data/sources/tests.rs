@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::Error;
-use crate::data::fixtures::{Tensor, write};
+use crate::storage::fixtures::{Tensor, write};
 
 /// A file of as many rows as there are `numbers`, which are stored as u8 or u16; without any, of one row and no `source`.
 fn write_rows(dir: &TempDir, name: &str, dtype: Dtype, numbers: &[u16], sources: Option<&str>) -> PathBuf {

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
+use safetensors::Dtype;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::fixtures::{Tensor, write};
+use crate::storage::fixtures::{Tensor, write};
 
 /// More inputs than a stripe, and not a multiple of it; every weight differs and is exact in all three types.
 fn example() -> Sae {
@@ -66,7 +67,7 @@ fn nothing_is_overwritten_and_nothing_left_behind() {
     let file = root.path().join("file");
     fs::write(&file, "kept").unwrap();
     for taken in [&dir, &file, &root.path().join("sae/..")] {
-        assert!(matches!(save(&sae, taken), Err(Error::Config(_))), "{taken:?}");
+        assert!(matches!(save(&sae, taken), Err(Error::Exists { .. })), "{taken:?}");
     }
     assert_eq!(load(&dir).unwrap(), sae);
     assert!(matches!(save(&sae, &root.path().join("absent/sae")), Err(Error::Io { .. })));

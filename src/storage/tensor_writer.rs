@@ -1,45 +1,41 @@
 //! A safetensors file that is written piece by piece: its tensors need not be in memory, nor come in order.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::safetensors::PREFIX_BYTES;
+use super::tensor_file::PREFIX_BYTES;
+use super::{Dtype, WholeFile};
 use crate::error::{Error, Result};
 
-/// A file whose header is written, and whose tensors are zero where nothing was written yet.
+/// A file whose header is written, and whose tensors are zero where nothing was written yet. It appears whole, when it
+/// is finished, or not at all.
 #[derive(Debug)]
 pub struct TensorWriter {
-    file: File,
-    path: PathBuf,
+    file: WholeFile,
     /// Where each tensor lies in the file.
     places: Vec<Range<u64>>,
 }
 
 impl TensorWriter {
-    /// Begins the file at `path`, over what it held, with tensors of these names, types and shapes.
+    /// Begins the file at `path`, which will replace what it holds, with tensors of these names, types and shapes.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written, or the sizes make no file.
     pub fn create(path: &Path, tensors: &[(&str, Dtype, &[usize])]) -> Result<Self> {
-        let create = || {
-            let (start, places) = layout(tensors)?;
-            let mut file = File::create(path)?;
-            file.write_all(&start)?;
-            // So that the file has its whole length, whatever is written last.
-            file.set_len(places.iter().map(|place| place.end).max().unwrap_or(start.len() as u64))?;
-            Ok(Self { file, path: path.to_owned(), places })
-        };
-        create().map_err(Error::io(path))
+        let (start, places) = layout(tensors).map_err(Error::io(path))?;
+        let mut file = WholeFile::create(path)?;
+        // So that the file has its whole length, whatever is written last.
+        let length = places.iter().map(|place| place.end).max().unwrap_or(start.len() as u64);
+        file.write_all(&start).and_then(|()| file.file().set_len(length)).map_err(Error::io(path))?;
+        Ok(Self { file, places })
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Bytes of a tensor, by its position among those given.
@@ -55,19 +51,19 @@ impl TensorWriter {
         let place = &self.places[tensor];
         let written = match place.start.checked_add(offset) {
             Some(at) if at + bytes.len() as u64 <= place.end => {
-                self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(bytes))
+                self.file.file().seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(bytes))
             }
             _ => Err(io::Error::new(ErrorKind::InvalidInput, "more was written than the tensor holds")),
         };
-        written.map_err(Error::io(&self.path))
+        written.map_err(Error::io(self.file.path()))
     }
 
-    /// Returns once the file is on the disk.
+    /// Gives the file its name, once it is on the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(self) -> Result<()> {
-        self.file.sync_all().map_err(Error::io(&self.path))
+        self.file.commit()
     }
 }
 
@@ -77,9 +73,12 @@ fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range
     let mut infos = Vec::new();
     for &(name, dtype, shape) in tensors {
         let start = end;
-        let size = shape.iter().try_fold(dtype.bitsize() / 8, |size, &length| size.checked_mul(length));
+        let size = shape.iter().try_fold(dtype.bytes(), |size, &length| size.checked_mul(length));
         end = size.and_then(|size| size.checked_add(end)).ok_or(ErrorKind::FileTooLarge)?;
-        infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) }));
+        infos.push((
+            name.to_owned(),
+            TensorInfo { dtype: dtype.stored(), shape: shape.to_vec(), data_offsets: (start, end) },
+        ));
     }
     let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();
     let header = Metadata::new(None, infos).map_err(io::Error::other)?;

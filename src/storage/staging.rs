@@ -1,10 +1,11 @@
 //! A directory that appears whole or not at all.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::{parent, sync_directory};
 use crate::error::{Error, Result};
 
 /// A directory beside its destination, removed with what is in it unless it was committed.
@@ -18,15 +19,12 @@ impl Staging {
     /// An empty directory beside `dir`.
     ///
     /// # Errors
-    /// [`Error::Config`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
+    /// [`Error::Exists`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let (Some(name), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
-            return Err(Error::Config(format!("{dir:?} exists, and nothing is overwritten: name a new directory")));
+            return Err(Error::Exists { path: dir.to_owned() });
         };
-        let parent = match dir.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let parent = parent(dir).to_owned();
         let mut attempt = 0;
         loop {
             let path = parent.join(hidden(name, attempt));
@@ -49,10 +47,10 @@ impl Staging {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn commit(mut self, dir: &Path) -> Result<()> {
-        sync_dir(&self.path)?;
+        sync_directory(&self.path)?;
         fs::rename(&self.path, dir).map_err(Error::io(dir))?;
         self.committed = true;
-        sync_dir(&self.parent)
+        sync_directory(&self.parent)
     }
 }
 
@@ -63,14 +61,6 @@ impl Drop for Staging {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
-}
-
-/// Makes the names in a directory durable, where the system can.
-fn sync_dir(path: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io(path))?;
-    }
-    Ok(())
 }
 
 /// Removes a directory so that it is never seen half-removed under its name.
@@ -100,7 +90,9 @@ pub(crate) fn remove_leftovers(parent: &Path) -> Result<()> {
         let entry = entry.map_err(Error::io(parent))?;
         let name = entry.file_name();
         if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
-            fs::remove_dir_all(entry.path()).map_err(Error::io(entry.path()))?;
+            let is_directory = entry.file_type().map_err(Error::io(entry.path()))?.is_dir();
+            let removed = if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            removed.map_err(Error::io(entry.path()))?;
         }
     }
     Ok(())

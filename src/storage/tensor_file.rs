@@ -1,15 +1,16 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
+use super::Dtype;
+use super::read_at::read_exact_at;
 use crate::error::{Error, Result};
 
 /// The format's own limit.
@@ -19,7 +20,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Length prefix of the header.
-pub(super) const PREFIX_BYTES: u64 = 8;
+pub(crate) const PREFIX_BYTES: u64 = 8;
 
 /// An open file whose header agrees with its size.
 #[derive(Debug)]
@@ -126,11 +127,12 @@ impl TensorFile {
             let problem = format!("has no tensor `{name}` (it has: {}); rename or add it", names.join(", "));
             return Err(Error::data(&self.path, problem));
         };
-        let kind = match info.dtype {
-            Dtype::F16 => Kind::F16,
-            Dtype::BF16 => Kind::Bf16,
-            Dtype::F32 => Kind::F32,
-            other => {
+        let kind = match Dtype::of(info.dtype) {
+            Some(Dtype::F16) => Kind::F16,
+            Some(Dtype::BF16) => Kind::Bf16,
+            Some(Dtype::F32) => Kind::F32,
+            _ => {
+                let other = info.dtype;
                 let problem = format!("tensor `{name}` is {other:?}, not F16, BF16 or F32; write it as one of these");
                 return Err(Error::data(&self.path, problem));
             }
@@ -169,11 +171,11 @@ impl TensorFile {
         })
     }
 
-    /// Type, shape and place in the file of a tensor of any type.
+    /// Type, shape and place in the file of a tensor, if it is of a type of [`Dtype`].
     pub(crate) fn place(&self, name: &str) -> Option<(Dtype, &[usize], Range<u64>)> {
         let info = self.header.info(name)?;
         let (start, end) = info.data_offsets;
-        Some((info.dtype, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
+        Some((Dtype::of(info.dtype)?, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
     }
 
     /// Fills `buffer` with the bytes of tensor `name` at `offset` of the file.
@@ -195,10 +197,10 @@ impl TensorFile {
         rows: u64,
     ) -> Result<Option<IntegerTensor>> {
         let Some(info) = self.header.info(name) else { return Ok(None) };
-        let kind = match info.dtype {
-            Dtype::U8 => Some(IntegerKind::U8),
-            Dtype::U16 => Some(IntegerKind::U16),
-            Dtype::I32 => Some(IntegerKind::I32),
+        let kind = match Dtype::of(info.dtype) {
+            Some(Dtype::U8) => Some(IntegerKind::U8),
+            Some(Dtype::U16) => Some(IntegerKind::U16),
+            Some(Dtype::I32) => Some(IntegerKind::I32),
             _ => None,
         };
         let Some(kind) = kind.filter(|kind| kinds.contains(kind)) else {
@@ -295,7 +297,8 @@ impl FloatTensor {
 
     /// Converts whole values of [`TensorFile::read_bytes`] into as many f32, exactly.
     pub(crate) fn decode(&self, bytes: &[u8], out: &mut [f32]) {
-        // The casts hold: the bytes start a multiple of the value's size into a buffer of u32, little-endian as every host of a GPU.
+        // The casts hold: the bytes start a multiple of the value's size into a buffer of u32, little-endian as every
+        // host of a GPU.
         match self.kind {
             Kind::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(out),
             Kind::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes).convert_to_f32_slice(out),
@@ -307,26 +310,4 @@ impl FloatTensor {
 /// Foreign text, safe and short enough for a message.
 fn printable(text: &str) -> String {
     text.chars().take(160).flat_map(char::escape_debug).collect()
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !buffer.is_empty() {
-        match file.seek_read(buffer, offset) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                buffer = &mut buffer[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,61 @@
+//! Types of stored values.
+
+/// The type of a stored tensor's values, as safetensors names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dtype {
+    /// 8-bit unsigned integers.
+    U8,
+    /// 16-bit unsigned integers.
+    U16,
+    /// 32-bit signed integers.
+    I32,
+    /// 32-bit unsigned integers.
+    U32,
+    /// 64-bit unsigned integers.
+    U64,
+    /// 64-bit signed integers.
+    I64,
+    /// 16-bit floats, IEEE 754.
+    F16,
+    /// 16-bit floats with f32's exponents.
+    BF16,
+    /// 32-bit floats.
+    F32,
+    /// 64-bit floats.
+    F64,
+}
+
+impl Dtype {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 | Self::F16 | Self::BF16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    pub(super) fn stored(self) -> safetensors::Dtype {
+        match self {
+            Self::U8 => safetensors::Dtype::U8,
+            Self::U16 => safetensors::Dtype::U16,
+            Self::I32 => safetensors::Dtype::I32,
+            Self::U32 => safetensors::Dtype::U32,
+            Self::U64 => safetensors::Dtype::U64,
+            Self::I64 => safetensors::Dtype::I64,
+            Self::F16 => safetensors::Dtype::F16,
+            Self::BF16 => safetensors::Dtype::BF16,
+            Self::F32 => safetensors::Dtype::F32,
+            Self::F64 => safetensors::Dtype::F64,
+        }
+    }
+
+    /// The type of a stored tensor, if it is one of these.
+    pub(super) fn of(stored: safetensors::Dtype) -> Option<Self> {
+        let all = [Self::U8, Self::U16, Self::I32, Self::U32, Self::U64, Self::I64];
+        let floats = [Self::F16, Self::BF16, Self::F32, Self::F64];
+        all.into_iter().chain(floats).find(|dtype| dtype.stored() == stored)
+    }
+}

@@ -1,0 +1,35 @@
+//! Files: safetensors read by position and written in pieces, files and directories that appear whole or not at all,
+//! checksums.
+
+mod checksum;
+mod dtype;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod read_at;
+pub(crate) mod staging;
+pub(crate) mod tensor_file;
+mod tensor_writer;
+mod whole_file;
+
+pub use checksum::{Checksum, checksum, checksum_file};
+pub use dtype::Dtype;
+pub use tensor_writer::TensorWriter;
+pub use whole_file::{WholeFile, replace_file};
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Makes the names in a directory durable, where the system can.
+fn sync_directory(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
+    }
+    Ok(())
+}
+
+/// The directory that holds `path`.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
