@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use monosem::Error;
-use monosem::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::gpu::Gpu;
 use monosem::kernels::Screening;
+use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
-use serde_json::json;
 
 use crate::kernels::gpu;
 use crate::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
@@ -33,7 +32,7 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
     let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
-    writer.commit(Manifest::new(step, &config(FEATURES), recipe, json!({})));
+    writer.commit(Manifest::new(step, &config(FEATURES), recipe));
     writer.finish().unwrap();
     checkpoint::path(directory, step)
 }
@@ -180,7 +179,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
     assert_eq!(here(), Vec::<String>::new());
 
     let mut incomplete = create();
-    incomplete.commit(Manifest::new(7, &config(FEATURES), &recipe, json!({})));
+    incomplete.commit(Manifest::new(7, &config(FEATURES), &recipe));
     let error = incomplete.finish().unwrap_err();
     assert!(error.to_string().contains("W_enc is incomplete"), "{error}");
     assert_eq!(here(), Vec::<String>::new());
@@ -216,7 +215,7 @@ fn other_sizes_are_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut writer = Writer::create(elsewhere.path(), &other, recipe.moments, 0).unwrap();
     smaller.copy_state(&mut writer).unwrap();
-    writer.commit(Manifest::new(0, &other, &recipe, json!({})));
+    writer.commit(Manifest::new(0, &other, &recipe));
     writer.finish().unwrap();
     fs::copy(checkpoint::path(elsewhere.path(), 0).join("manifest.json"), &manifest).unwrap();
     let error = Reader::open(&path).err().unwrap();

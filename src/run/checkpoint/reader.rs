@@ -33,7 +33,7 @@ impl Reader {
     /// Opens the checkpoint in `path` and checks everything but the tensors' values.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] naming what is damaged.
+    /// [`Error::Io`], [`Error::Data`] naming what is damaged, or [`Error::Config`] for a checkpoint of another format.
     pub fn open(path: &Path) -> Result<Self> {
         let manifest = Manifest::read(path)?;
         manifest.sae.validate().map_err(|error| Error::data(path.join(MANIFEST), error.to_string()))?;
@@ -93,7 +93,8 @@ impl StateSource for Reader {
 /// [`Error::Io`] when it cannot be read.
 pub fn verify(path: &Path) -> Result<Vec<Error>> {
     let mut reader = match Reader::open(path) {
-        Err(error @ Error::Data { .. }) => return Ok(vec![error]),
+        // One of another format is damaged to whoever wants to read it.
+        Err(error @ (Error::Data { .. } | Error::Config(_))) => return Ok(vec![error]),
         other => other?,
     };
     let mut damages = Vec::new();

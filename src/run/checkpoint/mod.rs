@@ -4,15 +4,20 @@
 //! checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the disk.
 
 mod manifest;
+mod policy;
 mod reader;
+mod weights;
 mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-pub use manifest::Manifest;
+pub use manifest::{Manifest, Marks, RULES};
+pub(super) use policy::Checkpoints;
+pub use policy::{CheckpointPolicy, Every, is_damage};
 pub use reader::{Reader, verify};
+pub use weights::CheckpointWeights;
 pub use writer::Writer;
 
 use xxhash_rust::xxh3::Xxh3;
