@@ -7,8 +7,10 @@ use monosem::Error;
 use monosem::gpu::Gpu;
 use monosem::kernels::Screening;
 use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
+use monosem::run::open_sae;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
+use serde_json::json;
 
 use crate::kernels::gpu;
 use crate::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
@@ -152,13 +154,29 @@ fn damage_is_named() {
     named(&["cut short"]);
     fs::write(&state, &sound_state).unwrap();
     fs::write(&manifest, sound_manifest.replace("\"step\": 2", "\"step\": 3")).unwrap();
-    named(&["its checksum is another"]);
+    named(&["its checksum does not match"]);
     fs::write(&manifest, &sound_manifest[..200]).unwrap();
-    named(&["is damaged, or of another version"]);
-    fs::write(&manifest, sound_manifest.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    named(&["has format 2"]);
+    named(&["is damaged: "]);
+    fs::write(&manifest, sound_manifest.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    named(&["was written by a newer monosem (format 3"]);
     fs::write(&manifest, sound_manifest).unwrap();
     named(&[]);
+}
+
+/// The first format had neither marks nor provenance.
+#[test]
+fn a_checkpoint_of_the_first_format_is_refused_by_name() {
+    let recipe = recipe(FEATURES, STEPS);
+    let directory = tempfile::tempdir().unwrap();
+    let path = save(&trainer(gpu(), &recipe), &recipe, directory.path());
+    let manifest = json!({ "manifest": { "format": 1, "version": "0.1.0", "step": 0 }, "checksum": "0" });
+    fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
+    let words = "step-0 was written by monosem before format 2 (format 1, version 0.1.0); it cannot be resumed, start \
+                 again, or use the commit that wrote it";
+    for error in [Reader::open(&path).err().unwrap(), open_sae(&path).err().unwrap()] {
+        assert!(matches!(&error, Error::Config(message) if message.ends_with(words)), "{error}");
+    }
+    assert!(verify(&path).unwrap()[0].to_string().ends_with(words));
 }
 
 #[test]

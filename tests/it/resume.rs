@@ -151,7 +151,10 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     fail(&["verify", &out], 3, "step-18");
     let output = monosem(&[&short[..], &["--resume"]].concat());
     let words = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && words.contains("skipping a damaged") && words.contains("from step 12"), "{words}");
+    assert!(
+        output.status.success() && words.contains("skipping a damaged") && words.contains("from step 12"),
+        "{words}"
+    );
     assert!(result(&out) == expected);
 
     fs::remove_dir_all(directory.join("sae")).unwrap();
