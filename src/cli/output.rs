@@ -1,6 +1,6 @@
 //! Where words go: results to stdout, the rest to stderr; how many of them, and in which form.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ pub struct OutputArguments {
     /// Suppress progress and notes
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more on stderr, -vv from all libraries; RUST_LOG selects more finely
+    /// Log more on stderr; RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -38,7 +38,7 @@ pub fn set_style(arguments: &OutputArguments) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .with_ansi(false)
         .log_internal_errors(false)
         .init();
     let _ = STYLE.set(arguments.clone());

@@ -58,6 +58,6 @@ pub fn open_sae(path: &Path) -> Result<OpenedSae> {
 }
 
 fn from_checkpoint(path: PathBuf, weights: CheckpointWeights, skipped: Vec<Error>) -> OpenedSae {
-    let checkpoint = Some(OpenedCheckpoint { path, step: weights.step() });
+    let checkpoint = Some(OpenedCheckpoint { path, step: weights.manifest().step });
     OpenedSae { weights: Box::new(weights), checkpoint, skipped }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::checkpoint::{self, CheckpointPolicy, Checkpoints, Manifest, Marks};
+use super::checkpoint::{self, Checkpoints, Manifest, Marks};
 use super::directory::{self, RunDirectory};
 use super::events::{Event, Listener};
 use super::job::Job;
 use super::metrics::{LogSchedule, MetricsFile, metrics_json};
+use super::options::{End, RunOptions};
 use super::position::{MarkChange, Position};
 use super::record::{Outcome, RunRecord};
 use crate::data::Provenance;
@@ -20,51 +20,6 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::save;
 use crate::train::{Progress, Trainer};
-
-/// Everything about a run that its result does not depend on.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// When checkpoints are saved, and how many are kept.
-    pub checkpoints: CheckpointPolicy,
-    /// Steps from one line of metrics.jsonl to the next.
-    pub log_every: NonZeroU64,
-    /// Metadata of the SAE; none for those of the data.
-    pub provenance: Option<Provenance>,
-    /// Text of config.toml; without it none is written.
-    pub config_toml: Option<String>,
-    /// Times every kernel; the device must have timestamps.
-    pub profile: bool,
-    /// Beginning of run.json's times.
-    pub started: Instant,
-}
-
-impl Default for RunOptions {
-    fn default() -> Self {
-        Self {
-            checkpoints: CheckpointPolicy::default(),
-            log_every: NonZeroU64::MIN.saturating_add(9),
-            provenance: None,
-            config_toml: None,
-            profile: false,
-            started: Instant::now(),
-        }
-    }
-}
-
-/// How a run ended that did not fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The last step is taken.
-    Done {
-        /// Directory of the SAE.
-        sae: PathBuf,
-    },
-    /// It was stopped before.
-    Interrupted {
-        /// The checkpoint that it resumes from; none if no step was taken yet.
-        checkpoint: Option<PathBuf>,
-    },
-}
 
 /// A job under way in its directory: config.toml, run.json, metrics.jsonl, checkpoints/ and at the end sae/.
 ///

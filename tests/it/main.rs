@@ -19,6 +19,7 @@ mod screening;
 mod selection;
 mod selftest;
 mod subgroups;
+mod terminal;
 mod train;
 mod training;
 mod translation;

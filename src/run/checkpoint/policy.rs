@@ -31,7 +31,8 @@ pub enum Every {
 
 impl Default for CheckpointPolicy {
     fn default() -> Self {
-        Self { every: Every::Time(Duration::from_secs(15 * 60)), keep: NonZeroUsize::MIN.saturating_add(1) }
+        const KEEP: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+        Self { every: Every::Time(Duration::from_secs(15 * 60)), keep: KEEP }
     }
 }
 
@@ -51,8 +52,10 @@ pub(crate) struct Checkpoints {
     policy: CheckpointPolicy,
     /// The one that is being written.
     writer: Option<Writer>,
-    /// The step and time of the last one.
-    last: (u64, Instant),
+    /// Step after which the last one was begun or restored.
+    last_step: u64,
+    /// When that was.
+    last_time: Instant,
     /// The last one that is on the disk and was not reported yet.
     saved: Option<u64>,
 }
@@ -60,7 +63,7 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// The checkpoints below `directory`, of a run that begins or resumes now.
     pub fn new(directory: PathBuf, config: SaeConfig, moments: MomentPrecision, policy: CheckpointPolicy) -> Self {
-        Self { directory, config, moments, policy, writer: None, last: (0, Instant::now()), saved: None }
+        Self { directory, config, moments, policy, writer: None, last_step: 0, last_time: Instant::now(), saved: None }
     }
 
     /// The newest intact checkpoint as `resume` restores it; none if there is no checkpoint. Each newer one is damaged: it
@@ -82,7 +85,7 @@ impl Checkpoints {
             });
             match restored {
                 Ok(restored) => {
-                    self.last.0 = step;
+                    self.last_step = step;
                     damaged.iter().try_for_each(|path: &PathBuf| remove(path))?;
                     return Ok(Some(restored));
                 }
@@ -104,12 +107,11 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Io`].
     pub fn due(&mut self, step: u64) -> Result<Option<&mut Writer>> {
-        let (last, begun) = self.last;
         let is_due = match self.policy.every {
             Every::Steps(every) => step.is_multiple_of(every),
-            Every::Time(every) => begun.elapsed() >= every,
+            Every::Time(every) => self.last_time.elapsed() >= every,
         };
-        if !is_due || step == last {
+        if !is_due || step == self.last_step {
             return Ok(None);
         }
         self.begin(step).map(Some)
@@ -122,7 +124,7 @@ impl Checkpoints {
 
     fn begin(&mut self, step: u64) -> Result<&mut Writer> {
         self.finish()?;
-        self.last = (step, Instant::now());
+        (self.last_step, self.last_time) = (step, Instant::now());
         Ok(self.writer.insert(Writer::create(&self.directory, &self.config, self.moments, step)?))
     }
 
@@ -155,7 +157,7 @@ impl Checkpoints {
     /// [`Error::Io`], [`Error::DeviceLost`].
     pub fn save(&mut self, trainer: &Trainer<'_>, manifest: Manifest) -> Result<PathBuf> {
         let step = manifest.step;
-        if self.last.0 != step {
+        if self.last_step != step {
             let writer = self.begin(step)?;
             trainer.copy_state(writer)?;
             writer.commit(manifest);

@@ -10,7 +10,7 @@ use crate::data::safetensors::TensorFile;
 use crate::error::{Error, Result};
 use crate::train::{StateSource, StateTensor, state_tensors};
 
-/// Bytes read at a time by [`verify`].
+/// Bytes read at a time to verify a tensor.
 const CHUNK_BYTES: u64 = 8 << 20;
 
 /// An open checkpoint. Each tensor's checksum is checked with its last row.
@@ -62,6 +62,29 @@ impl Reader {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The file of the tensors.
+    pub(super) fn file(&self) -> &TensorFile {
+        &self.file
+    }
+
+    /// Reads a tensor and checks its checksum; nothing happens if the state has no such tensor.
+    pub(super) fn verify_tensor(&mut self, name: &str) -> Result<()> {
+        let tensor = self.tensors.iter().position(|tensor| tensor.layout.name == name);
+        tensor.map_or(Ok(()), |tensor| self.read_whole(tensor))
+    }
+
+    fn read_whole(&mut self, tensor: usize) -> Result<()> {
+        let layout = &self.tensors[tensor].layout;
+        let (rows, row_bytes) = (layout.shape[0] as u64, layout.row_bytes());
+        let step = (CHUNK_BYTES / row_bytes).max(1);
+        let mut bytes = Vec::new();
+        for first in (0..rows).step_by(step as usize) {
+            bytes.resize((step.min(rows - first) * row_bytes) as usize, 0);
+            self.read(tensor, first, &mut bytes)?;
+        }
+        Ok(())
+    }
 }
 
 impl StateSource for Reader {
@@ -99,22 +122,10 @@ pub fn verify(path: &Path) -> Result<Vec<Error>> {
     };
     let mut damages = Vec::new();
     for tensor in 0..reader.tensors.len() {
-        match read_whole(&mut reader, tensor) {
+        match reader.read_whole(tensor) {
             Err(error @ Error::Data { .. }) => damages.push(error),
             other => other?,
         }
     }
     Ok(damages)
-}
-
-fn read_whole(reader: &mut Reader, tensor: usize) -> Result<()> {
-    let layout = &reader.tensors[tensor].layout;
-    let (rows, row_bytes) = (layout.shape[0] as u64, layout.row_bytes());
-    let step = (CHUNK_BYTES / row_bytes).max(1);
-    let mut bytes = Vec::new();
-    for first in (0..rows).step_by(step as usize) {
-        bytes.resize((step.min(rows - first) * row_bytes) as usize, 0);
-        reader.read(tensor, first, &mut bytes)?;
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Writes a checkpoint on a thread of its own, while the training goes on.
+//! Writes a checkpoint on a thread of its own, while the training continues.
 
 use std::fs;
 use std::path::Path;
@@ -153,7 +153,7 @@ impl StateFile {
         let tensor = &mut self.tensors[tile.tensor];
         let at = tile.first * tensor.layout.row_bytes();
         if at != tensor.written {
-            let problem = format!("{} goes on at byte {at} after byte {}", tensor.layout.name, tensor.written);
+            let problem = format!("{} continues at byte {at} after byte {}", tensor.layout.name, tensor.written);
             return Err(self.refuse(problem));
         }
         self.file.write(tile.tensor, at, &tile.bytes)?;
