@@ -156,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
 }
 
-/// What the flags ask for, and for the rest what training would take.
+/// The kernels that the flags ask for, and for the rest those that training would take.
 fn choose_tuning(
     arguments: &Arguments,
     gpu: &Gpu,

@@ -22,8 +22,8 @@ const RESEMBLANCE: f64 = 0.7;
 /// over a default.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has a
-/// key or a value that no flag has.
+/// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has
+/// a key or a value that no flag has.
 pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &S, matches: &ArgMatches) -> Result<S> {
     let text = read(path)?;
     let refuse = |offset: usize, problem: &str| {
@@ -87,7 +87,8 @@ pub fn refuse_changes<S: Serialize + DeserializeOwned>(path: &Path, settings: &S
         if old != new {
             let word = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), toml::Value::to_string);
             return Err(Error::Config(format!(
-                "--{key} is {} and was {} when the run began ({}): a run resumes with the settings it began with; restore it, or name a new --out",
+                "--{key} is {} and was {} when the run began ({}): a run resumes with the settings it began with; \
+                 restore it, or name a new --out",
                 printable(&word(new)),
                 printable(&word(old)),
                 name.escape_debug()

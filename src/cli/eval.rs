@@ -120,8 +120,8 @@ fn readable(value: &Value) -> String {
     }
 }
 
-/// The fraction of the features that were dead after the run's last step, or the checkpoint's, if the run had seen enough
-/// tokens to tell.
+/// The fraction of the features that were dead after the run's last step, or the checkpoint's, if the run had seen
+/// enough tokens to tell.
 fn dead_fraction(path: &Path, sae: &OpenedSae) -> Option<f64> {
     let features = sae.weights.config().features;
     let (directory, step) = match &sae.checkpoint {

@@ -11,8 +11,8 @@ use super::output;
 /// Print the manual page of the program, or write those of all subcommands
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Directory to write one page per subcommand to, created if missing; pages of an older version are replaced [default:
-    /// only the program's own page, to stdout]
+    /// Directory to write one page per subcommand to, created if missing; pages of an older version are replaced
+    /// [default: only the program's own page, to stdout]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

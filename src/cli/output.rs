@@ -9,7 +9,7 @@ use clap::{ArgAction, Args};
 use monosem::{Error, Result};
 use tracing_subscriber::EnvFilter;
 
-/// What every subcommand takes.
+/// Flags of every subcommand.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArguments {
@@ -44,12 +44,12 @@ pub fn set_style(arguments: &OutputArguments) {
     let _ = STYLE.set(arguments.clone());
 }
 
-/// Whether results are to be JSON.
+/// Tells if results are to be JSON.
 pub fn json() -> bool {
     STYLE.get().is_some_and(|style| style.json)
 }
 
-/// Whether people want no words but errors.
+/// Tells if only errors are to be shown.
 pub fn quiet() -> bool {
     STYLE.get().is_some_and(|style| style.quiet)
 }

@@ -37,8 +37,8 @@ impl RunReport {
             Event::ResumedUnderOtherMarks { before, now } => {
                 let differ = if before.rules == now.rules { "shaders" } else { "summation rules" };
                 self.tell(&format!(
-                    "note: resuming under other {differ} (rules {}, shaders {}) than the checkpoint's (rules {}, shaders \
-                     {}): the result will differ from an uninterrupted run's in its last bits",
+                    "note: resuming under other {differ} (rules {}, shaders {}) than the checkpoint's (rules {}, \
+                     shaders {}): the result will differ from an uninterrupted run's in its last bits",
                     now.rules, now.shaders, before.rules, before.shaders
                 ));
             }
@@ -66,8 +66,8 @@ impl RunReport {
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
                 if *uncertain_steps > 0 {
                     self.tell(&format!(
-                        "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 may be \
-                         faster"
+                        "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 \
+                         may be faster"
                     ));
                 }
                 if let Some(profile) = profile {

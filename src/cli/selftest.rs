@@ -13,8 +13,8 @@ use super::arguments::DeviceArguments;
 use super::devices::{facts, properties};
 use super::output::{self, print};
 
-/// Check every kernel that the device would run, and whole training steps, against a reference in f64; print a report to
-/// paste into an issue
+/// Check every kernel that the device would run, and whole training steps, against a reference in f64; print a report
+/// to paste into an issue
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]

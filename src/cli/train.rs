@@ -26,16 +26,16 @@ use super::signals::Signals;
     _ => arg.allow_negative_numbers(true),
 }))]
 pub struct Arguments {
-    /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in SAELens's
-    /// layout under sae/
+    /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in
+    /// SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Resume from the newest intact checkpoint in --out, or start if there is none; a completed run is left alone.
     /// Flags that would change the result are refused; without --data, settings come from the run's config.toml
     #[arg(long)]
     resume: bool,
-    /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`. Command-line
-    /// flags win [default: none]
+    /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
+    /// Command-line flags win [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical

@@ -70,7 +70,7 @@ enum Kind {
     Sae(Vec<(String, String)>),
 }
 
-/// What there is to check in a directory.
+/// The parts of a directory that can be checked.
 fn parts(path: &Path) -> Result<Vec<Part>> {
     fs::read_dir(path).map_err(Error::io(path))?;
     let has = |name: &str| path.join(name).exists();

@@ -1,4 +1,4 @@
-//! What happens in a run, for whoever shows or records it.
+//! Events of a run, for whoever shows or records it.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::train::{Profile, Progress};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The tuning cache cannot be used, and why.
+    /// The tuning cache cannot be used.
     TuningCacheUnusable {
         /// Its file.
         path: &'a Path,
-        /// What is wrong with it, and what follows.
+        /// The reason, and its consequence.
         problem: &'a str,
     },
     /// Kernels were measured and chosen.
@@ -43,7 +43,7 @@ pub enum Event<'a> {
     },
     /// The first step of a new run comes next.
     Started {
-        /// What is trained.
+        /// The job.
         job: &'a Job,
     },
     /// The next step of a resumed run comes next.

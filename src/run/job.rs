@@ -1,4 +1,4 @@
-//! What a run trains, and on what.
+//! A job: what a run trains, and on which activations.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub struct Job {
     pub config: SaeConfig,
     /// Training recipe, its schedule included.
     pub recipe: Recipe,
-    /// Kernels, of which only the time depends.
+    /// Kernels; the time depends on them, the result does not.
     pub tuning: Tuning,
     /// Seed of the initial weights and of the order of the rows.
     pub seed: u64,
@@ -43,7 +43,8 @@ impl Job {
         Batches::shuffled(self.rows.clone(), batch, self.seed, first, steps.end.saturating_sub(steps.start))
     }
 
-    /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which is read for it.
+    /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which is read for
+    /// it.
     ///
     /// # Errors
     /// As [`SaeConfig::validate`], and those of the data.

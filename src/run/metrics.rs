@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one line per logged step, cut back when a run resumes. Its lock keeps other processes out of the run.
+//! `metrics.jsonl`: one line per logged step, cut back when a run resumes. Its lock keeps other processes out of the
+//! run.
 
 use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};

@@ -26,12 +26,12 @@ pub struct OpenedCheckpoint {
     pub step: u64,
 }
 
-/// Opens the SAE at `path`: a directory in SAELens's layout, a finished run, a checkpoint, or an unfinished run, of which
-/// the newest intact checkpoint is taken. The weights of a checkpoint are read once to verify them.
+/// Opens the SAE at `path`: a directory in SAELens's layout, a finished run, a checkpoint, or an unfinished run, of
+/// which the newest intact checkpoint is taken. The weights of a checkpoint are read once to verify them.
 ///
 /// # Errors
-/// As [`sae::open`]; [`Error::Data`] when nothing of the kind is there or all checkpoints are damaged; [`Error::Config`]
-/// for a checkpoint of another format.
+/// As [`sae::open`]; [`Error::Data`] when nothing of the kind is there or all checkpoints are damaged;
+/// [`Error::Config`] for a checkpoint of another format.
 pub fn open_sae(path: &Path) -> Result<OpenedSae> {
     fs::metadata(path).map_err(Error::io(path))?;
     if [path.to_owned(), path.join("sae")].iter().any(|directory| directory.join("cfg.json").is_file()) {

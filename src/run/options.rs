@@ -1,4 +1,4 @@
-//! What is asked of a run besides its job, and how it ends.
+//! Options of a run, and its end.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;

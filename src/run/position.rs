@@ -1,4 +1,4 @@
-//! What a checkpoint keeps of the run around the training.
+//! The part of a checkpoint that belongs to the run around the training.
 
 use serde::{Deserialize, Serialize};
 

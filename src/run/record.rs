@@ -18,7 +18,7 @@ use crate::kernels::Tuning;
 #[derive(Serialize)]
 pub(super) struct RunRecord {
     state: &'static str,
-    /// What failed: [`Error::to_json`].
+    /// The failure: [`Error::to_json`].
     error: Option<Value>,
     /// XXH3 of the finished SAE's files.
     sae: BTreeMap<String, String>,

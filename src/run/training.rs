@@ -53,11 +53,12 @@ impl<'a> Run<'a> {
     }
 
     /// The run in the directory `path`, resumed from its newest intact checkpoint; from the beginning if there is no
-    /// checkpoint or no run yet. It ends with the bits of an unbroken run if the same build resumes it on the same device.
+    /// checkpoint or no run yet. It ends with the bits of an unbroken run if the same build resumes it on the same
+    /// device.
     ///
     /// # Errors
-    /// As [`Run::create`]; [`Error::Config`] when the run is done, another process is training it, or its checkpoint is of
-    /// another job or format; [`Error::Data`] when all of its checkpoints are damaged; those of the listener.
+    /// As [`Run::create`]; [`Error::Config`] when the run is done, another process is training it, or its checkpoint is
+    /// of another job or format; [`Error::Data`] when all of its checkpoints are damaged; those of the listener.
     pub fn resume(gpu: &'a Gpu, path: &Path, job: Job, options: RunOptions, events: &mut Listener<'_>) -> Result<Self> {
         if !directory::exists(path)? {
             return Self::create(gpu, path, job, options);
@@ -124,8 +125,9 @@ impl<'a> Run<'a> {
         self.trainer.submitted()
     }
 
-    /// Takes the steps that are left and saves the SAE. Before each step `stop` is called with the number of steps taken;
-    /// if it returns true, the run saves a checkpoint instead and ends. Either way, and after a failure, run.json says so.
+    /// Takes the steps that are left and saves the SAE. Before each step `stop` is called with the number of steps
+    /// taken; if it returns true, the run saves a checkpoint instead and ends. Either way, and after a failure,
+    /// run.json says so.
     ///
     /// # Errors
     /// Those of the data, the device, the file system and the listener.

@@ -1,4 +1,4 @@
-//! What was measured to be the fastest, kept from one process to the next in the user's cache directory.
+//! The fastest kernels as they were measured, kept from one process to the next in the user's cache directory.
 
 use std::env;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::sae::SaeConfig;
 /// More entries than anybody measures, few enough to be read at each start.
 const MAX_ENTRIES: usize = 1000;
 
-/// What a measurement holds for.
+/// The circumstances that a measurement holds for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Key {
     adapter: String,
@@ -88,7 +88,7 @@ impl TuningCache {
         }
     }
 
-    /// What was measured, by name.
+    /// The kernels that were measured, by name.
     pub fn get(&self, key: &Key) -> Option<&Names> {
         self.entries.iter().rfind(|entry| entry.key == *key).map(|entry| &entry.names)
     }

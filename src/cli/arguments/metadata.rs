@@ -1,4 +1,4 @@
-//! What the finished SAE says of its origin.
+//! Metadata of the finished SAE.
 
 use std::num::NonZeroUsize;
 
@@ -26,7 +26,7 @@ pub struct MetadataArguments {
 }
 
 impl MetadataArguments {
-    /// What the flags say, and the data where they do not.
+    /// The metadata of the flags, and of the data where there is no flag.
     pub fn over(&self, data: &Provenance) -> Provenance {
         Provenance {
             model_name: self.model_name.clone().or_else(|| data.model_name.clone()),

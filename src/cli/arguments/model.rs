@@ -45,7 +45,7 @@ enum Architecture {
 }
 
 impl ModelArguments {
-    /// With so many features where no number of them is given.
+    /// With this many features where the flags give no number.
     pub fn or_features(mut self, features: usize) -> Self {
         if self.expansion.is_none() {
             self.features.get_or_insert(features);

@@ -15,7 +15,7 @@ use super::metadata::MetadataArguments;
 use super::model::ModelArguments;
 use super::training::TrainingArguments;
 
-/// What defines a run: flags, and keys of `--config` and of `config.toml`.
+/// The settings that define a run: flags, and keys of `--config` and of `config.toml`.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Settings {

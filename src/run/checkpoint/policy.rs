@@ -66,8 +66,8 @@ impl Checkpoints {
         Self { directory, config, moments, policy, writer: None, last_step: 0, last_time: Instant::now(), saved: None }
     }
 
-    /// The newest intact checkpoint as `resume` restores it; none if there is no checkpoint. Each newer one is damaged: it
-    /// is removed, and `skipped` is called with the reason.
+    /// The newest intact checkpoint as `resume` restores it; none if there is no checkpoint. Each newer one is damaged:
+    /// it is removed, and `skipped` is called with the reason.
     ///
     /// # Errors
     /// [`Error::Data`] if all are damaged, [`Error::Io`], and those of `resume` and `skipped`.
@@ -183,7 +183,7 @@ impl Checkpoints {
     }
 }
 
-/// Whether an error says that a file is not what it should be, rather than that it cannot be read now.
+/// Tells if an error means that a file is damaged or missing, rather than that it cannot be read now.
 pub fn is_damage(error: &Error) -> bool {
     match error {
         Error::Data { .. } => true,

@@ -53,7 +53,7 @@ impl Reader {
         Ok(Self { path: path.to_owned(), manifest, file, tensors })
     }
 
-    /// What the checkpoint says of itself.
+    /// The checkpoint's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

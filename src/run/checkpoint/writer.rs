@@ -48,7 +48,8 @@ impl Writer {
         self.step
     }
 
-    /// Gives the checkpoint its name as soon as it is on the disk, once all of its tiles were put; does not wait for it.
+    /// Gives the checkpoint its name as soon as it is on the disk, once all of its tiles were put; does not wait for
+    /// it.
     pub fn commit(&mut self, manifest: Manifest) {
         self.tiles = None;
         if let Some(sender) = self.manifest.take() {
@@ -57,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Whether [`Writer::finish`] would return at once.
+    /// Tells if [`Writer::finish`] would return at once.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
