@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use monosem::data::{Activations, Batches};
 use monosem::gpu::{AdapterChoice, Gpu};
+use monosem::run::Job;
 use monosem::sae::{self, SaeConfig};
-use monosem::train::{Recipe, evaluate, initialize, train};
+use monosem::train::{Recipe, evaluate, train};
 use monosem::{Error, Result};
 
 fn main() -> Result<()> {
@@ -24,15 +25,11 @@ fn main() -> Result<()> {
         rescale_acts_by_decoder_norm: false,
         apply_b_dec_to_input: true,
     };
-    let recipe = Recipe::top_k(config.features, 512, 100);
-    let (batch, steps, seed) = (recipe.batch, recipe.steps, 0);
     let gpu = Gpu::open(&AdapterChoice::Best)?;
-
-    let first = Batches::shuffled(data.clone(), batch, seed, 0, 1)?.next().transpose()?;
-    let first = first.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
-    let initial = initialize(&config, seed, &first.rows)?;
-    let batches = Batches::shuffled(data.clone(), batch, seed, 0, steps)?;
-    let sae = train(&gpu, &initial, recipe, batches, |progress| {
+    let recipe = Recipe::top_k(config.features, 512, 100);
+    let job = Job::new(&gpu, config, recipe.clone(), data.clone());
+    let (batch, steps) = (recipe.batch, recipe.steps);
+    let sae = train(&gpu, &job.initial_weights()?, recipe, job.batches(0..steps)?, |progress| {
         if progress.step % 10 == 0 {
             println!("step {:3}  loss {:8.3}  FVU {:.3}", progress.step, progress.loss, progress.fvu);
         }

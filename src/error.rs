@@ -158,6 +158,11 @@ impl Error {
         }
     }
 
+    /// The error for programs that read it: `{"error": message, "kind": ..., "exit_code": ...}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": self.to_string(), "kind": self.kind(), "exit_code": self.exit_code() })
+    }
+
     /// A [`Error::Data`] about `path`.
     pub fn data(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Error::Data { path: path.into(), problem: problem.into() }

@@ -2,7 +2,8 @@
 //! scheduler over them, and any Vulkan, Metal or DX12 adapter to run on.
 //!
 //! `gpu` talks to the device, `kernels` are the operations, `reference` the same operations on the CPU in f64,
-//! `sae` is the model, `train` the scheduler, `checkpoint` what it leaves to go on from, and `data` where activations come from.
+//! `sae` is the model, `train` the scheduler, `run` a training run with its directory and checkpoints, and `data` where
+//! activations come from.
 #![warn(missing_docs)]
 
 pub mod adapters;
@@ -15,6 +16,7 @@ pub mod kernels;
 pub mod measure;
 pub mod reference;
 pub mod rng;
+pub mod run;
 pub mod sae;
 pub mod storage;
 pub mod train;

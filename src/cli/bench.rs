@@ -6,24 +6,22 @@ use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, Selection};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
-use monosem::sae::{self, SaeConfig, Weights};
+use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::{Error, Result};
 use serde_json::{Value, json};
 
-use super::DeviceArguments;
+use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, open_sae};
 use super::output::{self, print, tell};
-use super::settings::{ModelSettings, Moments, ScreeningArguments};
-use super::tuning::TuningArguments;
 
-/// Times a training step and its kernels on this device, and compares them with what the device can do at best
+/// Time a training step and its kernels on this device, and compare them with the device's peak
 #[derive(Args, Debug)]
 #[command(mut_arg("features", |arg| arg.help("Number of features [default: 16384]")))]
 pub struct Arguments {
-    /// Shows only the kernels whose names contain this, as encode [default: all]
+    /// Show only the kernels whose names contain this, e.g. encode [default: all]
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
-    /// Steps of each kind that are timed; the medians are shown
+    /// Time this many steps of each kind and show the medians
     #[arg(long, default_value_t = 5, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
     /// Width of an activation vector
@@ -32,16 +30,16 @@ pub struct Arguments {
     /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
-    /// A trained SAE to go on with, whose features fire as unequally as they do: a run directory, or one in SAELens's
-    /// layout [default: initial weights]
+    /// Benchmark with this SAE's weights (realistic feature frequencies): a run (finished or not), a checkpoint, or a
+    /// directory in SAELens's layout [default: random initial weights]
     #[arg(long, value_name = "DIR", requires = "data", conflicts_with_all = ["features", "expansion", "k"])]
     sae: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelSettings,
-    /// Rows a step
+    model: ModelArguments,
+    /// Batch size, in rows (tokens)
     #[arg(long, default_value_t = 4096, help_heading = "Training")]
     batch: usize,
-    /// Type that Adam's moments are stored in
+    /// Precision of Adam's moments
     #[arg(
         long,
         default_value = "f32",
@@ -50,7 +48,7 @@ pub struct Arguments {
         help_heading = "Training"
     )]
     moments: Moments,
-    /// How the active features are found; results are the same [default: as training would choose]
+    /// Method that finds the active features; results are identical [default: as training would choose]
     #[arg(
         long,
         value_name = "chunked|grouped",
@@ -59,7 +57,8 @@ pub struct Arguments {
         conflicts_with = "screening"
     )]
     selection: Option<Way>,
-    /// Variant of encode, as `monosem devices` lists them; results are the same [default: as training would choose]
+    /// Variant of encode, one of those that `monosem devices` lists; results are identical [default: as training would
+    /// choose]
     #[arg(long, value_name = "VARIANT", help_heading = "Training")]
     encode: Option<String>,
     #[command(flatten)]
@@ -84,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let batch = arguments.batch;
     let data = if arguments.data.is_empty() { None } else { Some(Activations::open(&arguments.data)?) };
     let width = data.as_ref().map_or(arguments.d, Activations::width);
-    let sae = arguments.sae.as_deref().map(sae::open).transpose()?;
+    let sae = arguments.sae.as_deref().map(open_sae).transpose()?.map(|opened| opened.weights);
     let config = match &sae {
         Some(sae) if sae.config().d_in == width => sae.config().clone(),
         Some(sae) => {
@@ -108,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let tuning = choose_tuning(arguments, &gpu, &config, &recipe, screening)?;
     let mut benchmark = match &sae {
-        Some(sae) => StepBenchmark::with_weights(&gpu, sae, recipe.clone(), tuning, batches)?,
+        Some(sae) => StepBenchmark::with_weights(&gpu, &**sae, recipe.clone(), tuning, batches)?,
         None => StepBenchmark::new(&gpu, &config, recipe.clone(), tuning, batches)?,
     };
     let tuning = benchmark.tuning();
@@ -157,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
 }
 
-/// What the flags ask for, and for the rest what training would take.
+/// The kernels that the flags ask for, and for the rest those that training would take.
 fn choose_tuning(
     arguments: &Arguments,
     gpu: &Gpu,

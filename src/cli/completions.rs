@@ -6,7 +6,7 @@ use monosem::Result;
 
 use super::output;
 
-/// Prints the completion script of a shell
+/// Print the completion script of a shell
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Shell to complete in

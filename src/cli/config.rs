@@ -22,8 +22,8 @@ const RESEMBLANCE: f64 = 0.7;
 /// over a default.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has a
-/// key or a value that no flag has.
+/// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has
+/// a key or a value that no flag has.
 pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &S, matches: &ArgMatches) -> Result<S> {
     let text = read(path)?;
     let refuse = |offset: usize, problem: &str| {
@@ -75,18 +75,20 @@ pub fn to_toml(settings: &impl Serialize) -> Result<String> {
 ///
 /// # Errors
 /// [`Error::Config`] naming the flag, [`Error::Io`].
-pub fn refuse_changes(path: &Path, settings: &impl Serialize, changeable: &[&str]) -> Result<()> {
+pub fn refuse_changes<S: Serialize + DeserializeOwned>(path: &Path, settings: &S, changeable: &[&str]) -> Result<()> {
     let name = path.to_string_lossy();
-    let before: Table = read(path)?
-        .parse()
-        .map_err(|error: toml::de::Error| Error::Config(format!("{}: {}", name.escape_debug(), error.message())))?;
+    let refuse = |error: toml::de::Error| Error::Config(format!("{}: {}", name.escape_debug(), error.message()));
+    // Through the settings, so that keys that were added since have their defaults.
+    let before: S = read(path)?.parse::<Table>().and_then(S::deserialize).map_err(refuse)?;
+    let before = to_table(&before)?;
     let now = to_table(settings)?;
     for key in before.keys().chain(now.keys()).filter(|key| !changeable.contains(&key.as_str())) {
         let (old, new) = (before.get(key), now.get(key));
         if old != new {
             let word = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), toml::Value::to_string);
             return Err(Error::Config(format!(
-                "--{key} is {} and was {} when the run began ({}): a run goes on as it began; leave it so, or name a new --out",
+                "--{key} is {} and was {} when the run began ({}): a run resumes with the settings it began with; \
+                 restore it, or name a new --out",
                 printable(&word(new)),
                 printable(&word(old)),
                 name.escape_debug()

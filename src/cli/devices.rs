@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, print, tell};
 
-/// Lists the adapters: limits, features, the kernels that each would run, and which one is taken without --device
+/// List the devices: limits, features, the kernels that each would run, and which one is the default
 #[derive(Args, Debug)]
 pub struct Arguments {}
 

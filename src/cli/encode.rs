@@ -12,10 +12,10 @@ use monosem::train::Encoder;
 use monosem::{Error, Result};
 use serde_json::json;
 
-use super::ApplyArguments;
+use super::arguments::{Application, ApplyArguments};
 use super::output::{self, tell};
 
-/// Writes the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
+/// Write the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -42,11 +42,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn encode(arguments: &Arguments) -> Result<()> {
-    let (sae, data, batch) = arguments.apply.open()?;
+    let Application { sae, data, batch } = arguments.apply.open()?;
+    let config = sae.weights.config();
     let gpu = arguments.apply.device.open()?;
-    let method = arguments.apply.selection_method(&gpu, sae.config(), batch);
-    let mut encoder = Encoder::with_method(&gpu, &sae, batch, method)?;
-    let (rows, k) = (data.rows(), sae.config().k);
+    let method = arguments.apply.selection_method(&gpu, config, batch);
+    let mut encoder = Encoder::with_method(&gpu, &*sae.weights, batch, method)?;
+    let (rows, k) = (data.rows(), config.k);
     // More than the address space holds is more than any disk holds.
     let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
     let tensors: [(_, _, &[usize]); 2] = [("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)];

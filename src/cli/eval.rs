@@ -6,15 +6,14 @@ use std::path::Path;
 use clap::Args;
 use monosem::Result;
 use monosem::data::{Batches, Sources};
-use monosem::sae::Weights;
+use monosem::run::OpenedSae;
 use monosem::train::{DEAD_WINDOW, Evaluation, Evaluator, Reconstruction};
 use serde_json::{Map, Value, json};
 
-use super::ApplyArguments;
+use super::arguments::{Application, ApplyArguments, RowArguments};
 use super::output::{self, print};
-use super::rows::RowArguments;
 
-/// Measures how well an SAE reconstructs activations, over all rows and for each source of them
+/// Measure how well an SAE reconstructs activations, over all rows and per source
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -23,14 +22,15 @@ pub struct Arguments {
     rows: RowArguments,
 }
 
-/// Evaluates on every row that is not left out.
+/// Evaluates on every row that is not excluded.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (sae, data, batch) = arguments.apply.open()?;
+    let Application { sae, data, batch } = arguments.apply.open()?;
+    let config = sae.weights.config();
     let sources = Sources::open(data.clone())?;
     let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
-    let method = arguments.apply.selection_method(&gpu, sae.config(), batch);
-    let mut evaluator = Evaluator::with_method(&gpu, &sae, batch, method)?;
+    let method = arguments.apply.selection_method(&gpu, config, batch);
+    let mut evaluator = Evaluator::with_method(&gpu, &*sae.weights, batch, method)?;
     let mut place = 0;
     for batch in Batches::in_order(rows.clone(), batch)? {
         let batch = batch?;
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("l0", json!(all.l0)),
         ("cosine", json!(all.cosine)),
         ("unfired_fraction", json!(result.unfired_fraction)),
-        ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, sae.config().features))),
+        ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, &sae))),
     ];
     let sources = sources.map(|sources| measures_by_source(&sources, &result));
     if output::json() {
@@ -120,10 +120,18 @@ fn readable(value: &Value) -> String {
     }
 }
 
-/// The fraction of the features that were dead at the end of the run in `directory`, if it saw enough tokens to tell.
-fn dead_fraction(directory: &Path, features: usize) -> Option<f64> {
+/// The fraction of the features that were dead after the run's last step, or the checkpoint's, if the run had seen
+/// enough tokens to tell.
+fn dead_fraction(path: &Path, sae: &OpenedSae) -> Option<f64> {
+    let features = sae.weights.config().features;
+    let (directory, step) = match &sae.checkpoint {
+        None => (path, u64::MAX),
+        // RUN/checkpoints/step-N.
+        Some(checkpoint) => (checkpoint.path.parent()?.parent()?, checkpoint.step),
+    };
     let metrics = fs::read_to_string(directory.join("metrics.jsonl")).ok()?;
-    let last: Value = serde_json::from_str(metrics.lines().next_back()?).ok()?;
+    let mut lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = lines.find(|line| line["step"].as_u64().is_some_and(|logged| logged <= step))?;
     let (dead, tokens) = (last["dead"].as_u64()?, last["tokens"].as_u64()?);
     (tokens >= DEAD_WINDOW && dead <= features as u64).then(|| dead as f64 / features as f64)
 }

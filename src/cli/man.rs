@@ -8,11 +8,11 @@ use monosem::{Error, Result};
 
 use super::output;
 
-/// Prints the manual page of the program, or writes those of all subcommands
+/// Print the manual page of the program, or write those of all subcommands
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Directory to write a page a subcommand to, made if need be; pages of an older version are replaced [default: only
-    /// the program's own page, to stdout]
+    /// Directory to write one page per subcommand to, created if missing; pages of an older version are replaced
+    /// [default: only the program's own page, to stdout]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -1,47 +1,31 @@
 //! The command line: one subcommand a file, each a call into the library and its result printed.
 
+mod arguments;
 mod bench;
-mod checkpoints;
 mod completions;
 mod config;
 mod devices;
 mod encode;
 mod eval;
+mod export;
 mod man;
-mod metrics_log;
 mod output;
 mod plan;
-mod previous_run;
 mod progress;
-mod rows;
-mod run_directory;
-mod run_record;
+mod report;
 mod selftest;
-mod settings;
 mod signals;
 mod train;
-mod training_run;
-mod tuning;
-mod tuning_cache;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use monosem::data::Activations;
-use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::kernels::SelectionMethod;
-use monosem::sae::{self, SaeConfig, SaeFile, Weights};
-use monosem::{Error, Result};
-use serde::{Deserialize, Serialize};
-
-use settings::ScreeningArguments;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use monosem::Result;
 
 pub use output::{report, report_usage};
 
-/// Trains sparse autoencoders with millions of features on any GPU.
+/// Train sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
@@ -74,10 +58,15 @@ Examples:
     #[command(after_help = "\
 Examples:
   monosem eval --sae run --data held-out/
-  monosem eval --sae run/sae --data a.safetensors b.safetensors --json")]
+  monosem eval --sae run/checkpoints/step-500 --data a.safetensors b.safetensors --json")]
     Eval(eval::Arguments),
     #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem export --sae run --out sae
+  monosem export --sae run/checkpoints/step-500 --out sae-500 --json")]
+    Export(export::Arguments),
     #[command(after_help = "\
 Examples:
   monosem plan --d 768 --features 1048576
@@ -117,6 +106,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Train(arguments) => return train::run(arguments, given),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Plan(arguments) => plan::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
@@ -124,70 +114,4 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Man(arguments) => man::run(arguments),
     }
     .map(|()| ExitCode::SUCCESS)
-}
-
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-struct DeviceArguments {
-    /// Device to run on: an index or PCI bus id of `monosem devices`, part of a name, or `cpu` [default: the best GPU
-    /// that CUDA_VISIBLE_DEVICES does not hide; software only where there is no sign of a GPU]
-    #[arg(long, value_name = "INDEX|PCI|NAME|cpu", help_heading = "Device")]
-    device: Option<String>,
-}
-
-impl DeviceArguments {
-    fn open(&self) -> Result<Gpu> {
-        let choice = match &self.device {
-            Some(text) => text.parse().map_err(|problem| Error::Config(format!("--device: {problem}")))?,
-            None => AdapterChoice::default(),
-        };
-        let gpu = Gpu::open(&choice)?;
-        for note in gpu.notes() {
-            output::tell(&format!("note: {note}"));
-        }
-        output::tell(&format!("device: {}", gpu.description()));
-        Ok(gpu)
-    }
-}
-
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-struct DataArguments {
-    /// Activations: safetensors files, or directories of them
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH", help_heading = "Data")]
-    data: Vec<PathBuf>,
-}
-
-/// An SAE applied to activations.
-#[derive(Args, Debug)]
-struct ApplyArguments {
-    /// The SAE: a run directory, or a directory in SAELens's layout
-    #[arg(long, value_name = "DIR")]
-    sae: PathBuf,
-    #[command(flatten)]
-    data: DataArguments,
-    /// Rows at a time
-    #[arg(long, default_value_t = 4096)]
-    batch: usize,
-    #[command(flatten)]
-    device: DeviceArguments,
-    #[command(flatten)]
-    screening: ScreeningArguments,
-}
-
-impl ApplyArguments {
-    /// How the active features of a batch of rows are found.
-    fn selection_method(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> SelectionMethod {
-        config.selection_method(gpu.description(), batch, self.screening.value())
-    }
-
-    /// The SAE, the data whose rows fit it, and the batch that the data can fill.
-    fn open(&self) -> Result<(SaeFile, Arc<Activations>, usize)> {
-        let sae = sae::open(&self.sae)?;
-        let data = Activations::open(&self.data.data)?;
-        if data.width() != sae.config().d_in {
-            let problem = format!("its rows have {} values and the SAE takes {}", data.width(), sae.config().d_in);
-            return Err(Error::data(&self.data.data[0], problem));
-        }
-        let batch = self.batch.min(usize::try_from(data.rows()).unwrap_or(usize::MAX));
-        Ok((sae, Arc::new(data), batch))
-    }
 }

@@ -1,26 +1,25 @@
 //! Where words go: results to stdout, the rest to stderr; how many of them, and in which form.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::{ArgAction, Args};
 use monosem::{Error, Result};
-use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
-/// What every subcommand takes.
+/// Flags of every subcommand.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArguments {
-    /// Prints results, and errors too, as one JSON object a line
+    /// Print results and errors as JSON, one object per line
     #[arg(long, global = true)]
     json: bool,
-    /// Says nothing on stderr but errors
+    /// Suppress progress and notes
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Says more on stderr; -vv lets the graphics library speak too, and RUST_LOG chooses more finely
+    /// Log more on stderr; RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -39,18 +38,18 @@ pub fn set_style(arguments: &OutputArguments) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .with_ansi(false)
         .log_internal_errors(false)
         .init();
     let _ = STYLE.set(arguments.clone());
 }
 
-/// Whether results are to be JSON.
+/// Tells if results are to be JSON.
 pub fn json() -> bool {
     STYLE.get().is_some_and(|style| style.json)
 }
 
-/// Whether people want no words but errors.
+/// Tells if only errors are to be shown.
 pub fn quiet() -> bool {
     STYLE.get().is_some_and(|style| style.quiet)
 }
@@ -80,7 +79,7 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 pub fn report(error: &Error) -> ExitCode {
     if json() {
         // The exit status and stderr tell it too.
-        let _ = print(&error_json(error).to_string());
+        let _ = print(&error.to_json().to_string());
     }
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(std::io::stderr(), "error: {error}");
@@ -94,7 +93,7 @@ pub fn report_usage(refused: &clap::Error) -> ExitCode {
     if refused.use_stderr() && wants_json {
         let message = refused.render().to_string();
         let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end();
-        let _ = print(&error_json(&Error::Config(message.to_owned())).to_string());
+        let _ = print(&Error::Config(message.to_owned()).to_json().to_string());
     }
     match refused.print() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe && !refused.use_stderr() => {
@@ -102,9 +101,4 @@ pub fn report_usage(refused: &clap::Error) -> ExitCode {
         }
         _ => ExitCode::from(if refused.use_stderr() { 2 } else { 0 }),
     }
-}
-
-/// An error for programs.
-pub fn error_json(error: &Error) -> Value {
-    json!({ "error": error.to_string(), "kind": error.kind(), "exit_code": error.exit_code() })
 }

@@ -9,26 +9,24 @@ use monosem::data::Activations;
 use monosem::train::{Forecast, Plan, Recipe, most_features};
 use serde_json::{Value, json};
 
-use super::DeviceArguments;
+use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments};
 use super::output::{self, print};
-use super::settings::{ModelSettings, Moments, ScreeningArguments};
-use super::tuning::TuningArguments;
 
-/// Says what a training run would need: memory, disk, work and time, before anything is allocated
+/// Estimate memory, disk space and time of a training run
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Width of an activation vector; it or --data is needed
     #[arg(long, visible_alias = "d-in", value_name = "D", required_unless_present = "data", conflicts_with = "data")]
     d: Option<usize>,
-    /// Activations whose width it is: safetensors files, or directories of them
+    /// Activations to take the width from: safetensors files, or directories of them
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<std::path::PathBuf>,
     #[command(flatten)]
-    model: ModelSettings,
-    /// Rows a step
+    model: ModelArguments,
+    /// Batch size, in rows (tokens)
     #[arg(long, default_value_t = 4096, help_heading = "Training")]
     batch: usize,
-    /// Type that Adam's moments are stored in
+    /// Precision of Adam's moments
     #[arg(
         long,
         default_value = "f32",
@@ -43,7 +41,7 @@ pub struct Arguments {
     screening: ScreeningArguments,
     #[command(flatten)]
     tuning: TuningArguments,
-    /// Plans for a GPU with so much memory, as 80GiB, and bindings of 2 GiB [default: a device of this machine]
+    /// Plan for a GPU with this much memory, e.g. 80GiB, and bindings of 2 GiB [default: a device of this machine]
     #[arg(long, value_name = "SIZE", help_heading = "Device", conflicts_with = "device")]
     assume_memory: Option<Size>,
 }
@@ -67,7 +65,7 @@ impl FromStr for Size {
         let power = ["", "k", "m", "g", "t"].iter().position(|prefix| *prefix == letter);
         match (number.parse::<f64>(), power) {
             (Ok(number), Some(power)) if number > 0.0 => Ok(Self((number * base.powi(power as i32)) as u64)),
-            _ => Err("no size as 80GiB, 24GB or 500M".into()),
+            _ => Err("not a size, e.g. 80GiB, 24GB or 500M".into()),
         }
     }
 }

@@ -20,31 +20,24 @@ pub struct Display {
 
 enum Form {
     Nothing,
-    Bar(ProgressBar),
-    Lines { told: Option<Instant> },
+    /// Drawn from the first step on.
+    Bar(Option<ProgressBar>),
+    Lines {
+        told: Option<Instant>,
+    },
 }
 
 impl Display {
-    /// Starts the clock of tokens/s.
-    pub fn new(steps: u64) -> Self {
+    /// Starts the clock of tokens/s, after `steps_before` of `steps` steps.
+    pub fn new(steps: u64, steps_before: u64) -> Self {
         let form = if quiet() {
             Form::Nothing
         } else if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:20} {pos}/{len}  {msg}  {eta} left");
-            Form::Bar(ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+            Form::Bar(None)
         } else {
             Form::Lines { told: None }
         };
-        Self { steps, steps_before: 0, started: Instant::now(), form }
-    }
-
-    /// The steps from here on are what takes time.
-    pub fn resume_from(&mut self, steps: u64) {
-        self.steps_before = steps;
-        if let Form::Bar(bar) = &self.form {
-            bar.set_position(steps);
-            bar.reset_eta();
-        }
+        Self { steps, steps_before, started: Instant::now(), form }
     }
 
     /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
@@ -58,10 +51,11 @@ impl Display {
         match &mut self.form {
             Form::Nothing => {}
             Form::Bar(bar) if is_last => {
-                bar.finish_and_clear();
+                bar.take().iter().for_each(ProgressBar::finish_and_clear);
                 tell(&line);
             }
             Form::Bar(bar) => {
+                let bar = bar.get_or_insert_with(|| new_bar(self.steps, self.steps_before));
                 bar.set_message(words);
                 bar.set_position(*step);
             }
@@ -77,7 +71,7 @@ impl Display {
     /// Does something that writes to the terminal, with the bar out of its way.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.form {
-            Form::Bar(bar) => bar.suspend(write),
+            Form::Bar(Some(bar)) => bar.suspend(write),
             _ => write(),
         }
     }
@@ -86,8 +80,17 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         // An error's words start on a line of their own.
-        if let Form::Bar(bar) = &self.form {
+        if let Form::Bar(Some(bar)) = &self.form {
             bar.finish_and_clear();
         }
     }
+}
+
+fn new_bar(steps: u64, steps_before: u64) -> ProgressBar {
+    // The message is cut to the width of the terminal.
+    let style = ProgressStyle::with_template("{bar:10} {pos}/{len}  {eta} left  {wide_msg}");
+    let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(steps_before);
+    bar.reset_eta();
+    bar
 }

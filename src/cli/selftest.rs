@@ -9,11 +9,11 @@ use monosem::selftest::{self, Check, Report};
 use monosem::{Error, Result};
 use serde_json::{Value, json};
 
-use super::DeviceArguments;
+use super::arguments::DeviceArguments;
 use super::devices::{facts, properties};
 use super::output::{self, print};
 
-/// Checks every kernel that the device would run, and whole training steps, against a reference in f64; prints a report
+/// Check every kernel that the device would run, and whole training steps, against a reference in f64; print a report
 /// to paste into an issue
 #[derive(Args, Debug)]
 pub struct Arguments {

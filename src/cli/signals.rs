@@ -39,7 +39,7 @@ impl Signals {
         Ok(Self { received })
     }
 
-    /// Whether the run is asked to end.
+    /// Tells if the run is asked to end.
     pub fn received(&self) -> bool {
         self.signal() != 0
     }

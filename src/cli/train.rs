@@ -1,7 +1,6 @@
 //! `monosem train`
 
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,20 +8,17 @@ use std::time::Instant;
 use clap::{ArgMatches, Args};
 use monosem::Result;
 use monosem::data::Activations;
+use monosem::run::{self, End, Job, Run, RunOptions};
 use monosem::train::check_fits;
+use serde_json::json;
 
-use super::metrics_log::Log;
-use super::output::{print, tell};
-use super::previous_run::PreviousRun;
-use super::run_directory::RunDirectory;
-use super::run_record::RunRecord;
-use super::settings::Settings;
+use super::arguments::{Settings, TuningArguments};
+use super::config;
+use super::output::{self, print, tell};
+use super::report::RunReport;
 use super::signals::Signals;
-use super::training_run::{End, Job, Run};
-use super::tuning::TuningArguments;
-use super::{config, output};
 
-/// Trains a TopK SAE
+/// Train a sparse autoencoder
 #[derive(Args, Debug)]
 #[command(mut_args(|arg| match arg.get_id().as_str() {
     "data" => arg.required(false).required_unless_present_any(["config", "resume"]),
@@ -30,18 +26,19 @@ use super::{config, output};
     _ => arg.allow_negative_numbers(true),
 }))]
 pub struct Arguments {
-    /// Run directory to make: config.toml, run.json, metrics.jsonl, and the SAE in SAELens's layout under sae/
+    /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in
+    /// SAELens's layout under sae/
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Goes on from the newest whole checkpoint in --out, or starts if there is none; a run that is done stays as it is.
-    /// Flags that would change the result are refused; without --data the settings are those of the run's config.toml
+    /// Resume from the newest intact checkpoint in --out, or start if there is none; a completed run is left alone.
+    /// Flags that would change the result are refused; without --data, settings come from the run's config.toml
     #[arg(long)]
     resume: bool,
-    /// TOML file of settings, as `log-every = 5`: any flag from --data to --screening, by its name without the dashes in
-    /// front; a flag on the command line wins [default: none]
+    /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
+    /// Command-line flags win [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Times every kernel, and says at the end where the time went and how long the device waited; the result is the same
+    /// Print a per-kernel time profile and GPU idle time at the end; the result is identical
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
@@ -50,7 +47,7 @@ pub struct Arguments {
     tuning: TuningArguments,
 }
 
-/// Settings that a run may go on with changed: its result is the same.
+/// Settings that may change when a run resumes: its result does not depend on them.
 const CHANGEABLE: &[&str] = &[
     "checkpoint-every",
     "keep-checkpoints",
@@ -67,12 +64,13 @@ const CHANGEABLE: &[&str] = &[
 pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let started = Instant::now();
     let signals = Signals::listen()?;
-    let previous = if arguments.resume { PreviousRun::find(&arguments.out)? } else { None };
-    let settings = read_settings(arguments, matches, previous.as_ref())?;
+    let out = &arguments.out;
+    let is_resumed = arguments.resume && run::exists(out)?;
+    let previous = Some(out.join("config.toml")).filter(|path| is_resumed && path.exists());
+    let settings = read_settings(arguments, matches, previous.clone())?;
     settings.check()?;
-    let goes_on = previous.is_some() || (arguments.resume && RunDirectory::is_barely_begun(&arguments.out)?);
-    if !goes_on {
-        RunDirectory::check(&arguments.out)?;
+    if !is_resumed {
+        run::check_new(out)?;
     }
     let data = Arc::new(Activations::open(&settings.data.data)?);
     tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
@@ -80,11 +78,10 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let recipe = settings.recipe(config.features)?;
     let resolved = settings.clone().resolved(&config, &recipe)?;
     if let Some(previous) = &previous {
-        config::refuse_changes(&previous.config(), &resolved, CHANGEABLE)?;
-        if previous.is_done()? {
-            tell(&format!("the run in {} is done", arguments.out.to_string_lossy().escape_debug()));
-            return Ok(ExitCode::SUCCESS);
-        }
+        config::refuse_changes(previous, &resolved, CHANGEABLE)?;
+    }
+    if is_resumed && run::is_done(out)? {
+        return already_complete(arguments);
     }
 
     let rows = settings.rows.select(data.clone())?;
@@ -93,49 +90,50 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
     let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
-    let (mut directory, log) = open_directory(&arguments.out, goes_on, job.recipe.steps, settings.training.log_every)?;
     let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
-    directory.replace_file("config.toml", format!("{header}\n{}", config::to_toml(&resolved)?).as_bytes())?;
-    let mut run = Run::start(&job, &gpu, &mut directory, log, settings.checkpoints)?;
-    if arguments.profile {
-        run.start_profile()?;
-    }
-    let mut record = RunRecord::new(started, &job, gpu.description(), run.step());
-    record.write(run.directory())?;
-    let result = run.train(&signals, settings.metadata.over(data.provenance()));
-    record.end(result.as_ref());
-    let recorded = record.write(run.directory());
-    // What stopped the training matters more than what came of recording it.
-    let (end, summary) = (result?, run.summary());
-    recorded?;
-    if output::json() {
-        print(&summary.to_string())?;
-    }
-    Ok(match end {
+    let options = RunOptions {
+        checkpoints: settings.checkpoints.policy(),
+        log_every: settings.training.log_every,
+        provenance: Some(settings.metadata.over(data.provenance())),
+        config_toml: Some(format!("{header}\n{}", config::to_toml(&resolved)?)),
+        profile: arguments.profile,
+        started,
+    };
+    let mut report = RunReport::default();
+    let mut listen = |event: &run::Event<'_>| report.show(event);
+    let run = match is_resumed {
+        true => Run::resume(&gpu, out, job, options, &mut listen)?,
+        false => Run::create(&gpu, out, job, options)?,
+    };
+    let end = run.train(&|_| signals.received(), &mut listen)?;
+    let code = match end {
         End::Done { .. } => ExitCode::SUCCESS,
-        End::Interrupted => signals.exit_code().into(),
-    })
+        End::Interrupted { .. } => {
+            report.summary()["exit_code"] = signals.exit_code().into();
+            signals.exit_code().into()
+        }
+    };
+    if output::json() {
+        print(&report.summary().to_string())?;
+    }
+    Ok(code)
+}
+
+fn already_complete(arguments: &Arguments) -> Result<ExitCode> {
+    let out = &arguments.out;
+    tell(&format!("the run in {} is already complete", out.to_string_lossy().escape_debug()));
+    if output::json() {
+        print(&json!({ "state": "done", "sae": out.join("sae").to_string_lossy() }).to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The settings of the command line over those of a file: --config's, or where there is no data the previous run's.
-fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<&PreviousRun>) -> Result<Settings> {
+fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<PathBuf>) -> Result<Settings> {
     let flags = &arguments.settings;
-    let previous = previous.filter(|_| flags.data.data.is_empty()).map(PreviousRun::config);
+    let previous = previous.filter(|_| flags.data.data.is_empty());
     match arguments.config.clone().or(previous) {
         Some(path) => config::under_flags(&path, flags, matches),
         None => Ok(flags.clone()),
     }
-}
-
-/// The run directory, new or as a run left it, and its metrics.
-fn open_directory(out: &Path, goes_on: bool, steps: u64, log_every: NonZeroU64) -> Result<(RunDirectory, Log)> {
-    if goes_on {
-        let directory = RunDirectory::open(out);
-        let log = Log::open(&directory, steps, log_every)?;
-        return Ok((directory, log));
-    }
-    let mut directory = RunDirectory::create(out)?;
-    // First, because it must be new: of two runs that start in one directory, the second makes nothing.
-    let log = Log::create(&mut directory, steps, log_every)?;
-    Ok((directory, log))
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use monosem::run::checkpoint::{self, is_damage};
 use monosem::sae::{Tensor, for_each_tile};
-use monosem::{Error, Result, checkpoint, sae};
+use monosem::{Error, Result, sae};
 use serde_json::{Value, json};
 
-use super::checkpoints::is_damage;
 use super::output::{self, print};
 
-/// Checks a run directory, a checkpoint or an SAE, and says what is wrong with it
+/// Check a run, a checkpoint or an SAE, and report what is damaged
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// A run directory, a checkpoint in one, or an SAE in SAELens's layout
@@ -49,7 +49,7 @@ fn print_part(path: &Path, damage: &[Error]) -> Result<()> {
         return print(&json!({ "path": name, "damage": damage }).to_string());
     }
     match &damage[..] {
-        [] => print(&format!("whole    {}", name.escape_debug())),
+        [] => print(&format!("ok       {}", name.escape_debug())),
         damage => damage.iter().try_for_each(|damage| print(&format!("damaged  {damage}"))),
     }
 }
@@ -70,7 +70,7 @@ enum Kind {
     Sae(Vec<(String, String)>),
 }
 
-/// What there is to check in a directory.
+/// The parts of a directory that can be checked.
 fn parts(path: &Path) -> Result<Vec<Part>> {
     fs::read_dir(path).map_err(Error::io(path))?;
     let has = |name: &str| path.join(name).exists();

@@ -1,7 +1,9 @@
 //! What is known of where activations come from.
 
+use serde::{Deserialize, Serialize};
+
 /// Where the activations came from, as SAELens's metadata names it; each absent if unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The language model's name on the hub.
     pub model_name: Option<String>,

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use monosem::Error;
-use monosem::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::gpu::Gpu;
 use monosem::kernels::Screening;
+use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
+use monosem::run::open_sae;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
 use serde_json::json;
@@ -33,7 +34,7 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
     let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
-    writer.commit(Manifest::new(step, &config(FEATURES), recipe, json!({})));
+    writer.commit(Manifest::new(step, &config(FEATURES), recipe));
     writer.finish().unwrap();
     checkpoint::path(directory, step)
 }
@@ -153,13 +154,29 @@ fn damage_is_named() {
     named(&["cut short"]);
     fs::write(&state, &sound_state).unwrap();
     fs::write(&manifest, sound_manifest.replace("\"step\": 2", "\"step\": 3")).unwrap();
-    named(&["its checksum is another"]);
+    named(&["its checksum does not match"]);
     fs::write(&manifest, &sound_manifest[..200]).unwrap();
-    named(&["is damaged, or of another version"]);
-    fs::write(&manifest, sound_manifest.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    named(&["has format 2"]);
+    named(&["is damaged: "]);
+    fs::write(&manifest, sound_manifest.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    named(&["was written by a newer monosem (format 3"]);
     fs::write(&manifest, sound_manifest).unwrap();
     named(&[]);
+}
+
+/// The first format had neither marks nor provenance.
+#[test]
+fn a_checkpoint_of_the_first_format_is_refused_by_name() {
+    let recipe = recipe(FEATURES, STEPS);
+    let directory = tempfile::tempdir().unwrap();
+    let path = save(&trainer(gpu(), &recipe), &recipe, directory.path());
+    let manifest = json!({ "manifest": { "format": 1, "version": "0.1.0", "step": 0 }, "checksum": "0" });
+    fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
+    let words = "step-0 was written by monosem before format 2 (format 1, version 0.1.0); it cannot be resumed, start \
+                 again, or use the commit that wrote it";
+    for error in [Reader::open(&path).err().unwrap(), open_sae(&path).err().unwrap()] {
+        assert!(matches!(&error, Error::Config(message) if message.ends_with(words)), "{error}");
+    }
+    assert!(verify(&path).unwrap()[0].to_string().ends_with(words));
 }
 
 #[test]
@@ -180,7 +197,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
     assert_eq!(here(), Vec::<String>::new());
 
     let mut incomplete = create();
-    incomplete.commit(Manifest::new(7, &config(FEATURES), &recipe, json!({})));
+    incomplete.commit(Manifest::new(7, &config(FEATURES), &recipe));
     let error = incomplete.finish().unwrap_err();
     assert!(error.to_string().contains("W_enc is incomplete"), "{error}");
     assert_eq!(here(), Vec::<String>::new());
@@ -216,7 +233,7 @@ fn other_sizes_are_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut writer = Writer::create(elsewhere.path(), &other, recipe.moments, 0).unwrap();
     smaller.copy_state(&mut writer).unwrap();
-    writer.commit(Manifest::new(0, &other, &recipe, json!({})));
+    writer.commit(Manifest::new(0, &other, &recipe));
     writer.finish().unwrap();
     fs::copy(checkpoint::path(elsewhere.path(), 0).join("manifest.json"), &manifest).unwrap();
     let error = Reader::open(&path).err().unwrap();

@@ -31,7 +31,7 @@ fn wait_for(what: &str, is_there: impl Fn() -> bool) {
 }
 
 fn steps(directory: &Path) -> Vec<u64> {
-    let checkpoints = monosem::checkpoint::list(&directory.join("checkpoints")).unwrap();
+    let checkpoints = monosem::run::checkpoint::list(&directory.join("checkpoints")).unwrap();
     checkpoints.iter().map(|(step, _)| *step).collect()
 }
 
@@ -141,7 +141,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let record = fs::read_to_string(directory.join("run.json")).unwrap().replace("\"done\"", "\"running\"");
     fs::write(directory.join("run.json"), record).unwrap();
     let damage = |step: u64| {
-        let state = monosem::checkpoint::path(&directory.join("checkpoints"), step).join("state.safetensors");
+        let state = monosem::run::checkpoint::path(&directory.join("checkpoints"), step).join("state.safetensors");
         let mut bytes = fs::read(&state).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 16;
@@ -151,7 +151,10 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     fail(&["verify", &out], 3, "step-18");
     let output = monosem(&[&short[..], &["--resume"]].concat());
     let words = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && words.contains("passed over") && words.contains("after step 12"), "{words}");
+    assert!(
+        output.status.success() && words.contains("skipping a damaged") && words.contains("from step 12"),
+        "{words}"
+    );
     assert!(result(&out) == expected);
 
     fs::remove_dir_all(directory.join("sae")).unwrap();
@@ -159,7 +162,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     for step in steps(directory) {
         damage(step);
     }
-    fail(&[&short[..], &["--resume"]].concat(), 3, "no checkpoint that is whole");
+    fail(&[&short[..], &["--resume"]].concat(), 3, "no intact checkpoint");
     fail(&["verify", &out], 3, "damaged");
 }
 

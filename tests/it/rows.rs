@@ -111,12 +111,12 @@ const FILTER: [&str; 4] = ["--exclude-tokens", "7777,101", "--max-norm", "10"];
 fn what_is_left_out_of_training_leaves_no_trace() {
     let files = Poisoned::new();
     let (clean, said) = files.train(&files.clean, "clean-run", &[]);
-    assert!(!said.contains("left out"), "{said}");
+    assert!(!said.contains("excluded"), "{said}");
     let (filtered, said) = files.train(&files.poisoned, "filtered-run", &FILTER);
-    assert!(said.contains("left out 29 of 269 rows: 24 by token, 5 by norm\n"), "{said}");
+    assert!(said.contains("excluded 29 of 269 rows (24 by token, 5 by norm)\n"), "{said}");
     assert!(clean == filtered, "other weights than without the rows");
     let (nothing_found, said) = files.train(&files.clean, "nothing-found", &FILTER);
-    assert!(said.contains("left out 0 of 240 rows: 0 by token, 0 by norm\n"), "{said}");
+    assert!(said.contains("excluded 0 of 240 rows (0 by token, 0 by norm)\n"), "{said}");
     assert!(clean == nothing_found, "other weights though nothing was left out");
     let (poisoned, _) = files.train(&files.poisoned, "poisoned-run", &[]);
     assert!(clean != poisoned, "the poison has no effect: the test shows nothing");

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use monosem::data::Exclusion;
-use monosem::gpu::AdapterDescription;
-use monosem::kernels::Tuning;
-use monosem::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::error_json;
-use super::run_directory::RunDirectory;
-use super::training_run::{End, Job};
+use super::directory::RunDirectory;
+use super::job::Job;
+use super::position::MarkChange;
+use crate::data::Exclusion;
+use crate::error::{Error, Result};
+use crate::gpu::AdapterDescription;
+use crate::kernels::Tuning;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]
-pub struct RunRecord {
+pub(super) struct RunRecord {
     state: &'static str,
-    /// What failed, as `--json` prints it.
+    /// The failure: [`Error::to_json`].
     error: Option<Value>,
     /// XXH3 of the finished SAE's files.
     sae: BTreeMap<String, String>,
@@ -37,13 +37,25 @@ pub struct RunRecord {
     data: Vec<DataFile>,
     #[serde(flatten)]
     exclusion: Exclusion,
-    /// The step after which a resumed run went on; the times are then of what followed.
+    /// The step after which the run was resumed; the times are then of what followed.
     resumed_from: Option<u64>,
+    /// Where it resumed under other summation rules or shaders; empty for a run of one build.
+    resumed_under: Vec<MarkChange>,
     start_time: String,
     end_time: Option<String>,
     wall_seconds: Option<f64>,
     #[serde(skip)]
     started: Instant,
+}
+
+/// How a run ended.
+pub(super) enum Outcome<'a> {
+    /// These are the checksums of the SAE's files.
+    Done {
+        checksums: &'a BTreeMap<String, String>,
+    },
+    Interrupted,
+    Failed(&'a Error),
 }
 
 #[derive(Serialize)]
@@ -65,7 +77,7 @@ fn timestamp(time: SystemTime) -> String {
 }
 
 impl RunRecord {
-    /// The record of a run that is under way since `started`, then after step `step`.
+    /// The record of a run that is under way since `started`, at first after step `step`.
     pub fn new(started: Instant, job: &Job, adapter: &AdapterDescription, step: u64) -> Self {
         let data = job.rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
@@ -90,6 +102,7 @@ impl RunRecord {
             data: data.row_counts().map(file).collect(),
             exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
+            resumed_under: Vec::new(),
             start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,
             wall_seconds: None,
@@ -97,17 +110,21 @@ impl RunRecord {
         }
     }
 
-    /// The run is over.
-    pub fn end(&mut self, result: std::result::Result<&End, &Error>) {
-        self.state = match result {
-            Ok(End::Done { checksums }) => {
+    /// Notes where the run resumed under other marks.
+    pub fn set_resumed_under(&mut self, changes: &[MarkChange]) {
+        self.resumed_under = changes.to_vec();
+    }
+
+    /// Notes the end of the run.
+    pub fn end(&mut self, outcome: Outcome<'_>) {
+        (self.state, self.error) = match outcome {
+            Outcome::Done { checksums } => {
                 self.sae = checksums.clone();
-                "done"
+                ("done", None)
             }
-            Ok(End::Interrupted) => "interrupted",
-            Err(_) => "failed",
+            Outcome::Interrupted => ("interrupted", None),
+            Outcome::Failed(error) => ("failed", Some(error.to_json())),
         };
-        self.error = result.err().map(error_json);
         self.end_time = Some(timestamp(SystemTime::now()));
         self.wall_seconds = Some(self.started.elapsed().as_secs_f64());
     }
@@ -119,6 +136,6 @@ impl RunRecord {
     pub fn write(&self, directory: &mut RunDirectory) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::io("run.json")(error.into()))?;
         text.push('\n');
-        directory.replace_file("run.json", text.as_bytes())
+        directory.write_record(&text)
     }
 }

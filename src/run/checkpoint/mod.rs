@@ -1,18 +1,23 @@
-//! Checkpoints: a directory that holds all that a training run needs to go on as if it had never stopped.
+//! Checkpoints: a directory with all that a run needs to continue as if it had never stopped.
 //!
-//! `state.safetensors` has the tensors of [`state_tensors`](crate::train::state_tensors), `manifest.json` the rest and a
-//! checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the disk.
+//! `state.safetensors` has the tensors of [`state_tensors`](crate::train::state_tensors), `manifest.json` the rest and
+//! a checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the disk.
 
 mod manifest;
+mod policy;
 mod reader;
+mod weights;
 mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-pub use manifest::Manifest;
+pub use manifest::{Manifest, Marks, RULES};
+pub(super) use policy::Checkpoints;
+pub use policy::{CheckpointPolicy, Every, is_damage};
 pub use reader::{Reader, verify};
+pub use weights::CheckpointWeights;
 pub use writer::Writer;
 
 use xxhash_rust::xxh3::Xxh3;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::storage::tensor_file::TensorFile;
 use crate::train::{StateSource, StateTensor, state_tensors};
 
-/// Bytes read at a time by [`verify`].
+/// Bytes read at a time to verify a tensor.
 const CHUNK_BYTES: u64 = 8 << 20;
 
 /// An open checkpoint. Each tensor's checksum is checked with its last row.
@@ -33,7 +33,7 @@ impl Reader {
     /// Opens the checkpoint in `path` and checks everything but the tensors' values.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] naming what is damaged.
+    /// [`Error::Io`], [`Error::Data`] naming what is damaged, or [`Error::Config`] for a checkpoint of another format.
     pub fn open(path: &Path) -> Result<Self> {
         let manifest = Manifest::read(path)?;
         manifest.sae.validate().map_err(|error| Error::data(path.join(MANIFEST), error.to_string()))?;
@@ -53,7 +53,7 @@ impl Reader {
         Ok(Self { path: path.to_owned(), manifest, file, tensors })
     }
 
-    /// What the checkpoint says of itself.
+    /// The checkpoint's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -61,6 +61,29 @@ impl Reader {
     /// The checkpoint's directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file of the tensors.
+    pub(super) fn file(&self) -> &TensorFile {
+        &self.file
+    }
+
+    /// Reads a tensor and checks its checksum; nothing happens if the state has no such tensor.
+    pub(super) fn verify_tensor(&mut self, name: &str) -> Result<()> {
+        let tensor = self.tensors.iter().position(|tensor| tensor.layout.name == name);
+        tensor.map_or(Ok(()), |tensor| self.read_whole(tensor))
+    }
+
+    fn read_whole(&mut self, tensor: usize) -> Result<()> {
+        let layout = &self.tensors[tensor].layout;
+        let (rows, row_bytes) = (layout.shape[0] as u64, layout.row_bytes());
+        let step = (CHUNK_BYTES / row_bytes).max(1);
+        let mut bytes = Vec::new();
+        for first in (0..rows).step_by(step as usize) {
+            bytes.resize((step.min(rows - first) * row_bytes) as usize, 0);
+            self.read(tensor, first, &mut bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -93,27 +116,16 @@ impl StateSource for Reader {
 /// [`Error::Io`] when it cannot be read.
 pub fn verify(path: &Path) -> Result<Vec<Error>> {
     let mut reader = match Reader::open(path) {
-        Err(error @ Error::Data { .. }) => return Ok(vec![error]),
+        // One of another format is damaged to whoever wants to read it.
+        Err(error @ (Error::Data { .. } | Error::Config(_))) => return Ok(vec![error]),
         other => other?,
     };
     let mut damages = Vec::new();
     for tensor in 0..reader.tensors.len() {
-        match read_whole(&mut reader, tensor) {
+        match reader.read_whole(tensor) {
             Err(error @ Error::Data { .. }) => damages.push(error),
             other => other?,
         }
     }
     Ok(damages)
-}
-
-fn read_whole(reader: &mut Reader, tensor: usize) -> Result<()> {
-    let layout = &reader.tensors[tensor].layout;
-    let (rows, row_bytes) = (layout.shape[0] as u64, layout.row_bytes());
-    let step = (CHUNK_BYTES / row_bytes).max(1);
-    let mut bytes = Vec::new();
-    for first in (0..rows).step_by(step as usize) {
-        bytes.resize((step.min(rows - first) * row_bytes) as usize, 0);
-        reader.read(tensor, first, &mut bytes)?;
-    }
-    Ok(())
 }

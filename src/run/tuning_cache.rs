@@ -1,29 +1,30 @@
-//! What was measured to be the fastest, kept from one process to the next in the user's cache directory.
+//! The fastest kernels as they were measured, kept from one process to the next in the user's cache directory.
 
 use std::env;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use monosem::gpu::{AdapterDescription, shaders};
-use monosem::kernels::{Screening, Tuning};
-use monosem::sae::SaeConfig;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
 
-use super::output::tell;
+use super::checkpoint::Marks;
+use super::events::{Event, Listener};
+use crate::error::Result;
+use crate::gpu::AdapterDescription;
+use crate::kernels::{Screening, Tuning};
+use crate::sae::SaeConfig;
 
 /// More entries than anybody measures, few enough to be read at each start.
 const MAX_ENTRIES: usize = 1000;
 
-/// What a measurement holds for.
+/// The circumstances that a measurement holds for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Key {
+pub(super) struct Key {
     adapter: String,
     backend: String,
     driver: String,
-    /// XXH3 of the shaders' texts.
-    shaders: String,
+    #[serde(flatten)]
+    marks: Marks,
     d: usize,
     features: usize,
     k: usize,
@@ -33,7 +34,7 @@ pub struct Key {
 
 /// The names of a [`Tuning`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Names {
+pub(super) struct Names {
     pub encode: String,
     pub selection: String,
 }
@@ -48,16 +49,11 @@ struct Entry {
 
 impl Key {
     pub fn new(adapter: &AdapterDescription, config: &SaeConfig, batch: usize, screening: Screening) -> Self {
-        let mut hash = Xxh3::new();
-        for source in shaders::ALL {
-            hash.update(source.name.as_bytes());
-            hash.update(source.text.as_bytes());
-        }
         Self {
             adapter: adapter.name.clone(),
             backend: adapter.backend.to_owned(),
             driver: adapter.driver.clone(),
-            shaders: format!("{:016x}", hash.digest()),
+            marks: Marks::current(),
             d: config.d_in,
             features: config.features,
             k: config.k,
@@ -67,52 +63,53 @@ impl Key {
     }
 }
 
-/// The cache's file, and what it held when it was opened. What is wrong with it is told once and never an error.
-pub struct TuningCache {
+/// The cache's file, and what it held when it was opened. A problem with it is an event, never an error.
+pub(super) struct TuningCache {
     path: Option<PathBuf>,
     entries: Vec<Entry>,
 }
 
 impl TuningCache {
     /// The user's, or an empty one.
-    pub fn open() -> Self {
+    pub fn open(events: &mut Listener<'_>) -> Result<Self> {
         let path = directory().map(|directory| directory.join("tuning.json"));
-        let Some(path) = path else { return Self { path: None, entries: Vec::new() } };
+        let Some(path) = path else { return Ok(Self { path: None, entries: Vec::new() }) };
+        let mut complain = |problem: &str| events(&Event::TuningCacheUnusable { path: &path, problem });
         match read(&path) {
-            Ok(entries) => Self { path: Some(path), entries },
+            Ok(entries) => Ok(Self { path: Some(path), entries }),
             Err(ReadError::Damaged(problem)) => {
-                complain(&path, &format!("is damaged ({problem}) and not used"));
-                Self { path: Some(path), entries: Vec::new() }
+                complain(&format!("is damaged ({problem}) and not used"))?;
+                Ok(Self { path: Some(path), entries: Vec::new() })
             }
             Err(ReadError::Io(error)) => {
-                complain(&path, &format!("{error}; what is measured is not kept"));
-                Self { path: None, entries: Vec::new() }
+                complain(&format!("{error}; measurements are not kept"))?;
+                Ok(Self { path: None, entries: Vec::new() })
             }
         }
     }
 
-    /// What was measured, by name.
+    /// The kernels that were measured, by name.
     pub fn get(&self, key: &Key) -> Option<&Names> {
         self.entries.iter().rfind(|entry| entry.key == *key).map(|entry| &entry.names)
     }
 
     /// Keeps what was measured, beside what other processes have written meanwhile.
-    pub fn insert(&self, key: Key, tuning: Tuning) {
-        let Some(path) = &self.path else { return };
+    pub fn insert(&self, key: Key, tuning: Tuning, events: &mut Listener<'_>) -> Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
         // One that is damaged is replaced.
         let mut entries = read(path).unwrap_or_default();
         entries.retain(|entry| entry.key != key);
         entries.drain(..(entries.len() + 1).saturating_sub(MAX_ENTRIES));
         let names = Names { encode: tuning.encode.to_string(), selection: tuning.method.to_string() };
         entries.push(Entry { key, names });
-        if let Err(error) = write(path, &entries) {
-            complain(path, &format!("{error}; what was measured is not kept"));
+        match write(path, &entries) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let problem = format!("{error}; measurements are not kept");
+                events(&Event::TuningCacheUnusable { path, problem: &problem })
+            }
         }
     }
-}
-
-fn complain(path: &Path, problem: &str) {
-    tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
 }
 
 enum ReadError {
@@ -120,7 +117,7 @@ enum ReadError {
     Io(std::io::Error),
 }
 
-fn read(path: &Path) -> Result<Vec<Entry>, ReadError> {
+fn read(path: &Path) -> std::result::Result<Vec<Entry>, ReadError> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(ReadError::Damaged),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! Writes a checkpoint on a thread of its own, while the training goes on.
+//! Writes a checkpoint on a thread of its own, while the training continues.
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,8 @@ impl Writer {
         self.step
     }
 
-    /// Gives the checkpoint its name as soon as it is on the disk, once all of its tiles were put; does not wait for it.
+    /// Gives the checkpoint its name as soon as it is on the disk, once all of its tiles were put; does not wait for
+    /// it.
     pub fn commit(&mut self, manifest: Manifest) {
         self.tiles = None;
         if let Some(sender) = self.manifest.take() {
@@ -57,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Whether [`Writer::finish`] would return at once.
+    /// Tells if [`Writer::finish`] would return at once.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -153,7 +154,7 @@ impl StateFile {
         let tensor = &mut self.tensors[tile.tensor];
         let at = tile.first * tensor.layout.row_bytes();
         if at != tensor.written {
-            let problem = format!("{} goes on at byte {at} after byte {}", tensor.layout.name, tensor.written);
+            let problem = format!("{} continues at byte {at} after byte {}", tensor.layout.name, tensor.written);
             return Err(self.refuse(problem));
         }
         self.file.write(tile.tensor, at, &tile.bytes)?;

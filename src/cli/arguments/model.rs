@@ -1,0 +1,82 @@
+//! The SAE to train: architecture and sizes.
+
+use clap::{ArgGroup, Args, ValueEnum};
+use monosem::sae::SaeConfig;
+use monosem::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Model", group = ArgGroup::new("size").args(["features", "expansion"]))]
+pub struct ModelArguments {
+    /// Architecture of the SAE
+    #[arg(long, default_value = "topk")]
+    #[serde(default)]
+    arch: Architecture,
+    /// Number of features; it or --expansion is needed
+    #[arg(long, visible_alias = "d-sae", value_name = "N")]
+    pub features: Option<usize>,
+    /// Number of features, as a multiple of the activations' width
+    #[arg(long, value_name = "X")]
+    pub expansion: Option<usize>,
+    /// Active features per token (L0)
+    #[arg(long, default_value_t = 32)]
+    k: usize,
+    /// Rank features by activation x decoder norm, and do not constrain decoder norms (as SAELens's TopK does)
+    #[arg(
+        long,
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    pub rescale_acts_by_decoder_norm: bool,
+}
+
+/// The values of `--arch`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Architecture {
+    #[default]
+    Topk,
+}
+
+impl ModelArguments {
+    /// With this many features where the flags give no number.
+    pub fn or_features(mut self, features: usize) -> Self {
+        if self.expansion.is_none() {
+            self.features.get_or_insert(features);
+        }
+        self
+    }
+
+    /// The SAE for activations of a width.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what makes none.
+    pub fn sae_config(&self, width: usize) -> Result<SaeConfig> {
+        let features = match (self.features, self.expansion) {
+            (None, None) => {
+                return Err(Error::Config("neither --features nor --expansion is given: one is needed".into()));
+            }
+            (Some(features), _) => features,
+            (None, expansion) => expansion
+                .and_then(|expansion| width.checked_mul(expansion))
+                .ok_or_else(|| Error::Config("--expansion makes more features than can be counted".into()))?,
+        };
+        let config = match self.arch {
+            Architecture::Topk => SaeConfig {
+                d_in: width,
+                features,
+                k: self.k,
+                rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm,
+                apply_b_dec_to_input: true,
+            },
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,141 @@
+//! Shows a run: notes and progress on stderr, metrics and the result as JSON on stdout.
+
+use monosem::Result;
+use monosem::run::{Event, Job};
+use monosem::sae::SaeConfig;
+use monosem::train::{Profile, Recipe};
+use serde_json::{Value, json};
+
+use super::output::{self, print, tell};
+use super::progress::Display;
+
+/// Receives the events of a run.
+#[derive(Default)]
+pub struct RunReport {
+    /// From the first step on.
+    display: Option<Display>,
+    summary: Value,
+}
+
+impl RunReport {
+    /// The result for programs: the last finished step's metrics, and what became of the run.
+    pub fn summary(&mut self) -> &mut Value {
+        &mut self.summary
+    }
+
+    /// Shows an event.
+    ///
+    /// # Errors
+    /// [`monosem::Error::Io`] when stdout cannot be written.
+    pub fn show(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
+            Event::TuningCacheUnusable { path, problem } => {
+                self.tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
+            }
+            Event::Tuned { tuning, seconds } => self.tell(&format!("tuned in {seconds:.1} s: {tuning}")),
+            Event::CheckpointSkipped { error } => self.tell(&format!("note: skipping a damaged checkpoint: {error}")),
+            Event::ResumedUnderOtherMarks { before, now } => {
+                let differ = if before.rules == now.rules { "shaders" } else { "summation rules" };
+                self.tell(&format!(
+                    "note: resuming under other {differ} (rules {}, shaders {}) than the checkpoint's (rules {}, \
+                     shaders {}): the result will differ from an uninterrupted run's in its last bits",
+                    now.rules, now.shaders, before.rules, before.shaders
+                ));
+            }
+            Event::Started { job } => {
+                self.tell(&announcement(job));
+                self.display = Some(Display::new(job.recipe.steps, 0));
+            }
+            Event::Resumed { step, steps } => {
+                self.tell(&format!("resuming from step {step} of {steps}"));
+                self.display = Some(Display::new(*steps, *step));
+            }
+            Event::Step { progress, metrics, is_logged } => {
+                if *is_logged && output::json() {
+                    self.aside(|| print(&metrics.to_string()))?;
+                }
+                if let Some(display) = &mut self.display {
+                    display.show(progress);
+                }
+                self.summary = (*metrics).clone();
+            }
+            Event::CheckpointSaved { step, path } => tracing::info!(step, ?path, "checkpoint saved"),
+            Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
+                self.display = None;
+                self.summary["selection"] = (*selection).into();
+                self.summary["uncertain_steps"] = (*uncertain_steps).into();
+                if *uncertain_steps > 0 {
+                    self.tell(&format!(
+                        "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 \
+                         may be faster"
+                    ));
+                }
+                if let Some(profile) = profile {
+                    tell_profile(profile);
+                    self.summary["profile"] = profile_json(profile);
+                }
+            }
+            Event::Saved { path } => {
+                let path = path.to_string_lossy();
+                self.tell(&format!("saved {}", path.escape_debug()));
+                self.summary["state"] = "done".into();
+                self.summary["sae"] = path.into();
+            }
+            Event::Interrupted { checkpoint } => {
+                self.summary["state"] = "interrupted".into();
+                if let Some(path) = checkpoint {
+                    let path = path.to_string_lossy();
+                    self.tell(&format!("interrupted: saved {}; continue with --resume", path.escape_debug()));
+                    self.summary["checkpoint"] = path.into();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A line on stderr, above the progress bar.
+    fn tell(&self, line: &str) {
+        self.aside(|| tell(line));
+    }
+
+    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.display {
+            Some(display) => display.aside(write),
+            None => write(),
+        }
+    }
+}
+
+fn announcement(job: &Job) -> String {
+    let (SaeConfig { d_in, features, k, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
+    let rows = job.rows.rows();
+    let epochs = *batch as f64 * *steps as f64 / rows as f64;
+    let epochs = if epochs < 10.0 { format!("{epochs:.1}") } else { format!("{epochs:.0}") };
+    format!(
+        "training: d_sae {features}, d_in {d_in}, k {k}; {steps} steps x {batch} rows ({epochs} epochs of {rows} rows)"
+    )
+}
+
+/// Milliseconds per step, the longest first.
+fn tell_profile(profile: &Profile) {
+    let milliseconds = |seconds: f64| 1e3 * seconds / profile.steps.max(1) as f64;
+    let mut operations: Vec<_> = profile.operations.iter().collect();
+    operations.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    tell(&format!("{:18}{:>12}{:>9}", "kernel", "ms per step", "share"));
+    let all = profile.busy() + profile.idle;
+    let idle = ("idle".to_owned(), profile.idle);
+    for (name, seconds) in operations.into_iter().chain([(&idle.0, &idle.1)]) {
+        let share = format!("{:.1} %", 100.0 * seconds / all);
+        tell(&format!("{name:18}{:>12.3}{share:>9}", milliseconds(*seconds)));
+    }
+}
+
+fn profile_json(profile: &Profile) -> Value {
+    json!({
+        "steps": profile.steps,
+        "kernels": profile.operations,
+        "idle_seconds": profile.idle,
+        "idle_share": profile.idle_share(),
+    })
+}

@@ -1,0 +1,25 @@
+//! Runs: training with a directory, metrics, checkpoints and a way to resume.
+//!
+//! [`Run::create`] or [`Run::resume`] a [`Job`], then [`Run::train`] it; what happens meanwhile is an [`Event`].
+//! [`open_sae`] opens the SAE of a run, finished or not, or of a checkpoint.
+
+pub mod checkpoint;
+mod directory;
+mod events;
+mod job;
+mod metrics;
+mod open;
+mod options;
+mod position;
+mod record;
+mod training;
+mod tuning;
+mod tuning_cache;
+
+pub use directory::{check_new, exists, is_done};
+pub use events::{Event, Listener};
+pub use job::Job;
+pub use open::{OpenedCheckpoint, OpenedSae, open_sae};
+pub use options::{End, RunOptions};
+pub use training::Run;
+pub use tuning::{choose_tuning, known_tuning};

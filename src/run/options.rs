@@ -1,0 +1,54 @@
+//! Options of a run, and its end.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::checkpoint::CheckpointPolicy;
+use crate::data::Provenance;
+
+/// Everything about a run that its result does not depend on.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// When checkpoints are saved, and how many are kept.
+    pub checkpoints: CheckpointPolicy,
+    /// Steps from one line of metrics.jsonl to the next.
+    pub log_every: NonZeroU64,
+    /// Metadata of the SAE; none for those of the data.
+    pub provenance: Option<Provenance>,
+    /// Text of config.toml; without it none is written.
+    pub config_toml: Option<String>,
+    /// Times every kernel; the device must have timestamps.
+    pub profile: bool,
+    /// Beginning of run.json's times.
+    pub started: Instant,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        const LOG_EVERY: NonZeroU64 = NonZeroU64::new(10).unwrap();
+        Self {
+            checkpoints: CheckpointPolicy::default(),
+            log_every: LOG_EVERY,
+            provenance: None,
+            config_toml: None,
+            profile: false,
+            started: Instant::now(),
+        }
+    }
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The last step is taken.
+    Done {
+        /// Directory of the SAE.
+        sae: PathBuf,
+    },
+    /// It was stopped before.
+    Interrupted {
+        /// The checkpoint that it resumes from; none if no step was taken yet.
+        checkpoint: Option<PathBuf>,
+    },
+}

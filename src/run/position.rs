@@ -1,0 +1,41 @@
+//! The part of a checkpoint that belongs to the run around the training.
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{Manifest, Marks};
+use crate::error::{Error, Result};
+
+/// `run` in a checkpoint's manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Bytes of metrics.jsonl.
+    pub metrics_bytes: u64,
+    /// Seconds that the run had taken.
+    pub seconds: f64,
+    /// Rows of data to train on.
+    pub rows: u64,
+    /// Seed of the job.
+    pub seed: u64,
+    /// Where the run resumed under other marks, oldest first.
+    pub resumed_under: Vec<MarkChange>,
+}
+
+/// A resume by a build that computes other bits than the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MarkChange {
+    /// Steps taken before it.
+    pub step: u64,
+    pub before: Marks,
+    pub now: Marks,
+}
+
+impl Position {
+    /// That of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the checkpoint was not written by a run.
+    pub fn of(manifest: &Manifest) -> Result<Self> {
+        serde_json::from_value(manifest.run.clone())
+            .map_err(|error| Error::Config(format!("the checkpoint was not written by a run: {error}")))
+    }
+}

@@ -1,0 +1,157 @@
+//! Runs as a library has them: no process, no terminal.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use monosem::Error;
+use monosem::data::Activations;
+use monosem::run::checkpoint::{CheckpointPolicy, Every, Manifest, Marks};
+use monosem::run::{self, End, Event, Job, Run, RunOptions};
+use monosem::sae::{self, SaeConfig};
+use monosem::train::Recipe;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cli::Files;
+use crate::kernels::gpu;
+
+// Its main is not called here.
+#[allow(dead_code)]
+#[path = "../../examples/resume.rs"]
+mod example;
+
+#[test]
+fn the_example_resumes_to_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    example::resume(gpu(), directory.path()).unwrap();
+}
+
+/// 12 steps on the 500 rows of the files.
+fn job(files: &Files) -> Job {
+    let data = Arc::new(Activations::open(&[files.data.clone().into()]).unwrap());
+    let config = SaeConfig {
+        d_in: data.width(),
+        features: 64,
+        k: 4,
+        rescale_acts_by_decoder_norm: false,
+        apply_b_dec_to_input: true,
+    };
+    Job { seed: 7, ..Job::new(gpu(), config, Recipe::top_k(64, 50, 12), data) }
+}
+
+fn options() -> RunOptions {
+    let checkpoints = CheckpointPolicy { every: Every::Steps(4), ..CheckpointPolicy::default() };
+    RunOptions { checkpoints, ..RunOptions::default() }
+}
+
+/// Runs until `last` steps are taken, and gives the end and the names of the events but for steps.
+fn train(path: &Path, job: &Job, last: u64) -> monosem::Result<(End, Vec<String>)> {
+    let mut events = Vec::new();
+    let mut listen = |event: &Event<'_>| {
+        let name = format!("{event:?}").split([' ', '(']).next().unwrap().to_owned();
+        match event {
+            Event::Step { .. } => {}
+            Event::CheckpointSaved { step, .. } | Event::Resumed { step, .. } => events.push(format!("{name} {step}")),
+            _ => events.push(name),
+        }
+        Ok(())
+    };
+    let run = Run::resume(gpu(), path, job.clone(), options(), &mut listen)?;
+    let end = run.train(&|taken| taken >= last, &mut listen)?;
+    Ok((end, events))
+}
+
+fn record(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path.join("run.json")).unwrap()).unwrap()
+}
+
+/// The weights after the whole job.
+fn unbroken(files: &Files) -> sae::Sae {
+    let path = files.directory.path().join("unbroken");
+    train(&path, &job(files), u64::MAX).unwrap();
+    sae::load(&path).unwrap()
+}
+
+#[test]
+fn a_run_is_stopped_resumed_and_done() {
+    let files = Files::new();
+    let (path, job) = (files.directory.path().join("run"), job(&files));
+    assert!(!run::exists(&path).unwrap());
+    let (end, events) = train(&path, &job, 6).unwrap();
+    assert_eq!(end, End::Interrupted { checkpoint: Some(path.join("checkpoints/step-6")) });
+    assert_eq!(events[0], "Started");
+    assert_eq!(events[events.len() - 3..], ["StepsFinished", "CheckpointSaved 6", "Interrupted"]);
+    assert_eq!(record(&path)["state"], "interrupted");
+    assert!(run::exists(&path).unwrap() && !run::is_done(&path).unwrap());
+
+    // What is not this job is refused.
+    for other in [Job { seed: 8, ..job.clone() }, Job { recipe: Recipe::top_k(64, 50, 13), ..job.clone() }] {
+        let error = train(&path, &other, u64::MAX).err().unwrap();
+        assert!(error.to_string().contains("is of another run"), "{error}");
+    }
+    let (end, events) = train(&path, &job, u64::MAX).unwrap();
+    assert_eq!(end, End::Done { sae: path.join("sae") });
+    assert_eq!(events[0], "Resumed 6");
+    assert_eq!(events[events.len() - 2..], ["StepsFinished", "Saved"]);
+    assert_eq!((&record(&path)["state"], &record(&path)["resumed_from"]), (&json!("done"), &json!(6)));
+    assert_eq!(record(&path)["resumed_under"], json!([]));
+    assert!(sae::load(&path).unwrap() == unbroken(&files));
+    let error = train(&path, &job, u64::MAX).err().unwrap();
+    assert!(run::is_done(&path).unwrap() && error.to_string().contains("is already complete"), "{error}");
+    let steps = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+    let steps: Vec<Value> =
+        steps.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].take()).collect();
+    assert_eq!(steps, [1, 10, 12]);
+}
+
+#[test]
+fn a_run_that_is_stopped_before_its_first_step_leaves_nothing() {
+    let files = Files::new();
+    let path = files.directory.path().join("run");
+    let (end, events) = train(&path, &job(&files), 0).unwrap();
+    assert_eq!((end, path.exists()), (End::Interrupted { checkpoint: None }, false));
+    assert_eq!(events, ["Started", "StepsFinished", "Interrupted"]);
+}
+
+#[test]
+fn an_error_of_the_listener_ends_the_run() {
+    let files = Files::new();
+    let path = files.directory.path().join("run");
+    let run = Run::create(gpu(), &path, job(&files), options()).unwrap();
+    let error = run.train(&|_| false, &mut |event| match event {
+        Event::Step { progress, .. } if progress.step == 3 => Err(Error::Config("enough".into())),
+        _ => Ok(()),
+    });
+    assert_eq!(error.unwrap_err().to_string(), "enough");
+    assert_eq!((&record(&path)["state"], &record(&path)["error"]["error"]), (&json!("failed"), &json!("enough")));
+}
+
+/// As if another build had written the checkpoint.
+pub fn change_marks(checkpoint: &Path, marks: &Marks) {
+    let path = checkpoint.join("manifest.json");
+    let sealed: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut manifest: Manifest = serde_json::from_value(sealed["manifest"].clone()).unwrap();
+    (manifest.rules, manifest.shaders) = (marks.rules.clone(), marks.shaders.clone());
+    let checksum = format!("{:016x}", xxh3_64(&serde_json::to_vec(&manifest).unwrap()));
+    fs::write(path, json!({ "manifest": manifest, "checksum": checksum }).to_string()).unwrap();
+}
+
+#[test]
+fn a_resume_under_other_marks_says_so_and_continues() {
+    let files = Files::new();
+    let (path, job) = (files.directory.path().join("run"), job(&files));
+    train(&path, &job, 6).unwrap();
+    let now = Marks::current();
+    let before = Marks { shaders: "0123456789abcdef".into(), ..now.clone() };
+    change_marks(&path.join("checkpoints/step-6"), &before);
+    let (_, events) = train(&path, &job, 8).unwrap();
+    assert_eq!(events[..2], ["ResumedUnderOtherMarks", "Resumed 6"]);
+    let change = json!([{ "step": 6, "before": before, "now": now }]);
+    assert_eq!(record(&path)["resumed_under"], change);
+    // It is not forgotten by what follows under these marks.
+    let (end, events) = train(&path, &job, u64::MAX).unwrap();
+    assert_eq!((end, &*events[0]), (End::Done { sae: path.join("sae") }, "Resumed 8"));
+    assert_eq!(record(&path)["resumed_under"], change);
+    assert!(sae::load(&path).unwrap() == unbroken(&files));
+}
