@@ -7,7 +7,8 @@ use monosem::data::{Activations, Batches, Selection};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
 use monosem::sae::SaeConfig;
-use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::measure::{StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde_json::{Value, json};
 
@@ -178,7 +179,7 @@ fn choose_tuning(
     };
     let Tuning { encode, method } = match encode {
         // A group is as large as the variant makes it.
-        Some(encode) => match config.selection_method(adapter, recipe.batch, screening) {
+        Some(encode) => match usual_tuning(config, adapter, recipe.batch, screening).method {
             SelectionMethod::Grouped { .. } => Tuning { encode, method: grouped(encode) },
             method => Tuning { encode, method },
         },

@@ -8,7 +8,7 @@ use clap::Args;
 use monosem::data::Batches;
 use monosem::sae::Weights;
 use monosem::storage::{Dtype, TensorWriter};
-use monosem::train::Encoder;
+use monosem::apply::Encoder;
 use monosem::{Error, Result};
 use serde_json::json;
 
@@ -45,8 +45,8 @@ fn encode(arguments: &Arguments) -> Result<()> {
     let Application { sae, data, batch } = arguments.apply.open()?;
     let config = sae.weights.config();
     let gpu = arguments.apply.device.open()?;
-    let method = arguments.apply.selection_method(&gpu, config, batch);
-    let mut encoder = Encoder::with_method(&gpu, &*sae.weights, batch, method)?;
+    let tuning = arguments.apply.tuning(&gpu, config, batch);
+    let mut encoder = Encoder::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
     let (rows, k) = (data.rows(), config.k);
     // More than the address space holds is more than any disk holds.
     let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];

@@ -7,7 +7,8 @@ use clap::Args;
 use monosem::Result;
 use monosem::data::{Batches, Sources};
 use monosem::run::OpenedSae;
-use monosem::train::{DEAD_WINDOW, Evaluation, Evaluator, Reconstruction};
+use monosem::apply::{Evaluation, Evaluator, Reconstruction};
+use monosem::train::DEAD_WINDOW;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Application, ApplyArguments, RowArguments};
@@ -29,8 +30,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sources = Sources::open(data.clone())?;
     let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
-    let method = arguments.apply.selection_method(&gpu, config, batch);
-    let mut evaluator = Evaluator::with_method(&gpu, &*sae.weights, batch, method)?;
+    let tuning = arguments.apply.tuning(&gpu, config, batch);
+    let mut evaluator = Evaluator::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
     let mut place = 0;
     for batch in Batches::in_order(rows.clone(), batch)? {
         let batch = batch?;

@@ -6,7 +6,8 @@ use clap::Args;
 use monosem::Result;
 use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
-use monosem::train::{Forecast, Plan, Recipe, most_features};
+use monosem::measure::{Forecast, Plan, most_features};
+use monosem::train::Recipe;
 use serde_json::{Value, json};
 
 use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments};

@@ -3,7 +3,8 @@
 use monosem::Result;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
-use monosem::train::{Profile, Recipe};
+use monosem::measure::Profile;
+use monosem::train::Recipe;
 use serde_json::{Value, json};
 
 use super::output::{self, print, tell};

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args};
 use monosem::Result;
 use monosem::data::Activations;
 use monosem::run::{self, End, Job, Run, RunOptions};
-use monosem::train::check_fits;
+use monosem::measure::check_fits;
 use serde_json::json;
 
 use super::arguments::{Settings, TuningArguments};

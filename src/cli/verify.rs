@@ -117,7 +117,7 @@ impl Part {
             Kind::Checkpoint => return checkpoint::verify(path),
             Kind::Sae(checksums) => {
                 let sae = sae::open(path)?;
-                for tensor in [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec] {
+                for tensor in &sae.config().tensors() {
                     for_each_tile(&sae, tensor, |_, _| Ok(()))?;
                 }
                 for (name, expected) in checksums {

@@ -3,31 +3,37 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Recipe, TrainingStep, initialize};
+use crate::data::Moments;
+use crate::engine::parameters::Parameters;
+use crate::engine::planes::Planes;
+use crate::engine::recipe::Recipe;
+use crate::engine::select::Tuning;
+use crate::engine::stage::World;
+use crate::engine::step::{StepInput, TrainingStep};
 use crate::error::Result;
 use crate::gpu::{Gpu, Span};
-use crate::kernels::{BackwardKernels, ForwardKernels, Tuning};
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{Parameters, SaeConfig, Weights};
-use crate::train::MomentPrecision;
+use crate::sae::{SaeConfig, Weights};
+use crate::train::initialize;
 
 /// Steps on batches that come in turn, so that no cache holds the next one.
-pub struct StepBenchmark<'a> {
-    gpu: &'a Gpu,
+pub struct StepBenchmark {
+    gpu: Gpu,
     step: TrainingStep,
     batches: Vec<Vec<f32>>,
     tuning: Tuning,
     learning_rate: f64,
+    variance: f64,
     taken: usize,
 }
 
-impl<'a> StepBenchmark<'a> {
+impl StepBenchmark {
     /// Puts initial weights on the device and takes a first step, which is not timed. `batches` are `[batch, d]` rows each.
     ///
     /// # Errors
-    /// Those of [`super::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.
+    /// Those of [`crate::train::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.
     pub fn new(
-        gpu: &'a Gpu,
+        gpu: &Gpu,
         config: &SaeConfig,
         recipe: Recipe,
         tuning: Tuning,
@@ -44,19 +50,22 @@ impl<'a> StepBenchmark<'a> {
     /// # Errors
     /// As [`StepBenchmark::new`].
     pub fn with_weights(
-        gpu: &'a Gpu,
+        gpu: &Gpu,
         weights: &dyn Weights,
         recipe: Recipe,
         tuning: Tuning,
         batches: Vec<Vec<f32>>,
     ) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, weights.config().k as u32, tuning)?;
-        let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
-        let parameters = Parameters::upload(gpu, &forward.norms, weights)?;
+        let config = weights.config();
+        let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let learning_rate = recipe.learning_rate;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
-        let tuning = Tuning { method: forward.selection.method(), ..tuning };
-        let mut this = Self { gpu, step, batches, tuning, learning_rate, taken: 0 };
+        let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
+        step.fill(gpu, weights)?;
+        let tuning = Tuning { method: step.forward().selector().method(), ..tuning };
+        let mut variance = Moments::new(config.d_in);
+        batches.iter().take(1).for_each(|batch| variance.add(batch));
+        let variance = variance.total_variance() / variance.count().max(1) as f64;
+        let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, variance, taken: 0 };
         this.step()?;
         Ok(this)
     }
@@ -72,10 +81,9 @@ impl<'a> StepBenchmark<'a> {
     /// [`crate::Error::Diverged`], and those of the device.
     pub fn step(&mut self) -> Result<f64> {
         let start = Instant::now();
-        self.taken += 1;
-        let rows = &self.batches[self.taken % self.batches.len()];
-        let pending = self.step.submit(self.gpu, rows, self.learning_rate)?;
-        self.step.results(self.gpu, pending)?;
+        let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
+        let pending = self.step.submit(&self.gpu, input)?;
+        self.step.results(&self.gpu, pending)?;
         Ok(start.elapsed().as_secs_f64())
     }
 
@@ -84,11 +92,10 @@ impl<'a> StepBenchmark<'a> {
     /// # Errors
     /// As [`StepBenchmark::step`], and [`crate::Error::Device`] where the device has no timestamps.
     pub fn spans(&mut self) -> Result<Vec<Span>> {
-        self.taken += 1;
-        let rows = &self.batches[self.taken % self.batches.len()];
-        let (pending, timing) = self.step.submit_and_time(self.gpu, rows, self.learning_rate)?;
-        self.step.results(self.gpu, pending)?;
-        timing.wait(self.gpu)
+        let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
+        let (pending, timing) = self.step.submit_and_time(&self.gpu, input)?;
+        self.step.results(&self.gpu, pending)?;
+        timing.wait(&self.gpu)
     }
 
     /// Seconds of each operation in a step, the median of `repeats` steps.
@@ -105,6 +112,12 @@ impl<'a> StepBenchmark<'a> {
         }
         Ok(times.into_iter().map(|(operation, times)| (operation, median(times))).collect())
     }
+}
+
+/// The next of the batches that come in turn.
+fn next_input<'a>(batches: &'a [Vec<f32>], taken: &mut usize, learning_rate: f64, variance: f64) -> StepInput<'a> {
+    *taken += 1;
+    StepInput { rows: &batches[*taken % batches.len()], learning_rate, variance }
 }
 
 /// The middle of some times, 0 of none.

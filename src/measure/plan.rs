@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Recipe, StepBenchmark, Trainer, synthetic_rows};
+use super::{StepBenchmark, synthetic_rows};
+use crate::engine::parameters::BLOCK_FEATURES;
+use crate::engine::recipe::Recipe;
+use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::state::state_tensors;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::{BLOCK_FEATURES, SCREEN_GROUP, Screening, SelectionMethod, Tuning, half_quads, quads};
-use crate::sae::{SaeConfig, Tensor, shard_ranges};
-use crate::train::state_tensors;
+use crate::kernels::{SCREEN_GROUP, Screening, SelectionMethod, half_quads, quads};
+use crate::sae::SaeConfig;
+use crate::train::Trainer;
 
 /// The bytes of a run and the work of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,21 +44,7 @@ pub struct Work {
 }
 
 /// Parts that grow with the number of features.
-const STATE: [&str; 3] = ["weights", "moments", "activity"];
-
-/// Which part of a plan a buffer belongs to, by its name.
-fn part(buffer: &str) -> &'static str {
-    match buffer {
-        "W_enc" | "W_dec" | "b_enc" | "b_dec" | "decoder norms" => "weights",
-        name if name.contains("moment") => "moments",
-        "last step of firing" | "times fired" => "activity",
-        "pre-activations" | "maxima of groups" | "keys of candidates" | "rows in f16" | "uncertain rows" => "selection",
-        "staging" => "readback",
-        "a field of the batch" | "row statistics" | "guard" | "step" | "uniforms" => "batch",
-        name if name.starts_with("run ") || name.contains("codes") || name.contains("sort") => "codes",
-        _ => "gradients",
-    }
-}
+const STATE: [&str; 2] = ["weights", "moments"];
 
 impl Work {
     /// What an operation of a timed step has to do, if that is counted.
@@ -80,7 +70,7 @@ impl Plan {
         recipe: &Recipe,
         screening: Screening,
     ) -> Result<Self> {
-        Self::of(description, config, recipe, config.usual_tuning(description, recipe.batch, screening))
+        Self::of(description, config, recipe, usual_tuning(config, description, recipe.batch, screening))
     }
 
     /// As [`Plan::new`], with the kernels of the selection given.
@@ -88,25 +78,20 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn of(description: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<Self> {
-        let dry = Gpu::dry_run(description.clone());
+        let gpu = Gpu::dry_run(description.clone());
         // As long as it lives, its buffers are in the account.
-        let _trainer = Trainer::allocate(&dry, config, recipe.clone(), tuning)?;
-        let mut device = BTreeMap::new();
-        for (name, bytes) in dry.memory_by_name() {
-            *device.entry(part(&name)).or_default() += bytes;
-        }
+        let trainer = Trainer::allocate(&gpu, config, recipe.clone(), tuning)?;
         let row = (config.d_in * 4) as u64;
-        let sae = [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec].map(|tensor| tensor.shape(config));
+        let values = config.tensors().into_iter().map(|tensor| tensor.shape(config));
         Ok(Self {
-            device,
-            shards: shard_ranges(config.features as u32, crate::kernels::quads(config.d_in), dry.max_binding_bytes())?
-                .len(),
+            device: gpu.memory(),
+            shards: trainer.shards(),
             host: BATCHES_ON_THEIR_WAY * recipe.batch as u64 * row + TILES_BYTES,
+            sae: values.map(|[rows, columns]| 4 * rows as u64 * columns as u64).sum(),
             checkpoint: state_tensors(config, recipe.moments)
                 .iter()
                 .map(|tensor| tensor.shape[0] as u64 * tensor.row_bytes())
                 .sum(),
-            sae: sae.iter().map(|[rows, columns]| 4 * *rows as u64 * *columns as u64).sum(),
             work: work(config, recipe, tuning.method),
             tuning,
         })
@@ -160,7 +145,10 @@ pub fn most_features(
 ) -> Result<usize> {
     let fits = |blocks: usize| {
         let features = blocks * BLOCK_FEATURES as usize;
-        let config = SaeConfig { features, k: config.k.min(features), ..config.clone() };
+        let config = SaeConfig { features, ..config.clone() };
+        if config.validate().is_err() {
+            return Ok(true);
+        }
         Ok::<_, Error>(Plan::new(description, &config, recipe, screening)?.needed(description) <= available)
     };
     let (mut fitting, mut too_many) = (0, (u32::MAX / BLOCK_FEATURES) as usize);
@@ -207,7 +195,7 @@ pub fn check_fits(
 
 /// What each operation of a step has to do, at least.
 pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
-    let [n, d, k, rows] = [config.features, config.d_in, config.k, recipe.batch].map(|size| size as u64);
+    let [n, d, k, rows] = [config.features, config.d_in, config.k(), recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
     let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
     // Values that are left for selection, and features whose keys are computed once more.
@@ -238,15 +226,20 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         kernel("rescore", 2 * again * d, 4 * again * d),
         kernel("decode", 2 * rows * k * d, entries + field),
         kernel("residual", 8 * rows * d, 3 * field),
-        kernel("code_gradients", 2 * rows * k * d, entries + field),
-        kernel("transpose", 0, 8 * rows * k),
-        kernel("gradients", 4 * rows * k * d, 2 * entries),
+        kernel("count", 0, 16 * rows * k),
+        // A pair is read and written once per 8 bits of a feature's number.
+        kernel("sort", 0, 16 * rows * k * u64::from(64 - n.leading_zeros()).div_ceil(8)),
+        kernel("runs", 0, 16 * rows * k),
+        kernel("slopes", 2 * rows * k * d, entries + field),
+        kernel("summary", 0, 16 * rows * k),
+        kernel("squares", 4 * rows * k * d, 2 * entries),
         // And the encoder rows of the active features, whose number is not known.
         kernel("bias_gradient", rows * d, field),
-        kernel("clip", 0, 4 * d + 4 * n.div_ceil(BLOCK_FEATURES.into())),
-        // Weights and two moments of two matrices are read and written; Adam takes about 12 operations an element.
+        kernel("clip", 0, 4 * d),
+        // Weights and two moments of two matrices are read and written; Adam takes about 12 operations per element.
         kernel("update", 4 * rows * k * d + 24 * n * d, 4 * matrix + 8 * n * d * recipe.moments.bytes() + 2 * entries),
-        kernel("activity", 0, 4 * n),
+        kernel("model", 12 * d, 28 * d),
+        kernel("activity", 0, 12 * n),
     ];
     keys.into_iter().chain(others).collect()
 }
@@ -277,8 +270,8 @@ impl Forecast {
         let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
         let block = BLOCK_FEATURES as usize;
         let large = (fitting as usize / block).clamp(2, 64) * block;
-        let large = large.max(config.k).min(config.features);
-        let small = (large / 2).max(config.k);
+        let large = large.max(config.k()).min(config.features);
+        let small = (large / 2).max(config.k());
         let at = |features| SaeConfig { features, ..config.clone() };
         let rows = synthetic_rows(recipe.batch, config.d_in, 0);
         let time = |config: &SaeConfig| {

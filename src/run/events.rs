@@ -8,7 +8,8 @@ use super::checkpoint::Marks;
 use super::job::Job;
 use crate::error::{Error, Result};
 use crate::kernels::Tuning;
-use crate::train::{Profile, Progress};
+use crate::measure::Profile;
+use crate::train::Progress;
 
 /// Something that happened in a run, told in order.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
 use crate::data::{Batches, Selection};
+use crate::engine::select::usual_tuning;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::{Screening, Tuning};
@@ -29,7 +30,7 @@ pub struct Job {
 impl Job {
     /// A job with seed 0 and the default kernels for the device.
     pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<Selection>) -> Self {
-        let tuning = config.usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+        let tuning = usual_tuning(&config, gpu.description(), recipe.batch, Screening::Auto);
         Self { config, recipe, tuning, seed: 0, rows: rows.into() }
     }
 
@@ -57,12 +58,12 @@ impl Job {
     }
 
     /// The training before its first step.
-    pub(super) fn begin<'a>(&self, gpu: &'a Gpu) -> Result<Trainer<'a>> {
+    pub(super) fn begin(&self, gpu: &Gpu) -> Result<Trainer> {
         Trainer::with_tuning(gpu, &self.initial_weights()?, self.recipe.clone(), self.tuning)
     }
 
     /// The training as a checkpoint has it.
-    pub(super) fn resume<'a>(&self, gpu: &'a Gpu, checkpoint: &mut Reader) -> Result<Trainer<'a>> {
+    pub(super) fn resume(&self, gpu: &Gpu, checkpoint: &mut Reader) -> Result<Trainer> {
         let step = checkpoint.manifest().step;
         self.check(checkpoint.manifest())?;
         Trainer::resume(gpu, &self.config, self.recipe.clone(), self.tuning, step, checkpoint)

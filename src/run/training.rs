@@ -24,9 +24,9 @@ use crate::train::{Progress, Trainer};
 /// A job under way in its directory: config.toml, run.json, metrics.jsonl, checkpoints/ and at the end sae/.
 ///
 /// A new directory is removed again if the run ends before its first step is finished.
-pub struct Run<'a> {
+pub struct Run {
     job: Job,
-    trainer: Trainer<'a>,
+    trainer: Trainer,
     directory: RunDirectory,
     metrics: MetricsFile,
     log: LogSchedule,
@@ -40,12 +40,12 @@ pub struct Run<'a> {
     uncertain_steps: u64,
 }
 
-impl<'a> Run<'a> {
+impl Run {
     /// A new run in the directory `path`, which must not exist or be empty.
     ///
     /// # Errors
     /// As [`check_new`](super::check_new), and those of the data and the device.
-    pub fn create(gpu: &'a Gpu, path: &Path, job: Job, options: RunOptions) -> Result<Self> {
+    pub fn create(gpu: &Gpu, path: &Path, job: Job, options: RunOptions) -> Result<Self> {
         let mut directory = RunDirectory::create(path)?;
         // First, because it must be new: of two runs that start in one directory, the second creates nothing.
         let metrics = MetricsFile::create(&mut directory)?;
@@ -59,7 +59,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`Run::create`]; [`Error::Config`] when the run is done, another process is training it, or its checkpoint is
     /// of another job or format; [`Error::Data`] when all of its checkpoints are damaged; those of the listener.
-    pub fn resume(gpu: &'a Gpu, path: &Path, job: Job, options: RunOptions, events: &mut Listener<'_>) -> Result<Self> {
+    pub fn resume(gpu: &Gpu, path: &Path, job: Job, options: RunOptions, events: &mut Listener<'_>) -> Result<Self> {
         if !directory::exists(path)? {
             return Self::create(gpu, path, job, options);
         }
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
     }
 
     fn prepare(
-        gpu: &'a Gpu,
+        gpu: &Gpu,
         mut directory: RunDirectory,
         mut metrics: MetricsFile,
         job: Job,

@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::gpu::{AdapterDescription, Gpu};
 use crate::kernels::{Screening, Tuning};
 use crate::sae::SaeConfig;
-use crate::train::{Plan, Recipe, autotune, autotune_pays};
+use crate::engine::select::{selection_shape, usual_tuning};
+use crate::measure::{Plan, autotune, autotune_pays};
+use crate::train::Recipe;
 
 /// The kernels that [`choose_tuning`] would return now if it measured nothing.
 ///
@@ -22,7 +24,7 @@ pub fn known_tuning(
     events: &mut Listener<'_>,
 ) -> Result<Tuning> {
     let known = remembered(&TuningCache::open(events)?, adapter, config, recipe, screening)?;
-    Ok(known.unwrap_or_else(|| config.usual_tuning(adapter, recipe.batch, screening)))
+    Ok(known.unwrap_or_else(|| usual_tuning(config, adapter, recipe.batch, screening)))
 }
 
 /// The fastest kernels for a run on this device: remembered in the user's cache directory (or MONOSEM_CACHE_DIR), or
@@ -44,7 +46,7 @@ pub fn choose_tuning(
         return Ok(tuning);
     }
     if !autotune_pays(adapter, config, recipe) {
-        return Ok(config.usual_tuning(adapter, recipe.batch, screening));
+        return Ok(usual_tuning(config, adapter, recipe.batch, screening));
     }
     let started = Instant::now();
     let tuning = autotune(gpu, config, recipe, screening)?;
@@ -61,7 +63,7 @@ fn remembered(
     recipe: &Recipe,
     screening: Screening,
 ) -> Result<Option<Tuning>> {
-    let shape = config.selection_shape(recipe.batch);
+    let shape = selection_shape(config, recipe.batch);
     let names = cache.get(&Key::new(adapter, config, recipe.batch, screening));
     let Some(tuning) =
         names.and_then(|names| Tuning::named(adapter, screening, shape, [&names.encode, &names.selection]))

@@ -5,7 +5,7 @@ mod geometric_median;
 mod initialize;
 mod trainer;
 
-pub use crate::measure::Profile;
+pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
 pub use trainer::{Progress, Trainer, train};

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::Profile;
 use crate::data::{Batch, Provenance};
 use crate::engine::parameters::{DeviceWeights, Parameters};
 use crate::engine::planes::Planes;
@@ -14,6 +13,7 @@ use crate::engine::step::{StepInput, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
 use crate::kernels::{Screening, SelectionMethod};
+use crate::measure::Profile;
 use crate::sae::{Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -106,7 +106,7 @@ impl Trainer {
     }
 
     /// All that a run has on the device, with weights of zero.
-    pub(super) fn allocate(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
+    pub(crate) fn allocate(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let step = TrainingStep::new(gpu, parameters, recipe.clone(), tuning, World::Solo)?;
         let method = step.forward().selector().method();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use monosem::data::Activations;
+use monosem::engine::select::{Tuning, usual_tuning};
 use monosem::gpu::Gpu;
-use monosem::kernels::SelectionMethod;
 use monosem::run::{self, OpenedSae};
 use monosem::sae::SaeConfig;
 use monosem::{Error, Result};
@@ -40,9 +40,9 @@ pub struct Application {
 }
 
 impl ApplyArguments {
-    /// How the active features of a batch of rows are found.
-    pub fn selection_method(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> SelectionMethod {
-        config.selection_method(gpu.description(), batch, self.screening.value())
+    /// The kernels that find the active features of a batch of rows.
+    pub fn tuning(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> Tuning {
+        usual_tuning(config, gpu.description(), batch, self.screening.value())
     }
 
     /// Opens the SAE and the data, whose rows must fit it.

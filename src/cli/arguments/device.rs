@@ -83,7 +83,7 @@ impl TuningArguments {
         screening: Screening,
     ) -> Result<Tuning> {
         if self.no_autotune {
-            return Ok(config.usual_tuning(adapter, recipe.batch, screening));
+            return Ok(usual_tuning(config, adapter, recipe.batch, screening));
         }
         let mut report = RunReport::default();
         known_tuning(adapter, config, recipe, screening, &mut |event| report.show(event))
@@ -92,7 +92,7 @@ impl TuningArguments {
     /// The kernels that a run takes: measured now if they were not before and the run is long enough to gain by it.
     pub fn choose(&self, gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Tuning> {
         if self.no_autotune {
-            return Ok(config.usual_tuning(gpu.description(), recipe.batch, screening));
+            return Ok(usual_tuning(config, gpu.description(), recipe.batch, screening));
         }
         let mut report = RunReport::default();
         choose_tuning(gpu, config, recipe, screening, &mut |event| report.show(event))

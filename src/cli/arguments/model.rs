@@ -1,7 +1,7 @@
 //! The SAE to train: architecture and sizes.
 
 use clap::{ArgGroup, Args, ValueEnum};
-use monosem::sae::SaeConfig;
+use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,27 @@ pub struct ModelArguments {
         hide_possible_values = true
     )]
     pub rescale_acts_by_decoder_norm: bool,
+    /// Auxiliary loss that revives dead features: `normalised` by the variance of the error (OpenAI's), `saelens`, or none
+    #[arg(long, default_value = "none", value_name = "none|normalised|saelens", hide_possible_values = true)]
+    #[serde(default)]
+    auxk: AuxKLoss,
+    /// Factor of the auxiliary loss [default: 1/32 of the normalised loss, 1 of SAELens's]
+    #[arg(long, value_name = "X")]
+    auxk_coefficient: Option<f64>,
+    /// The most dead features per token in the auxiliary loss [default: half the width of the activations]
+    #[arg(long, value_name = "K")]
+    auxk_k: Option<usize>,
+}
+
+/// The values of `--auxk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AuxKLoss {
+    #[default]
+    None,
+    Normalised,
+    #[value(name = "saelens")]
+    SaeLens,
 }
 
 /// The values of `--arch`.
@@ -53,6 +74,16 @@ impl ModelArguments {
         self
     }
 
+    fn auxk(&self) -> Option<AuxK> {
+        let form = match self.auxk {
+            AuxKLoss::None => return None,
+            AuxKLoss::Normalised => AuxKForm::Normalised,
+            AuxKLoss::SaeLens => AuxKForm::SaeLens,
+        };
+        let usual = AuxK::new(form);
+        Some(AuxK { coefficient: self.auxk_coefficient.unwrap_or(usual.coefficient), most: self.auxk_k, ..usual })
+    }
+
     /// The SAE for activations of a width.
     ///
     /// # Errors
@@ -68,14 +99,13 @@ impl ModelArguments {
                 .ok_or_else(|| Error::Config("--expansion makes more features than can be counted".into()))?,
         };
         let config = match self.arch {
-            Architecture::Topk => SaeConfig {
-                d_in: width,
-                features,
+            Architecture::Topk => TopK {
                 k: self.k,
                 rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm,
-                apply_b_dec_to_input: true,
+                auxk: self.auxk(),
             },
         };
+        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture: config.into() };
         config.validate()?;
         Ok(config)
     }

@@ -38,3 +38,4 @@ impl Selector for Chunked {
 }
 
 pub fn usual_tuning(_config: &crate::sae::SaeConfig, adapter: &crate::gpu::AdapterDescription, _rows: usize, _screening: crate::kernels::Screening) -> Tuning { Tuning::usual(adapter, SelectionMethod::Chunked) }
+pub fn selection_shape(config: &crate::sae::SaeConfig, rows: usize) -> crate::kernels::SelectionShape { let [rows, d, features, k] = [rows, config.d_in, config.features, config.k()].map(|s| s as u64); crate::kernels::SelectionShape { rows, d, features, k } }

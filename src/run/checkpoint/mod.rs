@@ -1,6 +1,6 @@
 //! Checkpoints: a directory with all that a run needs to continue as if it had never stopped.
 //!
-//! `state.safetensors` has the tensors of [`state_tensors`](crate::train::state_tensors), `manifest.json` the rest and
+//! `state.safetensors` has the tensors of [`state_tensors`](crate::engine::state::state_tensors), `manifest.json` the rest and
 //! a checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the disk.
 
 mod manifest;

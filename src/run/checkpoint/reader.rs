@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{MANIFEST, Manifest, STATE};
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::TensorFile;
-use crate::train::{StateSource, StateTensor, state_tensors};
+use crate::engine::state::{StateSource, StateTensor, state_tensors};
 
 /// Bytes read at a time to verify a tensor.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -91,7 +91,7 @@ impl StateSource for Reader {
     fn read(&mut self, tensor: usize, first: u64, bytes: &mut [u8]) -> Result<()> {
         let Tensor { layout, place, expected, read, hash } = &mut self.tensors[tensor];
         let at = first * layout.row_bytes();
-        self.file.read_raw(layout.name, place.start + at, bytes)?;
+        self.file.read_raw(&layout.name, place.start + at, bytes)?;
         if at == 0 {
             (*read, *hash) = (0, Xxh3::new());
         }

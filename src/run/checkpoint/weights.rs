@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{Manifest, Reader};
 use crate::data::Provenance;
 use crate::error::Result;
-use crate::sae::{SaeConfig, Tensor, Weights};
+use crate::sae::description::TensorSpec;
+use crate::sae::{SaeConfig, Weights};
 
 /// The weights of a checkpoint, read by tiles. Their checksums were verified when it was opened.
 pub struct CheckpointWeights {
@@ -19,8 +20,8 @@ impl CheckpointWeights {
     /// Those of [`Reader::open`], and [`Error::Data`](crate::Error::Data) naming a tensor that is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let mut reader = Reader::open(path)?;
-        for tensor in [Tensor::WEnc, Tensor::WDec, Tensor::BEnc, Tensor::BDec] {
-            reader.verify_tensor(tensor.name())?;
+        for tensor in reader.manifest().sae.tensors() {
+            reader.verify_tensor(tensor.name)?;
         }
         Ok(Self { reader })
     }
@@ -40,9 +41,9 @@ impl Weights for CheckpointWeights {
         &self.manifest().provenance
     }
 
-    fn read(&self, tensor: Tensor, first: usize, values: &mut [f32]) -> Result<()> {
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
         let [_, columns] = tensor.shape(self.config());
         let file = self.reader.file();
-        file.read(&file.floats(tensor.name())?, (first * columns) as u64, values)
+        file.read(&file.floats(tensor.name)?, (first * columns) as u64, values)
     }
 }

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
 use crate::storage::TensorWriter;
 use crate::storage::staging::Staging;
-use crate::train::{MomentPrecision, StateSink, StateTensor, Tile, state_tensors};
+use crate::engine::state::{StateSink, StateTensor, Tile, state_tensors};
+use crate::train::MomentPrecision;
 
 /// Tiles that wait for the disk.
 const DEPTH: usize = 2;
@@ -127,7 +128,7 @@ struct Tensor {
 impl StateFile {
     fn create(staging: Staging, tensors: Vec<StateTensor>) -> Result<Self> {
         let path = staging.path().join(STATE);
-        let named: Vec<_> = tensors.iter().map(|tensor| (tensor.name, tensor.dtype, &tensor.shape[..])).collect();
+        let named: Vec<_> = tensors.iter().map(|tensor| (&tensor.name[..], tensor.dtype, &tensor.shape[..])).collect();
         let file = TensorWriter::create(&path, &named)?;
         let tensors = tensors.into_iter().map(|layout| Tensor { layout, written: 0, hash: Xxh3::new() }).collect();
         Ok(Self { staging, file, tensors })
