@@ -122,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "commit": option_env!("MONOSEM_COMMIT"),
         "d_in": config.d_in,
         "features": config.features,
-        "k": config.k,
+        "k": config.k(),
         "batch": batch,
         "moments": arguments.moments,
         "encode": tuning.encode.to_string(),
@@ -210,7 +210,7 @@ fn kernel_json(name: &str, seconds: f64, work: &[Work], ceilings: &Ceilings) -> 
 
 fn print_table(object: &Value, config: &SaeConfig, description: &AdapterDescription) -> Result<()> {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
-    let SaeConfig { d_in, features, k, .. } = config;
+    let (SaeConfig { d_in, features, .. }, k) = (config, config.k());
     print(&format!("{description}"))?;
     print(&format!(
         "{features} features of {d_in} values, {k} a row, {} rows a step; moments {}, encode {}, selection {}",

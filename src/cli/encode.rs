@@ -47,7 +47,7 @@ fn encode(arguments: &Arguments) -> Result<()> {
     let gpu = arguments.apply.device.open()?;
     let tuning = arguments.apply.tuning(&gpu, config, batch);
     let mut encoder = Encoder::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
-    let (rows, k) = (data.rows(), config.k);
+    let (rows, k) = (data.rows(), config.k());
     // More than the address space holds is more than any disk holds.
     let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
     let tensors: [(_, _, &[usize]); 2] = [("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)];

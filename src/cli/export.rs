@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "step": opened.checkpoint.map(|checkpoint| checkpoint.step),
             "d_in": config.d_in,
             "features": config.features,
-            "k": config.k,
+            "k": config.k(),
         });
         print(&result.to_string())?;
     }

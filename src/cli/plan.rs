@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let object = json!({
         "features": config.features,
         "d_in": config.d_in,
-        "k": config.k,
+        "k": config.k(),
         "batch": recipe.batch,
         "device": description.name,
         "shards": plan.shards,

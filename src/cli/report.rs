@@ -109,7 +109,8 @@ impl RunReport {
 }
 
 fn announcement(job: &Job) -> String {
-    let (SaeConfig { d_in, features, k, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
+    let (SaeConfig { d_in, features, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
+    let k = job.config.k();
     let rows = job.rows.rows();
     let epochs = *batch as f64 * *steps as f64 / rows as f64;
     let epochs = if epochs < 10.0 { format!("{epochs:.1}") } else { format!("{epochs:.0}") };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use monosem::run::checkpoint::{self, is_damage};
-use monosem::sae::{Tensor, for_each_tile};
+use monosem::sae::{Weights, for_each_tile};
 use monosem::{Error, Result, sae};
 use serde_json::{Value, json};
 

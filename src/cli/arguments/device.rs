@@ -5,6 +5,7 @@ use monosem::gpu::{AdapterChoice, AdapterDescription, Gpu};
 use monosem::kernels::{Screening, Tuning};
 use monosem::run::{choose_tuning, known_tuning};
 use monosem::sae::SaeConfig;
+use monosem::engine::select::usual_tuning;
 use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
