@@ -3,7 +3,6 @@
 //!
 //! `gpu` talks to the device, `kernels` are the operations, `reference` the same operations on the CPU in f64,
 //! `sae` is the model, `train` the scheduler, `checkpoint` what it leaves to go on from, and `data` where activations come from.
-#![warn(missing_docs)]
 
 pub mod adapters;
 pub mod checkpoint;

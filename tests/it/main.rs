@@ -1,3 +1,5 @@
+//! The tests of the library and of the program.
+
 mod bad_input;
 mod bench;
 mod checkpoints;
