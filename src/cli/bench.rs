@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use monosem::data::{Activations, Batches, Selection};
+use monosem::data::{Activations, Batches, FilteredRows};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
 use monosem::sae::{self, SaeConfig, Weights};
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let batches = match data {
         None => (0..BATCHES).map(|seed| synthetic_rows(batch, width, seed)).collect(),
         Some(data) => {
-            let batches = Batches::shuffled(Selection::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
+            let batches = Batches::shuffled(FilteredRows::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
             batches.map(|batch| Ok(batch?.rows)).collect::<Result<Vec<_>>>()?
         }
     };

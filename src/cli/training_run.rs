@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use monosem::checkpoint::{self, Manifest, Reader};
-use monosem::data::{Batches, Provenance, Selection};
+use monosem::data::{Batches, FilteredRows, Provenance};
 use monosem::gpu::Gpu;
 use monosem::kernels::Tuning;
 use monosem::sae::{SaeConfig, save};
@@ -33,7 +33,7 @@ pub struct Job {
     pub recipe: Recipe,
     pub tuning: Tuning,
     pub seed: u64,
-    pub rows: Selection,
+    pub rows: FilteredRows,
 }
 
 impl Job {

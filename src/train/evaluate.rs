@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Forward;
 use super::step::check_guard;
-use crate::data::{Batch, Moments};
+use crate::data::{Batch, RowStatistics};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::activity;
 use crate::gpu::{Buffer, Gpu, Program, Recording};
@@ -134,7 +134,7 @@ pub fn evaluate(
 
 /// Sums over rows.
 struct Sums {
-    moments: Moments,
+    moments: RowStatistics,
     squared_error: f64,
     active: f64,
     cosine: f64,
@@ -142,7 +142,7 @@ struct Sums {
 
 impl Sums {
     fn new(d: usize) -> Self {
-        Self { moments: Moments::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
+        Self { moments: RowStatistics::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
     }
 
     fn add(&mut self, row: &[f32], [error, dot, squared_norm, active]: [f32; 4]) {
