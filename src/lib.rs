@@ -4,7 +4,6 @@
 //! `gpu` talks to the device, `kernels` are the operations, `reference` the same operations on the CPU in f64,
 //! `sae` is the model, `train` the scheduler, `run` a training run with its directory and checkpoints, and `data` where
 //! activations come from.
-#![warn(missing_docs)]
 
 pub mod adapters;
 pub mod apply;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Encoder;
-use crate::data::{Batch, Moments};
+use crate::data::{Batch, RowStatistics};
 use crate::engine::forward::Purpose;
 use crate::engine::parameters::Shard;
 use crate::engine::planes::Plane;
@@ -63,7 +63,7 @@ pub fn evaluate(
 
 /// Sums over rows.
 struct Sums {
-    moments: Moments,
+    statistics: RowStatistics,
     squared_error: f64,
     active: f64,
     cosine: f64,
@@ -71,11 +71,11 @@ struct Sums {
 
 impl Sums {
     fn new(d: usize) -> Self {
-        Self { moments: Moments::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
+        Self { statistics: RowStatistics::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
     }
 
     fn add(&mut self, row: &[f32], [error, dot, squared_norm, active]: [f32; 4]) {
-        self.moments.add(row);
+        self.statistics.add(row);
         let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
         self.squared_error += f64::from(error);
         self.active += f64::from(active);
@@ -84,10 +84,10 @@ impl Sums {
     }
 
     fn reconstruction(&self, d: usize) -> Reconstruction {
-        let rows = self.moments.count() as f64;
+        let rows = self.statistics.count() as f64;
         Reconstruction {
-            tokens: self.moments.count(),
-            fvu: self.squared_error / self.moments.total_variance(),
+            tokens: self.statistics.count(),
+            fvu: self.squared_error / self.statistics.total_variance(),
             mse: self.squared_error / rows,
             mse_per_dim: self.squared_error / rows / d as f64,
             l0: self.active / rows,

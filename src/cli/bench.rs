@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use monosem::data::{Activations, Batches, Selection};
+use monosem::data::{Activations, Batches, FilteredRows};
 use monosem::gpu::{AdapterDescription, Gpu};
-use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
+use monosem::engine::select::usual_tuning;
+use monosem::kernels::{EncodeVariant, Screening, SelectionMethod, Tuning};
 use monosem::sae::SaeConfig;
-use monosem::measure::{StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::measure::{Ceilings, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let batches = match data {
         None => (0..BATCHES).map(|seed| synthetic_rows(batch, width, seed)).collect(),
         Some(data) => {
-            let batches = Batches::shuffled(Selection::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
+            let batches = Batches::shuffled(FilteredRows::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
             batches.map(|batch| Ok(batch?.rows)).collect::<Result<Vec<_>>>()?
         }
     };

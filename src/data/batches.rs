@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::{Activations, Moments, Permutation, Selection};
+use super::{Activations, FilteredRows, Permutation, RowStatistics};
 use crate::error::{Error, Result};
 
 /// Batches that wait while one is in use.
@@ -38,7 +38,7 @@ impl Batches {
     /// # Errors
     /// [`Error::BatchTooLarge`] when the batch is larger than the data; [`Error::Config`] when it is empty, or the
     /// positions exceed 64 bits.
-    pub fn shuffled(rows: impl Into<Selection>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
+    pub fn shuffled(rows: impl Into<FilteredRows>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
         check_batch(batch)?;
         let rows = rows.into();
         let (len, size) = (rows.rows(), batch as u64);
@@ -65,7 +65,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`Error::Config`] when the batch is empty.
-    pub fn in_order(rows: impl Into<Selection>, batch: usize) -> Result<Self> {
+    pub fn in_order(rows: impl Into<FilteredRows>, batch: usize) -> Result<Self> {
         check_batch(batch)?;
         let rows = rows.into();
         let data = rows.data().clone();
@@ -112,9 +112,9 @@ fn send_all(data: &Activations, batches: impl Iterator<Item = Vec<u64>>, sender:
 fn read(data: &Activations, rows: &[u64]) -> Result<Batch> {
     let mut values = vec![0.0; rows.len() * data.width()];
     data.read(rows, &mut values)?;
-    let mut moments = Moments::new(data.width());
-    moments.add(&values);
-    Ok(Batch { rows: values, count: rows.len(), variance: moments.total_variance() })
+    let mut statistics = RowStatistics::new(data.width());
+    statistics.add(&values);
+    Ok(Batch { rows: values, count: rows.len(), variance: statistics.total_variance() })
 }
 
 fn check_batch(batch: usize) -> Result<()> {

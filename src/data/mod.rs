@@ -2,16 +2,16 @@
 
 mod activations;
 mod batches;
-mod moments;
+mod filtered_rows;
 mod provenance;
-mod selection;
+mod row_statistics;
 mod shuffle;
 mod sources;
 
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
-pub use moments::Moments;
+pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use provenance::Provenance;
-pub use selection::{Exclusion, RowFilter, Selection};
+pub use row_statistics::RowStatistics;
 pub use shuffle::Permutation;
 pub use sources::Sources;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::data::Moments;
+use crate::data::RowStatistics;
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
@@ -62,7 +62,7 @@ impl StepBenchmark {
         let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
         step.fill(gpu, weights)?;
         let tuning = Tuning { method: step.forward().selector().method(), ..tuning };
-        let mut variance = Moments::new(config.d_in);
+        let mut variance = RowStatistics::new(config.d_in);
         batches.iter().take(1).for_each(|batch| variance.add(batch));
         let variance = variance.total_variance() / variance.count().max(1) as f64;
         let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, variance, taken: 0 };

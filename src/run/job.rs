@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
-use crate::data::{Batches, Selection};
+use crate::data::{Batches, FilteredRows};
 use crate::engine::select::usual_tuning;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -24,12 +24,12 @@ pub struct Job {
     /// Seed of the initial weights and of the order of the rows.
     pub seed: u64,
     /// Activations to train on.
-    pub rows: Selection,
+    pub rows: FilteredRows,
 }
 
 impl Job {
     /// A job with seed 0 and the default kernels for the device.
-    pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<Selection>) -> Self {
+    pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<FilteredRows>) -> Self {
         let tuning = usual_tuning(&config, gpu.description(), recipe.batch, Screening::Auto);
         Self { config, recipe, tuning, seed: 0, rows: rows.into() }
     }

@@ -1,27 +1,6 @@
-mod bad_input;
-mod bench;
-mod checkpoints;
-mod cli;
-mod devices;
-mod eval;
-mod export;
-mod golden;
-mod gpu;
-mod help;
+//! The tests of the library and of the program.
+
+mod engine;
 mod kernels;
-mod memory;
-mod plan;
-mod reference;
-mod resume;
-mod rows;
-mod run;
-mod screening;
-mod selection;
-mod selftest;
-mod subgroups;
-mod terminal;
-mod train;
-mod training;
-mod translation;
-mod tuning;
-mod vectors;
+mod oracle;
+mod program;

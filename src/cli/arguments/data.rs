@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use monosem::Result;
-use monosem::data::{Activations, RowFilter, Selection};
+use monosem::data::{Activations, FilteredRows, RowFilter};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::output::tell;
@@ -31,9 +31,9 @@ pub struct RowArguments {
 
 impl RowArguments {
     /// The rows that are left, and a line on those that are not.
-    pub fn select(&self, data: Arc<Activations>) -> Result<Selection> {
+    pub fn select(&self, data: Arc<Activations>) -> Result<FilteredRows> {
         let filter = RowFilter { exclude_tokens: self.exclude_tokens.clone(), max_norm: self.max_norm };
-        let selection = Selection::new(data, &filter)?;
+        let selection = FilteredRows::new(data, &filter)?;
         if filter != RowFilter::default() {
             let (rows, exclusion) = (selection.data().rows(), selection.exclusion());
             let (by_token, by_norm) = (exclusion.rows_excluded_by_token, exclusion.rows_excluded_by_norm);

@@ -8,9 +8,9 @@ use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, Trainer, autotune, autotune_pays, initialize};
 use serde_json::Value;
 
-use crate::cli::{Files, command};
+use crate::engine::training::{BATCH, batches, config, hash, recipe, trained};
 use crate::kernels::gpu;
-use crate::training::{BATCH, batches, config, hash, recipe, trained};
+use crate::program::cli::{Files, command};
 
 /// The hash of a small SAE after a few steps with some kernels.
 fn hash_with(tuning: Tuning) -> String {

@@ -8,9 +8,9 @@ use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
 use serde_json::Value;
 
-use crate::cli::{Files, fail, succeed};
+use crate::engine::training::{BATCH, D, batches, config, recipe};
 use crate::kernels::gpu;
-use crate::training::{BATCH, D, batches, config, recipe};
+use crate::program::cli::{Files, fail, succeed};
 
 /// Forgets what it is given.
 struct Nowhere;

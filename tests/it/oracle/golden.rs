@@ -1,13 +1,13 @@
 //! Training steps on the device against what SAELens and dictionary_learning computed in f64.
 
-use monosem::data::{Batch, Moments};
+use monosem::data::{Batch, RowStatistics};
 use monosem::reference::Codes;
 use monosem::sae;
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::train::{Encoder, Recipe, evaluate, geometric_median};
 
 use crate::kernels::gpu;
-use crate::vectors::{self, Vectors, Worst, batches, dense, flag, number};
+use crate::oracle::vectors::{self, Vectors, Worst, batches, dense, flag, number};
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
@@ -92,7 +92,7 @@ fn golden_saelens_topk_directory_on_the_device() {
         let reconstruction = expected.f64s("reconstruction");
         let squares = |difference: &dyn Fn(usize) -> f64| (0..rows * d).map(|i| difference(i).powi(2)).sum::<f64>();
         let error = squares(&|i| reconstruction[i] - f64::from(x[i]));
-        let mut moments = Moments::new(d);
+        let mut moments = RowStatistics::new(d);
         moments.add(&x);
         let batch = Batch { count: rows, variance: moments.total_variance(), rows: x };
         let result = evaluate(gpu(), &sae, rows, [Ok(batch)]).unwrap();

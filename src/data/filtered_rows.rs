@@ -31,14 +31,14 @@ pub struct Exclusion {
 
 /// The rows of some activations that are not left out, in their order.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub struct FilteredRows {
     data: Arc<Activations>,
     /// For each row left out, ascending, the number of selected rows before it.
     selected_before: Arc<[u64]>,
     exclusion: Exclusion,
 }
 
-impl From<Arc<Activations>> for Selection {
+impl From<Arc<Activations>> for FilteredRows {
     fn from(data: Arc<Activations>) -> Self {
         Self { data, selected_before: Arc::default(), exclusion: Exclusion::default() }
     }
@@ -59,7 +59,7 @@ impl RowFilter {
     }
 }
 
-impl Selection {
+impl FilteredRows {
     /// Leaves rows out. Excluded tokens cost a pass over `token_ids`, a largest norm one over all activations and, for
     /// its time, 8 bytes of memory a row; what stays is 8 bytes a row left out.
     ///

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use monosem::gpu::AdapterDescription;
 
-use crate::cli::program;
+use crate::program::cli::program;
 
 /// A process whose address space ends at about 2 GB cannot hold 1.8 GB of weights and moments beside the driver:
 /// a software adapter then runs out of memory as a GPU does.

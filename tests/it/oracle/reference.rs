@@ -6,7 +6,7 @@ use monosem::reference::{
 };
 use serde_json::Value;
 
-use crate::vectors::{self, Vectors, Worst, batches, dense, flag, number};
+use crate::oracle::vectors::{self, Vectors, Worst, batches, dense, flag, number};
 
 /// Largest difference from a golden tensor, of that tensor's largest magnitude.
 const TOLERANCE: f64 = 1e-9;

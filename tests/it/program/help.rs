@@ -1,13 +1,13 @@
 //! The help texts, word for word, and what is made from the same definitions.
 //!
-//! After a change that is meant: `MONOSEM_UPDATE_SNAPSHOTS=1 cargo test --test it help`, and read the difference.
+//! After a change that is meant: `MONOSEM_UPDATE_SNAPSHOTS=1 cargo test --test it program::help`, and read the difference.
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::succeed;
+use crate::program::cli::succeed;
 
 fn snapshot(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots").join(name).with_extension("txt")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/program/snapshots").join(name).with_extension("txt")
 }
 
 /// The subcommands that the program's own help lists.

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::cli::{Files, fail, monosem, noise, program, succeed, write};
+use crate::program::cli::{Files, fail, monosem, noise, program, succeed, write};
 
 const SIZES: [&str; 8] = ["--features", "20", "--k", "4", "--batch", "10", "--steps", "2"];
 

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::cli::{Files, program};
+use crate::program::cli::{Files, program};
 
 #[test]
 fn notes_and_the_progress_bar_do_not_mix() {

@@ -13,7 +13,7 @@ use monosem::train::Recipe;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::cli::Files;
+use crate::program::cli::Files;
 use crate::kernels::gpu;
 
 // Its main is not called here.

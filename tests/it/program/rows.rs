@@ -6,7 +6,7 @@ use monosem::rng::{Purpose, Rng, symmetric};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
-use crate::cli::{fail, monosem, succeed};
+use crate::program::cli::{fail, monosem, succeed};
 
 const D: usize = 6;
 const BOS: i32 = 101;

@@ -34,7 +34,7 @@ fn filter(exclude_tokens: &[i32], max_norm: Option<f64>) -> RowFilter {
     RowFilter { exclude_tokens: exclude_tokens.into(), max_norm }
 }
 
-fn selected(selection: &Selection) -> Vec<u64> {
+fn selected(selection: &FilteredRows) -> Vec<u64> {
     (0..selection.rows()).map(|place| selection.row(place)).collect()
 }
 
@@ -54,7 +54,7 @@ fn rows_are_left_out_by_token_and_by_norm() {
         (filter(&[2], Some(0.2)), &[0], [2, 6]),
     ];
     for (filter, expected, [by_token, by_norm]) in cases {
-        let selection = Selection::new(data.clone(), &filter).unwrap();
+        let selection = FilteredRows::new(data.clone(), &filter).unwrap();
         assert_eq!(selected(&selection), expected, "{filter:?}");
         let counts = Exclusion { rows_excluded_by_token: by_token, rows_excluded_by_norm: by_norm };
         assert_eq!(selection.exclusion(), counts, "{filter:?}");
@@ -74,7 +74,7 @@ fn long_files_are_read_in_parts() {
     let values: Vec<f32> = (0..rows).map(|row| if row % 1000 == 999 { 1e6 } else { 1.0 }).collect();
     let tokens: Vec<i32> = (0..rows as i32).map(|row| if row % 500 == 0 { 7 } else { row }).collect();
     let data = open(&[write_rows(&dir, "long", &values, &tokens)]);
-    let selection = Selection::new(data, &filter(&[7], Some(100.0))).unwrap();
+    let selection = FilteredRows::new(data, &filter(&[7], Some(100.0))).unwrap();
     let expected = (0..rows as u64).filter(|row| row % 500 != 0 && row % 1000 != 999 && *row != 7);
     assert!(selected(&selection).into_iter().eq(expected));
 }
@@ -111,7 +111,7 @@ fn unusable_filters_are_refused() {
         (&data, filter(&[0], Some(1e-3)), "all 9 rows are left out, 3 by token and 6 by norm"),
         (&zeros, filter(&[], Some(10.0)), "median norm of the rows is 0"),
     ] {
-        let Err(Error::Config(message)) = Selection::new(data.clone(), &filter) else { panic!("{filter:?}") };
+        let Err(Error::Config(message)) = FilteredRows::new(data.clone(), &filter) else { panic!("{filter:?}") };
         assert!(message.contains(expected), "{message}");
     }
 }
@@ -132,12 +132,12 @@ fn unusable_token_ids_are_named() {
         let rows = Tensor::f32("activations", &[2, 1], &[1.0, 2.0]);
         write(&path, &[rows].into_iter().chain(tensor).collect::<Vec<_>>(), &[]);
         let data = open(&[good.clone(), path]);
-        let error = Selection::new(data.clone(), &filter(&[1], None)).unwrap_err();
+        let error = FilteredRows::new(data.clone(), &filter(&[1], None)).unwrap_err();
         let message = error.to_string();
         assert!(matches!(error, Error::Data { .. }), "{name}: {message}");
         assert!(message.contains(name) && message.contains(expected), "{name}: {message}");
         // What nobody asks for is not looked at.
-        Selection::new(data, &filter(&[], Some(9.0))).unwrap();
+        FilteredRows::new(data, &filter(&[], Some(9.0))).unwrap();
     }
 }
 
@@ -145,7 +145,7 @@ fn unusable_token_ids_are_named() {
 fn a_row_that_is_not_finite_has_no_norm() {
     let dir = tempfile::tempdir().unwrap();
     let data = open(&[write_rows(&dir, "bad", &[1.0, f32::NAN, 1.0], &[0, 1, 0])]);
-    let message = Selection::new(data.clone(), &filter(&[1], Some(3.0))).unwrap_err().to_string();
+    let message = FilteredRows::new(data.clone(), &filter(&[1], Some(3.0))).unwrap_err().to_string();
     assert!(message.contains("row 1"), "{message}");
-    assert_eq!(selected(&Selection::new(data, &filter(&[1], None)).unwrap()), [0, 2]);
+    assert_eq!(selected(&FilteredRows::new(data, &filter(&[1], None)).unwrap()), [0, 2]);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{Files, fail, monosem, program, succeed};
+use crate::program::cli::{Files, fail, monosem, program, succeed};
 
 /// A run of some seconds, of which `checkpoint-every` and the directory are left to say.
 fn flags(files: &Files) -> Vec<&str> {

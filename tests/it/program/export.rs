@@ -6,7 +6,7 @@ use std::path::Path;
 use monosem::run::checkpoint::Marks;
 use serde_json::Value;
 
-use crate::cli::{Files, fail, monosem, succeed};
+use crate::program::cli::{Files, fail, monosem, succeed};
 use crate::run::change_marks;
 
 const SIZES: [&str; 14] =

@@ -1,6 +1,6 @@
 //! Whole training runs: what they promise of bits, and what they do when something is not finite.
 
-use monosem::data::{Batch, Moments, Provenance};
+use monosem::data::{Batch, Provenance, RowStatistics};
 use monosem::gpu::Gpu;
 use monosem::reference;
 use monosem::rng::{Purpose, Rng, symmetric};
@@ -35,7 +35,7 @@ pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
     };
     let batch = |step: u64| {
         let rows: Vec<f32> = (0..BATCH as u64).flat_map(|at| row(step * BATCH as u64 + at)).collect();
-        let mut moments = Moments::new(D);
+        let mut moments = RowStatistics::new(D);
         moments.add(&rows);
         Batch { count: BATCH, variance: moments.total_variance(), rows }
     };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::{fail, succeed};
-use crate::rows::Rows;
+use crate::program::cli::{fail, succeed};
+use crate::program::rows::Rows;
 
 const NAMES: [(&str, &str); 1] = [("sources", r#"["books", "forums \u001b[31m"]"#)];
 const FEATURES: usize = 24;

@@ -7,8 +7,8 @@ use monosem::kernels::EncodeVariant;
 use monosem::selftest;
 use serde_json::Value;
 
-use crate::cli::program;
 use crate::kernels::gpu;
+use crate::program::cli::program;
 
 fn lines(arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(program());

@@ -11,8 +11,8 @@ use monosem::selftest::screen::variants;
 use monosem::selftest::tensors::random;
 use monosem::train::{Encoder, HostCodes, Trainer, initialize};
 
+use crate::engine::training::{BATCH, D, batches, config, hash, recipe, trained};
 use crate::kernels::gpu;
-use crate::training::{BATCH, D, batches, config, hash, recipe, trained};
 
 /// Width of rows whose dot products are small integers, so that an f32 holds them and most of them are tied.
 const WIDTH: usize = 6;

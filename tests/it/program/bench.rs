@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::{Files, fail, succeed};
+use crate::program::cli::{Files, fail, succeed};
 
 const SIZES: [&str; 8] = ["--d", "24", "--features", "2048", "--k", "4", "--batch", "64"];
 

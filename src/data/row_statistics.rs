@@ -3,14 +3,14 @@
 /// Running f64 sums of rows and of their squares in every dimension, both taken relative to the first row, so that a
 /// large common offset costs no precision. The result does not depend on how the rows are split over calls.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub struct RowStatistics {
     count: u64,
     origin: Vec<f64>,
     sum: Vec<f64>,
     squares: Vec<f64>,
 }
 
-impl Moments {
+impl RowStatistics {
     /// No rows yet, of `width` values each.
     pub fn new(width: usize) -> Self {
         Self { count: 0, origin: vec![0.0; width], sum: vec![0.0; width], squares: vec![0.0; width] }
@@ -57,19 +57,19 @@ mod tests {
 
     #[test]
     fn known_values() {
-        let mut moments = Moments::new(2);
-        assert_eq!((moments.mean(), moments.total_variance()), (vec![0.0; 2], 0.0));
-        moments.add(&[1.0, 10.0, 2.0, 10.0]);
-        moments.add(&[6.0, 10.0]);
-        assert_eq!((moments.count(), moments.mean(), moments.total_variance()), (3, vec![3.0, 10.0], 14.0));
+        let mut statistics = RowStatistics::new(2);
+        assert_eq!((statistics.mean(), statistics.total_variance()), (vec![0.0; 2], 0.0));
+        statistics.add(&[1.0, 10.0, 2.0, 10.0]);
+        statistics.add(&[6.0, 10.0]);
+        assert_eq!((statistics.count(), statistics.mean(), statistics.total_variance()), (3, vec![3.0, 10.0], 14.0));
     }
 
     #[test]
     fn a_large_offset_costs_nothing() {
         let rows: Vec<f32> = (0..1001).map(|i| 1e7 + (i % 2) as f32).collect();
-        let mut moments = Moments::new(1);
-        moments.add(&rows);
+        let mut statistics = RowStatistics::new(1);
+        statistics.add(&rows);
         let expected = 500.0 * 501.0 / 1001.0;
-        assert!((moments.total_variance() - expected).abs() < 1e-9 * expected);
+        assert!((statistics.total_variance() - expected).abs() < 1e-9 * expected);
     }
 }

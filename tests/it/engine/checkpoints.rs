@@ -12,8 +12,8 @@ use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
 use serde_json::json;
 
+use crate::engine::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
 use crate::kernels::gpu;
-use crate::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
 
 const STEPS: u64 = 8;
 

@@ -9,8 +9,8 @@ use monosem::gpu::{Gpu, adapters};
 use monosem::kernels::EncodeVariant;
 use serde_json::Value;
 
-use crate::cli::{monosem, program};
 use crate::kernels::gpu;
+use crate::program::cli::{monosem, program};
 
 const NVIDIA: u32 = 0x10de;
 const AMD: u32 = 0x1002;

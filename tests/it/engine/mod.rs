@@ -1,0 +1,10 @@
+//! The library on a device: buffers and programs, selection, training, checkpoints.
+
+pub mod checkpoints;
+pub mod gpu;
+pub mod run;
+pub mod screening;
+pub mod selection;
+pub mod subgroups;
+pub mod training;
+pub mod translation;

@@ -1,0 +1,5 @@
+//! The reference against finite differences and other implementations, and the library against the reference.
+
+pub mod golden;
+pub mod reference;
+pub mod vectors;

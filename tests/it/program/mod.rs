@@ -1,0 +1,17 @@
+//! The program, end to end.
+
+pub mod bad_input;
+pub mod bench;
+pub mod cli;
+pub mod devices;
+pub mod eval;
+pub mod export;
+pub mod help;
+pub mod memory;
+pub mod plan;
+pub mod resume;
+pub mod rows;
+pub mod selftest;
+pub mod terminal;
+pub mod train;
+pub mod tuning;
