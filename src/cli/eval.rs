@@ -125,14 +125,16 @@ fn readable(value: &Value) -> String {
 /// enough tokens to tell.
 fn dead_fraction(path: &Path, sae: &OpenedSae) -> Option<f64> {
     let features = sae.weights.config().features;
-    let (directory, step) = match &sae.checkpoint {
-        None => (path, u64::MAX),
-        // RUN/checkpoints/step-N.
-        Some(checkpoint) => (checkpoint.path.parent()?.parent()?, checkpoint.step),
+    let metrics = |directory: &Path| fs::read_to_string(directory.join("metrics.jsonl")).ok();
+    let last: Value = match &sae.checkpoint {
+        None => serde_json::from_str(metrics(path)?.lines().next_back()?).ok()?,
+        Some(checkpoint) => {
+            // RUN/checkpoints/step-N. The run may have gone further, and have been killed while it wrote a line.
+            let metrics = metrics(checkpoint.path.parent()?.parent()?)?;
+            let mut lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.find(|line| line["step"].as_u64().is_some_and(|step| step <= checkpoint.step))?
+        }
     };
-    let metrics = fs::read_to_string(directory.join("metrics.jsonl")).ok()?;
-    let mut lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = lines.find(|line| line["step"].as_u64().is_some_and(|logged| logged <= step))?;
     let (dead, tokens) = (last["dead"].as_u64()?, last["tokens"].as_u64()?);
     (tokens >= DEAD_WINDOW && dead <= features as u64).then(|| dead as f64 / features as f64)
 }

@@ -226,13 +226,11 @@ impl Run {
     }
 
     fn report_saved(&mut self, events: &mut Listener<'_>) -> Result<()> {
-        match self.checkpoints.take_saved() {
-            Some(step) => {
-                let path = checkpoint::path(&self.directory.join("checkpoints"), step);
-                events(&Event::CheckpointSaved { step, path: &path })
-            }
-            None => Ok(()),
+        for step in self.checkpoints.take_saved() {
+            let path = checkpoint::path(&self.directory.join("checkpoints"), step);
+            events(&Event::CheckpointSaved { step, path: &path })?;
         }
+        Ok(())
     }
 
     /// Seconds that the run has taken.

@@ -56,14 +56,23 @@ pub(crate) struct Checkpoints {
     last_step: u64,
     /// When that was.
     last_time: Instant,
-    /// The last one that is on the disk and was not reported yet.
-    saved: Option<u64>,
+    /// Steps of those that are on the disk and were not reported yet.
+    saved: Vec<u64>,
 }
 
 impl Checkpoints {
     /// The checkpoints below `directory`, of a run that begins or resumes now.
     pub fn new(directory: PathBuf, config: SaeConfig, moments: MomentPrecision, policy: CheckpointPolicy) -> Self {
-        Self { directory, config, moments, policy, writer: None, last_step: 0, last_time: Instant::now(), saved: None }
+        Self {
+            directory,
+            config,
+            moments,
+            policy,
+            writer: None,
+            last_step: 0,
+            last_time: Instant::now(),
+            saved: Vec::new(),
+        }
     }
 
     /// The newest intact checkpoint as `resume` restores it; none if there is no checkpoint. Each newer one is damaged:
@@ -117,9 +126,9 @@ impl Checkpoints {
         self.begin(step).map(Some)
     }
 
-    /// The newest checkpoint that was completed since the last call, by its step.
-    pub fn take_saved(&mut self) -> Option<u64> {
-        self.saved.take()
+    /// Steps of the checkpoints that were completed since the last call.
+    pub fn take_saved(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.saved)
     }
 
     fn begin(&mut self, step: u64) -> Result<&mut Writer> {
@@ -175,7 +184,7 @@ impl Checkpoints {
             Some(writer) => {
                 let step = writer.step();
                 writer.finish()?;
-                self.saved = Some(step);
+                self.saved.push(step);
                 prune(&self.directory, self.policy.keep.get())
             }
             None => Ok(()),
