@@ -1,35 +1,12 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters in software.
-// Shapes, bindings and sums as encode/tiled.wgsl, in groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters
+// in software. Sums as in encode/tiled.wgsl, groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
 // features, the rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
 #define LANES 8
 #define LANE_QUADS 2
 #define ROWS 16
 #define GROUPS 8
-struct Params {
-    rows: u32,
-    quads: u32,
-    /// First feature of the chunk, counted in the shard.
-    first: u32,
-    /// Features in the chunk.
-    count: u32,
-    /// Row length of the pre-activations, or of the maxima.
-    stride: u32,
-    /// Whether negative pre-activations become 0.
-    relu: u32,
-    /// Whether keys are pre-activations times decoder norms.
-    scaled: u32,
-    /// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
-    row_tiles: u32,
-}
-
-@group(0) @binding(0) var<storage, read> centred: array<f32>;
-@group(0) @binding(1) var<storage, read> w_enc: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b_enc: array<f32>;
-@group(0) @binding(3) var<storage, read_write> pre_activations: array<f32>;
-@group(0) @binding(4) var<storage, read> norms: array<f32>;
-@group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
-
+alias Element = f32;
+#import encode
 #import order
 
 @compute @workgroup_size(${LANES})
@@ -40,7 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let last_row = params.rows - 1u;
     let last = params.count - 1u;
 #for i in 0..${ROWS}
-    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+    let row_${i} = (params.first_row + min(tile_row + ${i}u, last_row)) * params.quads * 4u + lane;
 #end
 #for j in 0..${GROUPS}
     let feature_${j} = params.first + min(tile_feature + ${j}u * ${LANES}u, last);
@@ -60,8 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 fn store(row: u32, feature: u32, value: f32) {
     if row < params.rows && feature < params.count {
-        let rectified = select(value, 0.0, value <= 0.0);
-        pre_activations[row * params.stride + feature] = select(value, rectified, params.relu != 0u);
+        pre_activations[row * params.stride + feature] = value;
     }
 }
 
@@ -75,7 +51,7 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     let last_row = params.rows - 1u;
     let last = params.count - 1u;
 #for i in 0..${ROWS}
-    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+    let row_${i} = (params.first_row + min(tile_row + ${i}u, last_row)) * params.quads * 4u + lane;
 #end
 #for j in 0..${GROUPS}
     let feature_${j} = params.first + min(own_feature + ${j}u, last);

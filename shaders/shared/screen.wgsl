@@ -1,4 +1,4 @@
-// Needs the globals `b_enc`, `norms`, `w_bounds` and `params`.
+// What the shaders of screen/ read and write, and their bounds; needs bits.wgsl and the type `FourHalves`.
 /// Features a group of maxima.
 const GROUP: u32 = 8u;
 
@@ -18,6 +18,15 @@ struct Params {
     margin: f32,
 }
 
+@group(0) @binding(0) var<storage, read> x_halves: array<FourHalves>;
+@group(0) @binding(1) var<storage, read> w_halves: array<FourHalves>;
+@group(0) @binding(2) var<storage, read> x_bounds: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w_bounds: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> b_enc: array<f32>;
+@group(0) @binding(5) var<storage, read> norms: array<f32>;
+@group(0) @binding(6) var<storage, read_write> maxima: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
+
 /// What may be lost where products of a row and a feature underflow, and more; and what a row's norm may be multiplied by for it.
 const TINY: f32 = 0x1p-80;
 const TINY_BY_NORM: f32 = 0x1p-100;
@@ -33,7 +42,7 @@ fn is_finite(value: f32) -> bool {
 /// lost by what is lost of x, and bias. A feature past the end can be no maximum; one whose key might overflow has an infinite bound.
 fn feature_terms(feature: u32) -> vec4<f32> {
     if feature >= params.count {
-        return vec4(0.0, 0.0, 0.0, bitcast<f32>(PAST_END));
+        return vec4(0.0, 0.0, 0.0, from_bits(PAST_END));
     }
     let bounds = w_bounds[feature];
     let bias = b_enc[params.first + feature];
@@ -48,7 +57,7 @@ fn feature_terms(feature: u32) -> vec4<f32> {
         bounds.x * scale,
         fma(by_norm, scale, TINY_BY_NORM),
         by_lost * scale,
-        select(bitcast<f32>(INFINITY_BITS), with_bias, is_bounded),
+        select(from_bits(INFINITY_BITS), with_bias, is_bounded),
     );
 }
 
@@ -57,5 +66,5 @@ fn upper_bound(product: f32, row: vec4<f32>, terms: vec4<f32>) -> f32 {
     let margin = fma(row.y, terms.y, row.z * terms.z);
     let bound = fma(product, row.x * terms.x, margin) + terms.w;
     let otherwise = select(INFINITY_BITS, PAST_END, bitcast<u32>(terms.w) == PAST_END);
-    return select(bitcast<f32>(otherwise), bound, is_finite(bound));
+    return select(from_bits(otherwise), bound, is_finite(bound));
 }

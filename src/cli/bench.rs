@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, Selection};
+use monosem::engine::select::{Screening, SelectionMethod, Tuning};
 use monosem::gpu::{AdapterDescription, Gpu};
-use monosem::kernels::{Ceilings, EncodeVariant, Screening, SelectionMethod, Tuning};
+use monosem::kernels::{Ceilings, EncodeVariant};
 use monosem::sae::{self, SaeConfig, Weights};
 use monosem::train::{Recipe, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::{Error, Result};
@@ -179,7 +180,7 @@ fn choose_tuning(
     };
     let Tuning { encode, method } = match encode {
         // A group is as large as the variant makes it.
-        Some(encode) => match config.selection_method(adapter, recipe.batch, screening) {
+        Some(encode) => match Tuning::estimated(adapter, config, recipe.batch, screening).method {
             SelectionMethod::Grouped { .. } => Tuning { encode, method: grouped(encode) },
             method => Tuning { encode, method },
         },

@@ -31,8 +31,8 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::data::Activations;
+use monosem::engine::select::{SelectionMethod, Tuning};
 use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::kernels::SelectionMethod;
 use monosem::sae::{self, SaeConfig, SaeFile, Weights};
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -176,7 +176,7 @@ struct ApplyArguments {
 impl ApplyArguments {
     /// How the active features of a batch of rows are found.
     fn selection_method(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> SelectionMethod {
-        config.selection_method(gpu.description(), batch, self.screening.value())
+        Tuning::estimated(gpu.description(), config, batch, self.screening.value()).method
     }
 
     /// The SAE, the data whose rows fit it, and the batch that the data can fill.

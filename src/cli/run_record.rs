@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use monosem::data::Exclusion;
+use monosem::engine::select::Tuning;
 use monosem::gpu::AdapterDescription;
-use monosem::kernels::Tuning;
 use monosem::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;

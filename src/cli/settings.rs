@@ -6,7 +6,7 @@ use std::path::absolute;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, ValueEnum};
 use monosem::data::Provenance;
-use monosem::kernels::Screening;
+use monosem::engine::select::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Recipe};
 use monosem::{Error, Result};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use monosem::checkpoint::{self, Manifest, Reader};
 use monosem::data::{Batches, Provenance, Selection};
+use monosem::engine::select::Tuning;
 use monosem::gpu::Gpu;
-use monosem::kernels::Tuning;
 use monosem::sae::{SaeConfig, save};
 use monosem::train::{Profile, Progress, Recipe, Trainer, initialize};
 use monosem::{Error, Result};

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use clap::Args;
 use monosem::Result;
+use monosem::engine::select::{Screening, SelectionShape, Tuning};
 use monosem::gpu::{AdapterDescription, Gpu};
-use monosem::kernels::{Screening, Tuning};
 use monosem::sae::SaeConfig;
 use monosem::train::{Plan, Recipe, autotune, autotune_pays};
 
@@ -29,7 +29,7 @@ impl TuningArguments {
         recipe: &Recipe,
         screening: Screening,
     ) -> Result<Tuning> {
-        let usual = config.usual_tuning(adapter, recipe.batch, screening);
+        let usual = Tuning::estimated(adapter, config, recipe.batch, screening);
         if self.no_autotune {
             return Ok(usual);
         }
@@ -39,7 +39,7 @@ impl TuningArguments {
     /// What a run takes: measured now if it was not before and the run is long enough to gain by it.
     pub fn choose(&self, gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Tuning> {
         let adapter = gpu.description();
-        let usual = config.usual_tuning(adapter, recipe.batch, screening);
+        let usual = Tuning::estimated(adapter, config, recipe.batch, screening);
         if self.no_autotune {
             return Ok(usual);
         }
@@ -67,7 +67,7 @@ fn remembered(
     recipe: &Recipe,
     screening: Screening,
 ) -> Result<Option<Tuning>> {
-    let shape = config.selection_shape(recipe.batch);
+    let shape = SelectionShape::new(config, recipe.batch);
     let names = cache.get(&Key::new(adapter, config, recipe.batch, screening));
     let Some(tuning) =
         names.and_then(|names| Tuning::named(adapter, screening, shape, [&names.encode, &names.selection]))

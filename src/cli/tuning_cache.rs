@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use monosem::engine::select::{Screening, Tuning};
 use monosem::gpu::{AdapterDescription, shaders};
-use monosem::kernels::{Screening, Tuning};
 use monosem::sae::SaeConfig;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;

@@ -43,8 +43,10 @@ pub struct AdapterDescription {
     pub subgroup_sizes: Option<(u32, u32)>,
     /// Whether f16 arithmetic is there.
     pub f16: bool,
-    /// Rows and columns of the matrices that it multiplies in f16 and sums in f32, if it does and its subgroups have one size.
+    /// Rows and columns of the square matrices that it multiplies in f16 and sums in f32, if there are such.
     pub matrix_tile: Option<u32>,
+    /// Rows, columns and depth of all matrices that it multiplies in f16 and sums in f32.
+    pub matrix_shapes: Vec<[u32; 3]>,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
     /// How much memory it has, where that is known.
@@ -57,6 +59,7 @@ impl AdapterDescription {
         let sizes = (info.subgroup_min_size, info.subgroup_max_size);
         let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
         let subgroup_size = subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size);
+        let matrix_shapes = matrix_shapes(adapter);
         Self {
             kind: match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => "discrete",
@@ -81,9 +84,9 @@ impl AdapterDescription {
             subgroup_sizes,
             f16: features.contains(wgpu::Features::SHADER_F16),
             // In software tiles of 8 x 8 are not there with subgroups of 4, and crash with 16 (Mesa 26.2).
-            matrix_tile: subgroup_size
-                .filter(|lanes| info.device_type != wgpu::DeviceType::Cpu || *lanes == 8)
-                .and_then(|_| matrix_tile(adapter)),
+            matrix_tile: square_tile(&matrix_shapes)
+                .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
+            matrix_shapes,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             memory: match (info.device_type, info.backend) {
                 (wgpu::DeviceType::Cpu, _) => memory::host(),
@@ -146,19 +149,23 @@ fn request_device(
     opened.map_err(|_| "the driver lacks what it announces".to_owned())?.map_err(|error| error.to_string())
 }
 
-/// The largest square tile that the adapter's matrix units take, of f16 and summed in f32.
-fn matrix_tile(adapter: &wgpu::Adapter) -> Option<u32> {
+/// The shapes (m, n, k) that the adapter's matrix units take, of f16 and summed in f32.
+fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<[u32; 3]> {
     if !adapter.features().contains(MATRIX_FEATURES) {
-        return None;
+        return Vec::new();
     }
-    let fits = |tile: u32| {
-        adapter.cooperative_matrix_properties().iter().any(|properties| {
-            [properties.m_size, properties.n_size, properties.k_size] == [tile; 3]
-                && properties.ab_type == wgpu::CooperativeScalarType::F16
-                && properties.cr_type == wgpu::CooperativeScalarType::F32
-        })
-    };
-    [16, 8].into_iter().find(|tile| fits(*tile))
+    let properties = adapter.cooperative_matrix_properties().into_iter().filter(|properties| {
+        properties.ab_type == wgpu::CooperativeScalarType::F16 && properties.cr_type == wgpu::CooperativeScalarType::F32
+    });
+    let mut shapes: Vec<_> = properties.map(|shape| [shape.m_size, shape.n_size, shape.k_size]).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    shapes
+}
+
+/// The largest square tile that WGSL has.
+fn square_tile(shapes: &[[u32; 3]]) -> Option<u32> {
+    [16, 8].into_iter().find(|tile| shapes.contains(&[*tile; 3]))
 }
 
 /// What a driver calls something, without what would move a terminal's cursor.

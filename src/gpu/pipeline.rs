@@ -30,9 +30,17 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with the shader's name if naga or the driver refuses it.
     pub fn pipeline<K: EntryPoint>(&self, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
-        let label: std::sync::Arc<str> = format!("{}.{}", K::SOURCE.name, K::NAME).into();
+        self.pipeline_of(K::SOURCE, defines)
+    }
+
+    /// Compiles the entry point with the name of `K` out of another shader, which has the same bindings and parameters.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn pipeline_of<K: EntryPoint>(&self, source: Source, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        let label: std::sync::Arc<str> = format!("{}.{}", source.name, K::NAME).into();
         let refused = |message: String| Error::Shader { shader: label.to_string(), message };
-        let text = template::expand(K::SOURCE.text, defines).map_err(refused)?;
+        let text = template::expand(source.text, defines).map_err(refused)?;
         let Some(Hardware { device, .. }) = &self.hardware else {
             return Ok(Pipeline { raw: None, label, kernel: PhantomData });
         };

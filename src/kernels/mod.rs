@@ -6,45 +6,39 @@ mod activity;
 mod bias_gradient;
 mod ceilings;
 mod center;
-mod certify;
+mod check_bounds;
 mod clip;
 mod code_gradients;
 mod decode;
 mod encode;
 mod gradients;
-mod halve;
 mod norms;
-mod probe;
+pub(crate) mod probe;
 mod rescore;
 mod residual;
 mod screen;
 mod select;
-mod selection;
+mod to_f16;
 mod transpose;
-mod tuning;
 mod update;
 
 pub use activity::Activity;
 pub use bias_gradient::BiasGradient;
 pub use ceilings::{CeilingKernels, Ceilings};
 pub use center::Center;
-pub use certify::Certify;
+pub use check_bounds::CheckBounds;
 pub use clip::Clip;
 pub use code_gradients::CodeGradients;
 pub use decode::Decode;
-pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments, TileShape};
+pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
 pub use gradients::Gradients;
-pub use halve::Halve;
 pub use norms::Norms;
 pub use rescore::Rescore;
 pub use residual::Residual;
-pub use screen::{SCREEN_GROUP, Screen, ScreenArguments, ScreenBlock, ScreenVariant, half_quads, margin};
+pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
-pub use selection::{
-    SCRATCH_BYTES, Screening, ScreeningKernels, Selection, SelectionKernels, SelectionMethod, SelectionShape,
-};
+pub use to_f16::ToF16;
 pub use transpose::{Runs, Transpose};
-pub use tuning::Tuning;
 pub use update::Update;
 
 use crate::error::Result;
@@ -97,8 +91,6 @@ impl Codes {
 pub struct ForwardKernels {
     /// `x - b_dec`.
     pub center: Center,
-    /// The k largest keys of each row.
-    pub selection: Selection,
     /// Reconstructions.
     pub decode: Decode,
     /// Loss and its gradient at the reconstruction.
@@ -108,14 +100,13 @@ pub struct ForwardKernels {
 }
 
 impl ForwardKernels {
-    /// Compiles them for SAEs with `k` active features.
+    /// Compiles them.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
+    pub fn new(gpu: &Gpu) -> Result<Self> {
         Ok(Self {
             center: Center::new(gpu)?,
-            selection: Selection::new(gpu, k, tuning)?,
             decode: Decode::new(gpu)?,
             residual: Residual::new(gpu)?,
             norms: Norms::new(gpu)?,

@@ -1,8 +1,10 @@
 //! The k largest keys of each row, exactly, chunk by chunk.
 
+use super::Codes;
 use crate::error::Result;
+use crate::gpu::shaders::select::Params;
 use crate::gpu::shaders::select::main::{Bindings, Kernel};
-use crate::gpu::{Gpu, Pipeline, Recording, grid};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, grid};
 
 /// The kernel of `shaders/select.wgsl`, for one k.
 pub struct Select {
@@ -19,9 +21,8 @@ impl Select {
     }
 
     /// The definitions of `shaders/select.wgsl` for a k.
-    pub fn defines(k: u32) -> [(&'static str, u32); 2] {
-        let workgroup = Self::workgroup(k);
-        [("WORKGROUP", workgroup), ("WORKGROUP_QUADS", workgroup / 4)]
+    pub fn defines(k: u32) -> [(&'static str, u32); 1] {
+        [("WORKGROUP", Self::workgroup(k))]
     }
 
     /// Threads a row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.
@@ -34,5 +35,18 @@ impl Select {
         let groups = grid(bindings.params.rows.into());
         bindings.params.columns = groups[0];
         recording.dispatch(&self.main, bindings, groups);
+    }
+
+    /// As [`Select::record`], into `codes`.
+    pub fn record_keys(
+        &self,
+        recording: &mut Recording,
+        pre_activations: &Buffer,
+        norms: &Buffer,
+        codes: &Codes,
+        params: Params,
+    ) {
+        let Codes { features, values, keys, .. } = codes;
+        self.record(recording, Bindings { pre_activations, norms, features, values, keys, params });
     }
 }

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Provenance;
 use crate::error::{Error, Result};
-use crate::gpu::AdapterDescription;
-use crate::kernels::{Screening, SelectionMethod, SelectionShape, Tuning};
 
 pub(crate) use parameters::pad_rows;
 pub use parameters::{DeviceWeights, Parameters, Shard, shard_ranges};
@@ -34,22 +32,6 @@ pub struct SaeConfig {
 }
 
 impl SaeConfig {
-    /// How the active features of a batch of rows are found on this adapter.
-    pub fn selection_method(&self, adapter: &AdapterDescription, rows: usize, screening: Screening) -> SelectionMethod {
-        SelectionMethod::choose(adapter, screening, self.selection_shape(rows))
-    }
-
-    /// The kernels that do it where nothing was measured.
-    pub fn usual_tuning(&self, adapter: &AdapterDescription, rows: usize, screening: Screening) -> Tuning {
-        Tuning::usual(adapter, self.selection_method(adapter, rows, screening))
-    }
-
-    /// The sizes of a selection from a batch of rows.
-    pub fn selection_shape(&self, rows: usize) -> SelectionShape {
-        let [rows, d, features, k] = [rows, self.d_in, self.features, self.k].map(|size| size as u64);
-        SelectionShape { rows, d, features, k }
-    }
-
     /// Checks that the sizes make an SAE.
     ///
     /// # Errors

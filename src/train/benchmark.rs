@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Recipe, TrainingStep, initialize};
+use crate::engine::select::Tuning;
 use crate::error::Result;
 use crate::gpu::{Gpu, Span};
-use crate::kernels::{BackwardKernels, ForwardKernels, Tuning};
+use crate::kernels::{BackwardKernels, ForwardKernels};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{Parameters, SaeConfig, Weights};
 use crate::train::MomentPrecision;
@@ -50,12 +51,12 @@ impl<'a> StepBenchmark<'a> {
         tuning: Tuning,
         batches: Vec<Vec<f32>>,
     ) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, weights.config().k as u32, tuning)?;
+        let forward = ForwardKernels::new(gpu)?;
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::upload(gpu, &forward.norms, weights)?;
         let learning_rate = recipe.learning_rate;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
-        let tuning = Tuning { method: forward.selection.method(), ..tuning };
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe, tuning)?;
+        let tuning = Tuning { method: step.forward().method(), ..tuning };
         let mut this = Self { gpu, step, batches, tuning, learning_rate, taken: 0 };
         this.step()?;
         Ok(this)

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::Forward;
 use super::step::describe_guard;
 use crate::data::{Batch, Moments};
+use crate::engine::select::{Screening, SelectionMethod, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, activity};
 use crate::gpu::{Buffer, Gpu, Program, Recording};
-use crate::kernels::{Activity, ForwardKernels, Runs, Screening, SelectionMethod, Transpose, Tuning};
+use crate::kernels::{Activity, ForwardKernels, Runs, Transpose};
 use crate::sae::{Parameters, Weights};
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -35,7 +36,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// [`Error::Config`], [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it.
     pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let method = weights.config().selection_method(gpu.description(), batch, Screening::Auto);
+        let method = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto).method;
         Self::with_method(gpu, weights, batch, method)
     }
 
@@ -45,9 +46,9 @@ impl<'a> Encoder<'a> {
     /// As [`Encoder::new`].
     pub fn with_method(gpu: &'a Gpu, weights: &dyn Weights, batch: usize, method: SelectionMethod) -> Result<Self> {
         let tuning = Tuning::usual(gpu.description(), method);
-        let kernels = ForwardKernels::new(gpu, weights.config().k as u32, tuning)?;
+        let kernels = ForwardKernels::new(gpu)?;
         let parameters = Parameters::upload(gpu, &kernels.norms, weights)?;
-        let forward = Forward::new(gpu, &parameters, batch, kernels.selection.method())?;
+        let forward = Forward::new(gpu, &parameters, batch, tuning)?;
         Ok(Self { gpu, kernels, parameters, forward, uncertain_rows: 0 })
     }
 
@@ -184,7 +185,7 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn new(gpu: &'a Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let method = weights.config().selection_method(gpu.description(), batch, Screening::Auto);
+        let method = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto).method;
         Self::with_method(gpu, weights, batch, method)
     }
 

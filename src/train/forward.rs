@@ -1,10 +1,10 @@
 //! The forward pass: from rows to codes, reconstructions and losses.
 
-use super::selection::{SelectionArguments, SelectionScratch};
+use crate::engine::select::{Inputs, SelectionMethod, Selector, Tuning, selector};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, decode, residual};
 use crate::gpu::{Buffer, Gpu, Recording};
-use crate::kernels::{Codes, ForwardKernels, SelectionMethod};
+use crate::kernels::{Codes, ForwardKernels};
 use crate::sae::{Parameters, pad_rows};
 
 /// Buffers of a forward pass over at most `rows` rows.
@@ -24,7 +24,7 @@ pub struct Forward {
     /// Raised by whatever is not finite.
     pub guard: Buffer,
     rows: u32,
-    selection: SelectionScratch,
+    selector: Box<dyn Selector>,
     padded: Vec<f32>,
 }
 
@@ -33,7 +33,7 @@ impl Forward {
     ///
     /// # Errors
     /// [`Error::Config`] if a batch of so many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit.
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, method: SelectionMethod) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning) -> Result<Self> {
         let k = parameters.config().k;
         let rows = u32::try_from(rows)
             .ok()
@@ -49,7 +49,7 @@ impl Forward {
             row_statistics: gpu.buffer("row statistics", u64::from(rows) * 4)?,
             guard: gpu.buffer("guard", 2)?,
             rows,
-            selection: SelectionScratch::new(gpu, parameters, rows, method)?,
+            selector: selector(gpu, parameters, rows, tuning)?,
             padded: Vec::new(),
         })
     }
@@ -61,7 +61,12 @@ impl Forward {
 
     /// The number of rows that screening could not prove exact, `[1]`.
     pub fn uncertain(&self) -> &Buffer {
-        &self.selection.uncertain
+        self.selector.uncertain()
+    }
+
+    /// How codes are selected.
+    pub fn method(&self) -> SelectionMethod {
+        self.selector.method()
     }
 
     /// Uploads `[rows, d]` rows for what is submitted next.
@@ -89,8 +94,7 @@ impl Forward {
         };
         kernels.center.record(recording, bindings);
         let (centred, codes) = (&self.centred, &self.codes);
-        let arguments = SelectionArguments { parameters, centred, codes, rows };
-        self.selection.record(recording, &kernels.selection, arguments);
+        self.selector.record(recording, &Inputs { parameters, centred, codes, rows });
     }
 
     /// Reconstructions and losses from the codes; the gradient is that of the mean over `rows` rows.

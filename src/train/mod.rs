@@ -12,7 +12,6 @@ mod optimizer;
 mod plan;
 mod profile;
 mod recipe;
-mod selection;
 mod state;
 mod step;
 mod trainer;

@@ -5,6 +5,7 @@ use super::backward::Backward;
 use super::optimizer::{Optimizer, UpdateArguments};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::{Forward, Recipe};
+use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Clip as ClipResult, Guard};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Program, Recording, Timing};
@@ -47,9 +48,10 @@ impl TrainingStep {
         kernels: (&ForwardKernels, &BackwardKernels),
         parameters: Parameters,
         recipe: Recipe,
+        tuning: Tuning,
     ) -> Result<Self> {
         recipe.validate()?;
-        let forward = Forward::new(gpu, &parameters, recipe.batch, kernels.0.selection.method())?;
+        let forward = Forward::new(gpu, &parameters, recipe.batch, tuning)?;
         let mut this = Self {
             backward: Backward::new(gpu, &parameters, &forward)?,
             optimizer: Optimizer::new(gpu, &parameters, recipe.moments)?,

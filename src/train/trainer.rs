@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use super::{MomentPrecision, Profile, Recipe, StateSink, StateSource, TrainingStep};
 use crate::data::{Batch, Provenance};
+use crate::engine::select::{Screening, SelectionMethod, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::kernels::{BackwardKernels, ForwardKernels, Norms, Screening, SelectionMethod, Tuning};
+use crate::kernels::{BackwardKernels, ForwardKernels, Norms};
 use crate::sae::{DeviceWeights, Parameters, Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -50,7 +51,6 @@ pub struct Trainer<'a> {
     profile: Option<Profile>,
     /// Steps that are not timed before it.
     profiled_from: u64,
-    method: SelectionMethod,
 }
 
 /// Steps that the device may be behind: enough to keep it busy, few enough that its queue stays short.
@@ -63,7 +63,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
     pub fn new(gpu: &'a Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let tuning = initial.config().usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+        let tuning = Tuning::estimated(gpu.description(), initial.config(), recipe.batch, Screening::Auto);
         Self::with_tuning(gpu, initial, recipe, tuning)
     }
 
@@ -106,11 +106,10 @@ impl<'a> Trainer<'a> {
 
     /// All that a run has on the device, with weights of zero.
     pub(super) fn allocate(gpu: &'a Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
-        let forward = ForwardKernels::new(gpu, config.k as u32, tuning)?;
-        let method = forward.selection.method();
+        let forward = ForwardKernels::new(gpu)?;
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = Parameters::allocate(gpu, config)?;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone())?;
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe.clone(), tuning)?;
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
         Ok(Self {
@@ -122,7 +121,6 @@ impl<'a> Trainer<'a> {
             finished: 0,
             profile: None,
             profiled_from: 0,
-            method,
         })
     }
 
@@ -141,7 +139,7 @@ impl<'a> Trainer<'a> {
 
     /// How the active features are found: as was asked for, unless the device does not compute what that relies on.
     pub fn method(&self) -> SelectionMethod {
-        self.method
+        self.step.forward().method()
     }
 
     /// Where the time of the finished steps went, since [`Trainer::start_profile`].

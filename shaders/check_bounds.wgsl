@@ -3,6 +3,8 @@
 // other group; keys: [rows, k], the largest of the scored ones; uncertain: [1], the number of rows, added to. A thread a row.
 struct Params {
     rows: u32,
+    /// First row of the keys.
+    first_row: u32,
     groups: u32,
     k: u32,
 }
@@ -31,7 +33,7 @@ fn main(
     }
     var least = 0xffffffffu;
     for (var at = 0u; at < params.k; at++) {
-        least = min(least, order(keys[row * params.k + at]));
+        least = min(least, order(keys[(params.first_row + row) * params.k + at]));
     }
     // Equal is not enough: the lower of two features with the same key is taken.
     if bound >= least {

@@ -1,0 +1,3 @@
+//! A training step on the device, in parts.
+
+pub mod select;
