@@ -23,12 +23,10 @@ use lint::FaultKind;
 const DEFAULT_ENTRY: &str = "topk";
 
 /// Faults that are allowed.
-const EXCEPTIONS: [(FaultKind, &str); 3] = [
+const EXCEPTIONS: [(FaultKind, &str); 2] = [
     // Taken only where the device's workgroup memory holds it.
     (FaultKind::WorkgroupMemory, "screen_cooperative.main"),
-    // Until these shaders are rewritten.
-    (FaultKind::ComponentStore, "encode_tiled"),
-    (FaultKind::ComponentStore, "select"),
+    (FaultKind::WorkgroupMemory, "screen_cooperative.subgroups"),
 ];
 
 fn main() {

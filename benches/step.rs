@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use criterion::Criterion;
+use monosem::engine::select::{Screening, Tuning};
 use monosem::gpu::{AdapterChoice, Gpu, Span};
-use monosem::kernels::Screening;
 use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, StepBenchmark, synthetic_rows};
 
@@ -25,7 +25,7 @@ fn main() -> monosem::Result<()> {
     let gpu = Gpu::open(&AdapterChoice::Best)?;
     println!("{}", gpu.description());
     let config = SaeConfig { d_in: d, features: n, k, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true };
-    let tuning = config.usual_tuning(gpu.description(), batch, Screening::Auto);
+    let tuning = Tuning::estimated(gpu.description(), &config, batch, Screening::Auto);
     let batches = (0..4).map(|seed| synthetic_rows(batch, d, seed)).collect();
     let mut bench = StepBenchmark::new(&gpu, &config, Recipe::top_k(n, batch, 1_000_000), tuning, batches)?;
     let mut criterion = Criterion::default()

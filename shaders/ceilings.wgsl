@@ -27,11 +27,10 @@ const STEPS: u32 = 16u;
 @compute @workgroup_size(64)
 fn copy(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
     // Eight threads copy 64 neighbours, so that few streams of memory are open at a time.
-    let first = workgroup_index(group, groups) * COPIED + thread / 8u * 64u + thread % 8u;
+    let first = group_index(group) * COPIED + thread / 8u * 64u + thread % 8u;
 #for i in 0..8
     let at_${i} = min(first + ${i}u * 8u, params.count - 1u);
     let value_${i} = source[at_${i}];
@@ -44,10 +43,9 @@ fn copy(
 @compute @workgroup_size(64)
 fn multiply_add(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let at = workgroup_index(group, groups) * 64u + thread;
+    let at = group_index(group) * 64u + thread;
     let factor = vec4(params.factor);
     let addend = vec4(params.addend);
 #for s in 0..3

@@ -1,6 +1,6 @@
-// Merges a chunk of pre-activations into the k largest of each row, exactly; one workgroup a row.
-// pre_activations: [rows, stride / 4] vec4; norms: [features of the shard]; features, values (the pre-activations kept), keys
-// (what they were compared by): [rows, k], ascending by feature, of which the first `filled` hold what earlier chunks left.
+// Merges a chunk of pre-activations into the k largest of each row, exactly; one workgroup per row.
+// pre_activations: [rows, stride / 4] vec4; scalars: planes of [count]; entries: [rows of the batch, k] vec4<u32>, ascending by feature,
+// of which the first `filled` of each row hold what earlier chunks left. An entry that is not above 0 gets no flag.
 // Larger keys win, then lower features; -0.0 equals 0.0; a NaN wins over everything, so that it is seen.
 //
 // A lower bound of the k-th largest key is found first: the smallest key kept so far, or the k-th largest of the threads'
@@ -10,6 +10,8 @@
 #define CAPACITY 768
 struct Params {
     rows: u32,
+    /// First row of the entries.
+    first_row: u32,
     k: u32,
     filled: u32,
     /// First feature of the chunk.
@@ -17,47 +19,57 @@ struct Params {
     /// The same, counted in the shard.
     first_in_shard: u32,
     /// Features in the chunk.
+    width: u32,
+    /// Features of the shard.
     count: u32,
     /// Row length of the pre-activations, a multiple of 4.
     stride: u32,
     /// Whether keys are pre-activations times decoder norms.
     scaled: u32,
-    /// Whether this is the row's last chunk: what is kept is then rectified.
-    last: u32,
-    /// Workgroups in the dispatch's first dimension: DX12 does not tell an indirect one.
-    columns: u32,
 }
 
 @group(0) @binding(0) var<storage, read> pre_activations: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> norms: array<f32>;
-@group(0) @binding(2) var<storage, read_write> features: array<u32>;
-@group(0) @binding(3) var<storage, read_write> values: array<f32>;
-@group(0) @binding(4) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> scalars: array<u32>;
+@group(0) @binding(2) var<storage, read_write> entries: array<vec4<u32>>;
+@group(0) @binding(3) var<uniform> params: Params;
 
-#define WORKGROUP_QUADS 16
-#define CAPACITY_QUADS 192
-var<workgroup> scratch: array<vec4<u32>, ${WORKGROUP_QUADS}>;
+var<workgroup> scratch: array<u32, ${WORKGROUP}>;
 var<workgroup> bound: u32;
 var<workgroup> gathered: atomic<u32>;
 var<workgroup> gathered_count: u32;
-var<workgroup> gathered_order: array<vec4<u32>, ${CAPACITY_QUADS}>;
-var<workgroup> gathered_feature: array<vec4<u32>, ${CAPACITY_QUADS}>;
+var<workgroup> gathered_order: array<u32, ${CAPACITY}>;
+var<workgroup> gathered_feature: array<u32, ${CAPACITY}>;
 var<workgroup> gathered_value: array<f32, ${CAPACITY}>;
 var<workgroup> gathered_key: array<f32, ${CAPACITY}>;
 var<workgroup> cut_order: u32;
 var<workgroup> cut_feature: u32;
 
+#import bits
+#import entry_list
+#import grid
 #import order
+#import scalars
+
+// Scalars in workgroup memory, because a write to one component of a vector may clobber the others.
+fn four_of_scratch(quad: u32) -> vec4<u32> {
+    let at = quad * 4u;
+    return vec4(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]);
+}
+
+fn four_orders(quad: u32) -> vec4<u32> {
+    let at = quad * 4u;
+    return vec4(gathered_order[at], gathered_order[at + 1u], gathered_order[at + 2u], gathered_order[at + 3u]);
+}
+
+fn four_features(quad: u32) -> vec4<u32> {
+    let at = quad * 4u;
+    return vec4(gathered_feature[at], gathered_feature[at + 1u], gathered_feature[at + 2u], gathered_feature[at + 3u]);
+}
 
 /// How many of four conditions hold.
 fn count(conditions: vec4<bool>) -> u32 {
     let ones = select(vec4(0u), vec4(1u), conditions);
     return (ones.x + ones.y) + (ones.z + ones.w);
-}
-
-fn rectify(value: f32) -> f32 {
-    return select(value, 0.0, params.last != 0u && value <= 0.0);
 }
 
 struct Candidate {
@@ -66,11 +78,15 @@ struct Candidate {
     key: f32,
 }
 
+fn first_entry(row: u32) -> u32 {
+    return (params.first_row + row) * params.k;
+}
+
 /// The candidates of a row: those kept so far, then the chunk's, by ascending feature.
 fn candidate(row: u32, at: u32) -> Candidate {
     if at < params.filled {
-        let entry = row * params.k + at;
-        return Candidate(features[entry], values[entry], keys[entry]);
+        let entry = entries[first_entry(row) + at];
+        return Candidate(entry.x, bitcast<f32>(entry.z), bitcast<f32>(entry.w));
     }
     let in_chunk = at - params.filled;
     let value = chunk_values(row, in_chunk / 4u)[in_chunk % 4u];
@@ -85,7 +101,7 @@ fn chunk_values(row: u32, quad: u32) -> vec4<f32> {
 /// What makes a feature's pre-activation its key.
 fn scale(in_chunk: u32) -> f32 {
     if params.scaled != 0u {
-        return norms[params.first_in_shard + min(in_chunk, params.count - 1u)];
+        return scalar(NORM, params.first_in_shard + min(in_chunk, params.width - 1u));
     }
     return 1.0;
 }
@@ -101,7 +117,7 @@ fn chunk_keys(values: vec4<f32>, quad: u32) -> vec4<f32> {
 /// Orders of four candidates of the chunk, 0 for those past its end.
 fn chunk_orders(keys: vec4<f32>, quad: u32) -> vec4<u32> {
     let in_chunk = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
-    return select(vec4(0u), orders(keys), in_chunk < vec4(params.count));
+    return select(vec4(0u), orders(keys), in_chunk < vec4(params.width));
 }
 
 /// Threads that take vectors of one piece of a row by turns: few pieces are read at a time, each on and on.
@@ -117,18 +133,16 @@ fn own_quads(quads: u32, thread: u32) -> vec2<u32> {
 fn gather(found: Candidate, found_order: u32) {
     let slot = atomicAdd(&gathered, 1u);
     if slot < ${CAPACITY}u {
-        gathered_order[slot / 4u][slot % 4u] = found_order;
-        gathered_feature[slot / 4u][slot % 4u] = found.feature;
+        gathered_order[slot] = found_order;
+        gathered_feature[slot] = found.feature;
         gathered_value[slot] = found.value;
         gathered_key[slot] = found.key;
     }
 }
 
 fn keep(row: u32, at: u32, feature: u32, value: f32, key: f32) {
-    let entry = row * params.k + at;
-    features[entry] = feature;
-    values[entry] = rectify(value);
-    keys[entry] = rectify(key);
+    let own_place = place(params.first_row + row, 0u, select(0u, VALUE, is_positive(value)));
+    entries[first_entry(row) + at] = vec4(feature, own_place, bitcast<u32>(value), bitcast<u32>(key));
 }
 
 @compute @workgroup_size(${WORKGROUP})
@@ -136,7 +150,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let row = group.y * params.columns + group.x;
+    let row = group_index(group);
     // The same for a whole workgroup.
     if row >= params.rows {
         return;
@@ -152,7 +166,7 @@ fn main(
         let kept = candidate(row, at);
         gather(kept, order(kept.key));
     }
-    let own = own_quads((params.count + 3u) / 4u, thread);
+    let own = own_quads((params.width + 3u) / 4u, thread);
     let most = vec4(at_most(above));
     for (var quad = own.x; quad < own.y; quad += NEIGHBOURS) {
         let values = chunk_values(row, quad);
@@ -173,13 +187,13 @@ fn main(
         gathered_count = found;
         // The rest of the last four ranks behind everything.
         for (var slot = found; slot % 4u != 0u && slot < ${CAPACITY}u; slot++) {
-            gathered_order[slot / 4u][slot % 4u] = 0u;
+            gathered_order[slot] = 0u;
         }
     }
     let found = workgroupUniformLoad(&gathered_count);
     if found > ${CAPACITY}u {
         radix_select(row, thread);
-    } else if found > params.filled || params.filled < params.k || params.last != 0u {
+    } else if found > params.filled || params.filled < params.k {
         rank_select(row, thread, found);
     }
 }
@@ -190,7 +204,7 @@ const NEAR_ZERO: u32 = 0x7f7fffffu;
 /// A key that keys of a higher order than this are never at most. Subnormals compare as the driver pleases, and NaNs not at all.
 fn at_most(key_order: u32) -> f32 {
     if key_order >= NEAR_ZERO && key_order < 0x80800000u {
-        return bitcast<f32>(0x80800000u);
+        return from_bits(0x80800000u);
     }
     return bitcast<f32>(select(~key_order, key_order & 0x7fffffffu, key_order >= 0x80000000u));
 }
@@ -204,21 +218,21 @@ fn find_bound(row: u32, thread: u32) {
     if params.filled == params.k {
         var smallest = 0xffffffffu;
         for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
-            smallest = min(smallest, order(keys[row * params.k + at]));
+            smallest = min(smallest, order(bitcast<f32>(entries[first_entry(row) + at].w)));
         }
-        scratch[thread / 4u][thread % 4u] = smallest;
+        scratch[thread] = smallest;
         workgroupBarrier();
         if thread == 0u {
             var least = scratch[0];
-            for (var quad = 1u; quad < ${WORKGROUP_QUADS}u; quad++) {
-                least = min(least, scratch[quad]);
+            for (var other = 1u; other < ${WORKGROUP}u; other++) {
+                least = min(least, scratch[other]);
             }
-            bound = min(min(least.x, least.y), min(least.z, least.w));
+            bound = least;
         }
     } else {
         // A NaN may be passed over here, and a maximum with it: the bound is then lower than it could be, and still one.
-        var greatest = vec4(bitcast<f32>(0xff800000u));
-        let whole_quads = params.count / 4u;
+        var greatest = vec4(from_bits(0xff800000u));
+        let whole_quads = params.width / 4u;
         let own = own_quads(whole_quads, thread);
         for (var quad = own.x; quad < own.y; quad += NEIGHBOURS) {
             greatest = max(greatest, chunk_keys(chunk_values(row, quad), quad));
@@ -228,16 +242,16 @@ fn find_bound(row: u32, thread: u32) {
         let is_near_zero = (found >= vec4(NEAR_ZERO)) & (found < vec4(0x80800000u));
         let at_least = select(found, vec4(NEAR_ZERO), is_near_zero);
         var greatest_orders = select(vec4(0u), at_least, vec4(own.x < own.y));
-        if thread == ${WORKGROUP}u - 1u && params.count % 4u != 0u {
+        if thread == ${WORKGROUP}u - 1u && params.width % 4u != 0u {
             let tail = chunk_keys(chunk_values(row, whole_quads), whole_quads);
             greatest_orders = max(greatest_orders, chunk_orders(tail, whole_quads));
         }
         let largest = max(max(greatest_orders.x, greatest_orders.y), max(greatest_orders.z, greatest_orders.w));
-        scratch[thread / 4u][thread % 4u] = largest;
+        scratch[thread] = largest;
         workgroupBarrier();
         var rank = 0u;
-        for (var quad = 0u; quad < ${WORKGROUP_QUADS}u; quad++) {
-            let theirs = scratch[quad];
+        for (var quad = 0u; quad < ${WORKGROUP}u / 4u; quad++) {
+            let theirs = four_of_scratch(quad);
             let others = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
             rank += count((theirs > vec4(largest)) | ((theirs == vec4(largest)) & (others < vec4(thread))));
         }
@@ -253,12 +267,12 @@ fn rank_select(row: u32, thread: u32, found: u32) {
     let kept_count = min(params.k, found);
     let quads = (found + 3u) / 4u;
     for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
-        let my_order = gathered_order[mine / 4u][mine % 4u];
-        let my_feature = gathered_feature[mine / 4u][mine % 4u];
+        let my_order = gathered_order[mine];
+        let my_feature = gathered_feature[mine];
         var rank = 0u;
         for (var quad = 0u; quad < quads; quad++) {
-            let theirs = gathered_order[quad];
-            let is_before = gathered_feature[quad] < vec4(my_feature);
+            let theirs = four_orders(quad);
+            let is_before = four_features(quad) < vec4(my_feature);
             rank += count((theirs > vec4(my_order)) | ((theirs == vec4(my_order)) & is_before));
         }
         if rank == kept_count - 1u {
@@ -269,13 +283,13 @@ fn rank_select(row: u32, thread: u32, found: u32) {
     let least_order = workgroupUniformLoad(&cut_order);
     let last_feature = workgroupUniformLoad(&cut_feature);
     for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
-        let my_order = gathered_order[mine / 4u][mine % 4u];
-        let my_feature = gathered_feature[mine / 4u][mine % 4u];
+        let my_order = gathered_order[mine];
+        let my_feature = gathered_feature[mine];
         if my_order > least_order || (my_order == least_order && my_feature <= last_feature) {
             var at = 0u;
             for (var quad = 0u; quad < quads; quad++) {
-                let theirs = gathered_order[quad];
-                let features_there = gathered_feature[quad];
+                let theirs = four_orders(quad);
+                let features_there = four_features(quad);
                 let is_equal = (theirs == vec4(least_order)) & (features_there <= vec4(last_feature));
                 at += count(((theirs > vec4(least_order)) | is_equal) & (features_there < vec4(my_feature)));
             }
@@ -292,7 +306,7 @@ var<workgroup> taken_equal: u32;
 
 /// Finds the k-th largest key digit by digit, then keeps what is above it and the first of its equals, in order.
 fn radix_select(row: u32, thread: u32) {
-    let candidates = params.filled + params.count;
+    let candidates = params.filled + params.width;
     if thread == 0u {
         prefix = 0u;
         wanted = min(params.k, candidates);
@@ -338,14 +352,14 @@ fn radix_select(row: u32, thread: u32) {
         let is_above = at < candidates && my_order > threshold;
         let is_equal = at < candidates && my_order == threshold;
         // Both counts in one word: a workgroup has fewer than 2^16 threads.
-        scratch[thread / 4u][thread % 4u] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
+        scratch[thread] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
         // The whole tile is read before any of it is overwritten.
         storageBarrier();
         workgroupBarrier();
         var before = 0u;
         var all = 0u;
         for (var other = 0u; other < ${WORKGROUP}u; other++) {
-            let theirs = scratch[other / 4u][other % 4u];
+            let theirs = scratch[other];
             all += theirs;
             before += select(0u, theirs, other < thread);
         }

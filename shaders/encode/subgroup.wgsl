@@ -1,35 +1,12 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters in software.
-// Shapes, bindings and sums as encode/tiled.wgsl, in groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters
+// in software. Sums as in encode/tiled.wgsl, groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
 // features, the rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
 #define LANES 8
 #define LANE_QUADS 2
 #define ROWS 16
 #define GROUPS 8
-struct Params {
-    rows: u32,
-    quads: u32,
-    /// First feature of the chunk, counted in the shard.
-    first: u32,
-    /// Features in the chunk.
-    count: u32,
-    /// Row length of the pre-activations, or of the maxima.
-    stride: u32,
-    /// Whether negative pre-activations become 0.
-    relu: u32,
-    /// Whether keys are pre-activations times decoder norms.
-    scaled: u32,
-    /// Tiles of rows that follow each other under one tile of features, so that both stay in the second cache.
-    row_tiles: u32,
-}
-
-@group(0) @binding(0) var<storage, read> centred: array<f32>;
-@group(0) @binding(1) var<storage, read> w_enc: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b_enc: array<f32>;
-@group(0) @binding(3) var<storage, read_write> pre_activations: array<f32>;
-@group(0) @binding(4) var<storage, read> norms: array<f32>;
-@group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
-
+alias Element = f32;
+#import encode
 #import order
 
 @compute @workgroup_size(${LANES})
@@ -38,12 +15,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tile_feature = group.y * ${LANES}u * ${GROUPS}u + lane;
     // Rows and features past the end repeat the last one: loaded, computed, never stored.
     let last_row = params.rows - 1u;
-    let last = params.count - 1u;
 #for i in 0..${ROWS}
-    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+    let row_${i} = (params.first_row + min(tile_row + ${i}u, last_row)) * params.quads * 4u + lane;
 #end
 #for j in 0..${GROUPS}
-    let feature_${j} = params.first + min(tile_feature + ${j}u * ${LANES}u, last);
+    let feature_${j} = feature_at(tile_feature + ${j}u * ${LANES}u);
     let line_${j} = feature_${j} * params.quads;
 #for i in 0..${ROWS}
     var sum_${i}_${j} = 0.0;
@@ -51,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
 #include subgroup_fold
 #for j in 0..${GROUPS}
-    let bias_${j} = b_enc[feature_${j}];
+    let bias_${j} = bias(feature_${j});
 #for i in 0..${ROWS}
     store(tile_row + ${i}u, tile_feature + ${j}u * ${LANES}u, sum_${i}_${j} + bias_${j});
 #end
@@ -59,9 +35,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }
 
 fn store(row: u32, feature: u32, value: f32) {
-    if row < params.rows && feature < params.count {
-        let rectified = select(value, 0.0, value <= 0.0);
-        pre_activations[row * params.stride + feature] = select(value, rectified, params.relu != 0u);
+    if row < params.rows && feature < params.width {
+        pre_activations[row * params.stride + feature] = value;
     }
 }
 
@@ -73,12 +48,11 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
     let own_feature = own_group * ${GROUPS}u;
     // Rows and features past the end repeat the last one: the latter change no maximum.
     let last_row = params.rows - 1u;
-    let last = params.count - 1u;
 #for i in 0..${ROWS}
-    let row_${i} = min(tile_row + ${i}u, last_row) * params.quads * 4u + lane;
+    let row_${i} = (params.first_row + min(tile_row + ${i}u, last_row)) * params.quads * 4u + lane;
 #end
 #for j in 0..${GROUPS}
-    let feature_${j} = params.first + min(own_feature + ${j}u, last);
+    let feature_${j} = feature_at(own_feature + ${j}u);
     let line_${j} = feature_${j} * params.quads;
 #for i in 0..${ROWS}
     var sum_${i}_${j} = 0.0;
@@ -86,11 +60,11 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 #end
 #include subgroup_fold
 #for j in 0..${GROUPS}
-    let bias_${j} = b_enc[feature_${j}];
-    let scale_${j} = select(1.0, norms[feature_${j}], params.scaled != 0u);
+    let bias_${j} = bias(feature_${j});
+    let scale_${j} = key_scale(feature_${j});
 #end
 #for i in 0..${ROWS}
-    if tile_row + ${i}u < params.rows && own_feature < params.count {
+    if tile_row + ${i}u < params.rows && own_feature < params.width {
         var largest = (sum_${i}_0 + bias_0) * scale_0;
 #for j in 1..${GROUPS}
         largest = larger(largest, (sum_${i}_${j} + bias_${j}) * scale_${j});

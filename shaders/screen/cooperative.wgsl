@@ -15,16 +15,9 @@ enable wgpu_cooperative_matrix;
 #define X_LOADS 8
 #define W_LOADS 8
 #define SCALAR 0
+alias FourHalves = vec4<f16>;
 #import screen
-
-@group(0) @binding(0) var<storage, read> x_halves: array<vec4<f16>>;
-@group(0) @binding(1) var<storage, read> w_halves: array<vec4<f16>>;
-@group(0) @binding(2) var<storage, read> x_bounds: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> w_bounds: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> b_enc: array<f32>;
-@group(0) @binding(5) var<storage, read> norms: array<f32>;
-@group(0) @binding(6) var<storage, read_write> maxima: array<f32>;
-@group(0) @binding(7) var<uniform> params: Params;
+#import bits
 
 const THREADS: u32 = ${LANES}u * ${SUBGROUPS_M}u * ${SUBGROUPS_N}u;
 /// Rows and features of a subgroup and of a workgroup.
@@ -53,6 +46,40 @@ var<workgroup> w_stage: array<vec4<f16>, WORKGROUP_FEATURES * LINE>;
 var<workgroup> products: array<f32, ${SUBGROUPS_M} * ${SUBGROUPS_N} * OWN_PRODUCTS>;
 var<workgroup> terms: array<vec4<f32>, WORKGROUP_FEATURES>;
 
+/// Writes how the driver runs a workgroup like that of `main`: the size of its subgroups, their number, and one subgroup's
+/// product of zeros, so that there is one.
+@compute @workgroup_size(THREADS)
+fn subgroups(
+    @builtin(local_invocation_index) thread: u32,
+    @builtin(subgroup_size) size: u32,
+    @builtin(num_subgroups) count: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    for (var at = thread; at < ${TILE}u * LINE * UNIT; at += THREADS) {
+#if SCALAR
+        x_stage[at] = 0.0h;
+        w_stage[at] = 0.0h;
+#else
+        x_stage[at] = vec4(0.0h);
+        w_stage[at] = vec4(0.0h);
+#end
+    }
+    workgroupBarrier();
+    let stage_line = LINE * UNIT;
+    let x = coopLoadT<coop_mat${TILE}x${TILE}<f16, A>>(&x_stage[0], stage_line);
+    let w = coopLoad<coop_mat${TILE}x${TILE}<f16, B>>(&w_stage[0], stage_line);
+    let sum = coopMultiplyAdd(x, w, coop_mat${TILE}x${TILE}<f32, C>());
+    let product_line = PRODUCT_LINE;
+    let own = min(subgroup, ${SUBGROUPS_M}u * ${SUBGROUPS_N}u - 1u) * OWN_PRODUCTS;
+    coopStoreT(sum, &products[own], product_line);
+    workgroupBarrier();
+    if thread == 0u {
+        maxima[0] = f32(size);
+        maxima[1] = f32(count);
+        maxima[2] = products[0];
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -67,7 +94,7 @@ fn main(
     let own_feature = subgroup % ${SUBGROUPS_N}u * OWN_FEATURES;
     // Rows and features past the end repeat the last one: they change nothing that is stored.
     let last_row = params.rows - 1u;
-    let last_feature = params.count - 1u;
+    let last_feature = params.width - 1u;
 #for i in 0..${X_LOADS}
     let x_slot_${i} = thread + ${i}u * THREADS;
     let x_from_${i} = min(block_row + x_slot_${i} / STAGE_QUADS, last_row) * params.line + x_slot_${i} % STAGE_QUADS;
@@ -150,11 +177,11 @@ fn write_maxima(first_row: u32, block_feature: u32, own_feature: u32, own_produc
     for (var slot = lane; slot < ${TILE}u * OWN_GROUPS; slot += ${LANES}u) {
         let row = slot / OWN_GROUPS;
         let first = own_feature + slot % OWN_GROUPS * GROUP;
-        if first_row + row < params.rows && block_feature + first < params.count {
+        if first_row + row < params.rows && block_feature + first < params.width {
             let at = own_products + row * PRODUCT_LINE + slot % OWN_GROUPS * GROUP;
             let bounds = x_bounds[first_row + row];
-            var largest = bitcast<f32>(0xff800000u);
-#for j in 0..8
+            var largest = upper_bound(products[at], bounds, terms[first]);
+#for j in 1..8
             largest = max(largest, upper_bound(products[at + ${j}u], bounds, terms[first + ${j}u]));
 #end
             maxima[(first_row + row) * params.stride + (block_feature + first) / GROUP] = largest;

@@ -1,16 +1,10 @@
 // An upper bound of the largest key of each group of features, from rows in f16; for adapters without matrix units.
 // x_halves: [rows, line] and w_halves: [count, line], four f16 in two words, with their bounds [rows] and [count] as `halve` leaves
-// them; b_enc, norms: [features of the shard]; maxima: [rows, stride], a group of GROUP features each.
+// them; scalars: planes of [features of the shard]; maxima: [rows, stride], a group of GROUP features each.
+alias FourHalves = vec2<u32>;
 #import screen
-
-@group(0) @binding(0) var<storage, read> x_halves: array<vec2<u32>>;
-@group(0) @binding(1) var<storage, read> w_halves: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read> x_bounds: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> w_bounds: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> b_enc: array<f32>;
-@group(0) @binding(5) var<storage, read> norms: array<f32>;
-@group(0) @binding(6) var<storage, read_write> maxima: array<f32>;
-@group(0) @binding(7) var<uniform> params: Params;
+#import bits
+#import grid
 
 /// Four f16, none of which is subnormal or not finite.
 fn values(halves: vec2<u32>) -> vec4<f32> {
@@ -22,16 +16,21 @@ fn values(halves: vec2<u32>) -> vec4<f32> {
 
 /// Eight rows by eight groups a workgroup.
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = group.x * 8u + thread / 8u;
-    let own_group = group.y * 8u + thread % 8u;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let tiles = (params.width + 8u * GROUP - 1u) / (8u * GROUP);
+    let at = group_index(group);
+    let row = at / tiles * 8u + thread / 8u;
+    let own_group = at % tiles * 8u + thread % 8u;
     let first = own_group * GROUP;
-    if row >= params.rows || first >= params.count {
+    if row >= params.rows || first >= params.width {
         return;
     }
     let x_line = row * params.line;
 #for j in 0..8
-    let w_line_${j} = min(first + ${j}u, params.count - 1u) * params.line;
+    let w_line_${j} = min(first + ${j}u, params.width - 1u) * params.line;
     var sum_${j} = 0.0;
 #end
     for (var quad = 0u; quad < params.line; quad++) {
@@ -42,8 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
     }
     let bounds = x_bounds[row];
-    var largest = bitcast<f32>(0xff800000u);
-#for j in 0..8
+    var largest = upper_bound(sum_0, bounds, feature_terms(first));
+#for j in 1..8
     largest = max(largest, upper_bound(sum_${j}, bounds, feature_terms(first + ${j}u)));
 #end
     maxima[row * params.stride + own_group] = largest;

@@ -11,6 +11,15 @@ fn order(key: f32) -> u32 {
     return orders(vec4(key)).x;
 }
 
+fn larger_of_each(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return select(a, b, orders(b) > orders(a));
+}
+
 fn larger(a: f32, b: f32) -> f32 {
     return select(a, b, order(b) > order(a));
+}
+
+/// Whether a number is above 0; a NaN counts, so that it is seen.
+fn is_positive(value: f32) -> bool {
+    return order(value) > 0x80000000u;
 }

@@ -1,4 +1,4 @@
-// Needs the globals `b_enc`, `norms`, `w_bounds` and `params`.
+// What the shaders of screen/ read and write, and their bounds; needs bits.wgsl and the type `FourHalves`.
 /// Features a group of maxima.
 const GROUP: u32 = 8u;
 
@@ -9,6 +9,8 @@ struct Params {
     /// First feature of the chunk, counted in the shard.
     first: u32,
     /// Features in the chunk.
+    width: u32,
+    /// Features of the shard.
     count: u32,
     /// Row length of the maxima.
     stride: u32,
@@ -17,6 +19,16 @@ struct Params {
     /// What sums may be off by, as a fraction of |x| |w| + |b|.
     margin: f32,
 }
+
+@group(0) @binding(0) var<storage, read> x_halves: array<FourHalves>;
+@group(0) @binding(1) var<storage, read> w_halves: array<FourHalves>;
+@group(0) @binding(2) var<storage, read> x_bounds: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w_bounds: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> scalars: array<u32>;
+@group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+#import scalars
 
 /// What may be lost where products of a row and a feature underflow, and more; and what a row's norm may be multiplied by for it.
 const TINY: f32 = 0x1p-80;
@@ -32,12 +44,12 @@ fn is_finite(value: f32) -> bool {
 /// Of a feature of the chunk, all times its key scale: the power of two that undoes the scaling of its weights, what is lost by |x|, what is
 /// lost by what is lost of x, and bias. A feature past the end can be no maximum; one whose key might overflow has an infinite bound.
 fn feature_terms(feature: u32) -> vec4<f32> {
-    if feature >= params.count {
-        return vec4(0.0, 0.0, 0.0, bitcast<f32>(PAST_END));
+    if feature >= params.width {
+        return vec4(0.0, 0.0, 0.0, from_bits(PAST_END));
     }
     let bounds = w_bounds[feature];
-    let bias = b_enc[params.first + feature];
-    let scale = select(1.0, norms[params.first + feature], params.scaled != 0u);
+    let bias = scalar(BIAS, params.first + feature);
+    let scale = select(1.0, scalar(NORM, params.first + feature), params.scaled != 0u);
     let by_norm = fma(bounds.y, params.margin, bounds.z);
     let by_lost = bounds.y + bounds.z;
     // A fold of subnormals may be off by d 2^-124, before it is scaled.
@@ -48,7 +60,7 @@ fn feature_terms(feature: u32) -> vec4<f32> {
         bounds.x * scale,
         fma(by_norm, scale, TINY_BY_NORM),
         by_lost * scale,
-        select(bitcast<f32>(INFINITY_BITS), with_bias, is_bounded),
+        select(from_bits(INFINITY_BITS), with_bias, is_bounded),
     );
 }
 
@@ -57,5 +69,5 @@ fn upper_bound(product: f32, row: vec4<f32>, terms: vec4<f32>) -> f32 {
     let margin = fma(row.y, terms.y, row.z * terms.z);
     let bound = fma(product, row.x * terms.x, margin) + terms.w;
     let otherwise = select(INFINITY_BITS, PAST_END, bitcast<u32>(terms.w) == PAST_END);
-    return select(bitcast<f32>(otherwise), bound, is_finite(bound));
+    return select(from_bits(otherwise), bound, is_finite(bound));
 }

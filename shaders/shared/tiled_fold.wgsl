@@ -1,32 +1,21 @@
-// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 + 4 features a thread, in low_i and high_i.
+// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 + 4 features a thread, in sum_h_i.
     let tile_row = group.y * ${ROWS}u;
     let tile_feature = group.x * ${FEATURES}u;
     let column = thread % COLUMNS;
     let row = thread / COLUMNS;
-    // Rows and features past the end repeat the last one: loaded, computed, never stored.
-#for l in 0..${X_LOADS}
-    let x_line_${l} = (thread + ${l}u * THREADS) / STAGE_QUADS;
-    let x_quad_${l} = (thread + ${l}u * THREADS) % STAGE_QUADS;
-    let x_from_${l} = min(tile_row + x_line_${l}, params.rows - 1u) * params.quads + x_quad_${l};
-    let x_to_${l} = x_quad_${l} * (4u * X_LINE + GAP) + x_line_${l} / 4u;
+#for l in 0..${LOADS}
+    let block_${l} = thread + ${l}u * THREADS;
+    let lines_${l} = block_lines(block_${l}, tile_row, tile_feature);
 #end
-#for l in 0..${W_LOADS}
-    let w_line_${l} = (thread + ${l}u * THREADS) / STAGE_QUADS;
-    let w_quad_${l} = (thread + ${l}u * THREADS) % STAGE_QUADS;
-    let w_from_${l} = (params.first + min(tile_feature + w_line_${l}, params.count - 1u)) * params.quads + w_quad_${l};
-    let w_to_${l} = X_TILE + w_quad_${l} * (4u * W_LINE + GAP) + w_line_${l} / 4u;
-#end
+#for h in 0..2
 #for i in 0..8
-    var low_${i} = vec4(0.0);
-    var high_${i} = vec4(0.0);
+    var sum_${h}_${i} = vec4(0.0);
+#end
 #end
     var current = 0u;
 #if DOUBLE
-#for l in 0..${X_LOADS}
-    stage(x_to_${l}, x_line_${l} % 4u, X_LINE, centred[x_from_${l}]);
-#end
-#for l in 0..${W_LOADS}
-    stage(w_to_${l}, w_line_${l} % 4u, W_LINE, w_enc[w_from_${l}]);
+#for l in 0..${LOADS}
+    store_block(0u, block_${l}, load_block(block_${l}, lines_${l}));
 #end
     workgroupBarrier();
 #end
@@ -37,20 +26,14 @@
 #else
         let next = at;
 #end
-#for l in 0..${X_LOADS}
-        let x_${l} = centred[x_from_${l} + next];
-#end
-#for l in 0..${W_LOADS}
-        let w_${l} = w_enc[w_from_${l} + next];
+#for l in 0..${LOADS}
+        let rows_${l} = load_block(block_${l}, lines_${l} + next);
 #end
 #if DOUBLE
 #else
         workgroupBarrier();
-#for l in 0..${X_LOADS}
-        stage(x_to_${l}, x_line_${l} % 4u, X_LINE, x_${l});
-#end
-#for l in 0..${W_LOADS}
-        stage(w_to_${l}, w_line_${l} % 4u, W_LINE, w_${l});
+#for l in 0..${LOADS}
+        store_block(0u, block_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end
@@ -58,27 +41,24 @@
         {
             let x_at = current + ${k}u * X_LINE + ${k}u / 4u * GAP + row;
             let w_at = current + X_TILE + ${k}u * W_LINE + ${k}u / 4u * GAP + column;
-            let w_low = staged[w_at];
-            let w_high = staged[w_at + COLUMNS];
+            let w_0 = staged[w_at];
+            let w_1 = staged[w_at + COLUMNS];
             let x_low = staged[x_at];
             let x_high = staged[x_at + ${ROWS}u / 8u];
+#for h in 0..2
 #for i in 0..4
-            low_${i} = fma(vec4(x_low[${i}]), w_low, low_${i});
-            high_${i} = fma(vec4(x_low[${i}]), w_high, high_${i});
+            sum_${h}_${i} = fma(vec4(x_low[${i}]), w_${h}, sum_${h}_${i});
 #end
 #for i in 4..8
-            low_${i} = fma(vec4(x_high[${i} - 4]), w_low, low_${i});
-            high_${i} = fma(vec4(x_high[${i} - 4]), w_high, high_${i});
+            sum_${h}_${i} = fma(vec4(x_high[${i} - 4]), w_${h}, sum_${h}_${i});
+#end
 #end
         }
 #end
 #if DOUBLE
         current = STAGE - current;
-#for l in 0..${X_LOADS}
-        stage(current + x_to_${l}, x_line_${l} % 4u, X_LINE, x_${l});
-#end
-#for l in 0..${W_LOADS}
-        stage(current + w_to_${l}, w_line_${l} % 4u, W_LINE, w_${l});
+#for l in 0..${LOADS}
+        store_block(current, block_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end

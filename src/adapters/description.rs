@@ -34,9 +34,10 @@ pub struct AdapterDescription {
     pub subgroup_sizes: Option<(u32, u32)>,
     /// Whether f16 arithmetic is there.
     pub f16: bool,
-    /// Rows and columns of the tiles that its matrix units multiply in f16 and sum in f32, if it has such units and its
-    /// subgroups have one size.
+    /// Rows and columns of the square matrices that it multiplies in f16 and sums in f32, if there are such.
     pub matrix_tile: Option<u32>,
+    /// Rows, columns and depth of all matrices that it multiplies in f16 and sums in f32.
+    pub matrix_shapes: Vec<[u32; 3]>,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
     /// How much memory it has, where that is known.

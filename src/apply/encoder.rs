@@ -3,11 +3,10 @@
 use crate::engine::forward::{Forward, Purpose, count_rows};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
-use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
 use crate::error::Result;
 use crate::gpu::{Gpu, Program, Recording};
-use crate::kernels::Screening;
 use crate::sae::Weights;
 
 /// An SAE on the device, ready to encode up to `batch` rows at a time.
@@ -35,7 +34,7 @@ impl Encoder {
     /// # Errors
     /// [`crate::Error::Config`], [`crate::Error::Shader`] or [`crate::Error::OutOfMemory`] if the device cannot take it.
     pub fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let tuning = usual_tuning(weights.config(), gpu.description(), batch, Screening::Auto);
+        let tuning = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto);
         Self::with_tuning(gpu, weights, batch, tuning)
     }
 

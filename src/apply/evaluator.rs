@@ -7,12 +7,11 @@ use crate::data::{Batch, RowStatistics};
 use crate::engine::forward::Purpose;
 use crate::engine::parameters::Shard;
 use crate::engine::planes::Plane;
-use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Step, mark};
 use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, Slot};
-use crate::kernels::Screening;
 use crate::sae::Weights;
 
 /// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN or
@@ -109,7 +108,7 @@ impl Evaluator {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
-        let tuning = usual_tuning(weights.config(), gpu.description(), batch, Screening::Auto);
+        let tuning = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto);
         Self::with_tuning(gpu, weights, batch, tuning)
     }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, FilteredRows};
 use monosem::gpu::{AdapterDescription, Gpu};
-use monosem::engine::select::usual_tuning;
-use monosem::kernels::{EncodeVariant, Screening, SelectionMethod, Tuning};
+use monosem::engine::select::{Screening, SelectionMethod, Tuning};
+use monosem::kernels::EncodeVariant;
 use monosem::sae::SaeConfig;
 use monosem::measure::{Ceilings, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
 use monosem::train::Recipe;
@@ -180,7 +180,7 @@ fn choose_tuning(
     };
     let Tuning { encode, method } = match encode {
         // A group is as large as the variant makes it.
-        Some(encode) => match usual_tuning(config, adapter, recipe.batch, screening).method {
+        Some(encode) => match Tuning::estimated(adapter, config, recipe.batch, screening).method {
             SelectionMethod::Grouped { .. } => Tuning { encode, method: grouped(encode) },
             method => Tuning { encode, method },
         },

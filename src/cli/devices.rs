@@ -55,7 +55,14 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         Some((least, most)) => format!("of {least} to {most}"),
     };
     let (f16, timestamps) = (yes_no(adapter.f16), yes_no(adapter.timestamps));
-    let matrix_units = adapter.matrix_tile.map_or("no".to_owned(), |tile| format!("of {tile} x {tile}"));
+    let matrix_units = match (adapter.matrix_tile, &adapter.matrix_shapes[..]) {
+        (Some(tile), _) => format!("of {tile} x {tile}"),
+        (None, []) => "no".to_owned(),
+        (None, shapes) => {
+            let shapes: Vec<_> = shapes.iter().map(|[m, n, k]| format!("{m} x {n} x {k}")).collect();
+            format!("not used (of {}: no kernel has such tiles)", shapes.join(", "))
+        }
+    };
     let pci_bus_id = if adapter.pci_bus_id.is_empty() { "none" } else { &adapter.pci_bus_id };
     let limits = format!(
         "binding {}, buffer {}, workgroup memory {}",

@@ -3,8 +3,7 @@
 use monosem::Result;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
-use monosem::measure::Profile;
-use monosem::train::Recipe;
+use monosem::train::{Profile, Recipe};
 use serde_json::{Value, json};
 
 use super::output::{self, print, tell};

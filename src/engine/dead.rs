@@ -7,9 +7,9 @@ use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
 use super::recipe::Recipe;
 use crate::error::Result;
-use crate::gpu::shaders::{dead, mark, residual, select_wide, variance};
+use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
-use crate::kernels::{Encode, EncodeArguments, EncodeVariant};
+use crate::kernels::{Encode, EncodeVariant};
 use crate::sae::description::{Counted, DeadList, Factor, FieldSpec, KeyScale};
 
 /// Dead features that are encoded at a time.
@@ -86,7 +86,7 @@ impl Dead {
             extent: gpu.pipeline(&by_batch)?,
             row_starts: gpu.pipeline(&by_batch)?,
             rename: gpu.pipeline(&by_batch)?,
-            encode: Encode::new(gpu, encode)?,
+            encode: Encode::compacted(gpu, encode, &planes)?,
             select: gpu.pipeline(&[&planes[..], &[("SCALED", scaled), ("RAW", list.raw.into())]].concat())?,
             residual: gpu.pipeline(&[("ERROR", 1)])?,
             means: gpu.pipeline(&[])?,
@@ -212,19 +212,22 @@ impl Dead {
         let extent = Slot { buffer: extents, offset: EXTENT_STRIDE * u64::from(slot) };
         let rows = forward.rows();
         recording.only_if(extent, |recording| {
-            let arguments = EncodeArguments {
+            let bindings = encode_tiled::main::Bindings {
                 centred: &forward.centred,
                 w_enc: &shard.w_enc,
-                b_enc: &shard.scalars,
+                scalars: &shard.scalars,
                 pre_activations,
-                rows,
-                quads: parameters.quads(),
-                first,
-                count: (*chunk).min(shard.count - first),
-                relu: false,
-                stride: *chunk,
+                params: encode_tiled::Params {
+                    rows,
+                    quads: parameters.quads(),
+                    first,
+                    width: (*chunk).min(shard.count - first),
+                    count: shard.count,
+                    stride: *chunk,
+                    ..Default::default()
+                },
             };
-            kernels.encode.record(recording, &arguments);
+            kernels.encode.record(recording, bindings);
             let bindings = select_wide::main::Bindings {
                 pre_activations,
                 scalars: &shard.scalars,

@@ -60,7 +60,7 @@ impl Plane {
     }
 }
 
-/// The planes of an SAE, by their numbers.
+/// The planes of an SAE, by their numbers. Bias and norm come first in all, so that what encodes needs no numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planes(Vec<Plane>);
 

@@ -25,6 +25,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     let sizes = (info.subgroup_min_size, info.subgroup_max_size);
     let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
     let subgroup_size = subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size);
+    let matrix_shapes = matrix_shapes(adapter);
     AdapterDescription {
         kind: match info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
@@ -49,9 +50,9 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
         subgroup_sizes,
         f16: features.contains(wgpu::Features::SHADER_F16),
         // In software tiles of 8 x 8 are not there with subgroups of 4, and crash with 16 (Mesa 26.2).
-        matrix_tile: subgroup_size
-            .filter(|lanes| info.device_type != wgpu::DeviceType::Cpu || *lanes == 8)
-            .and_then(|_| matrix_tile(adapter)),
+        matrix_tile: square_tile(&matrix_shapes)
+            .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
+        matrix_shapes,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {
             (wgpu::DeviceType::Cpu, _) => host_memory(),
@@ -62,19 +63,23 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     }
 }
 
-/// The largest square tile that the adapter's matrix units take, of f16 and summed in f32.
-fn matrix_tile(adapter: &wgpu::Adapter) -> Option<u32> {
+/// The matrices that the adapter's matrix units multiply in f16 and sum in f32: rows, columns, depth.
+fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<[u32; 3]> {
     if !adapter.features().contains(MATRIX_FEATURES) {
-        return None;
+        return Vec::new();
     }
-    let fits = |tile: u32| {
-        adapter.cooperative_matrix_properties().iter().any(|properties| {
-            [properties.m_size, properties.n_size, properties.k_size] == [tile; 3]
-                && properties.ab_type == wgpu::CooperativeScalarType::F16
-                && properties.cr_type == wgpu::CooperativeScalarType::F32
-        })
-    };
-    [16, 8].into_iter().find(|tile| fits(*tile))
+    let properties = adapter.cooperative_matrix_properties().into_iter().filter(|properties| {
+        properties.ab_type == wgpu::CooperativeScalarType::F16 && properties.cr_type == wgpu::CooperativeScalarType::F32
+    });
+    let mut shapes: Vec<_> = properties.map(|shape| [shape.m_size, shape.n_size, shape.k_size]).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    shapes
+}
+
+/// The largest square tile that WGSL has.
+fn square_tile(shapes: &[[u32; 3]]) -> Option<u32> {
+    [16, 8].into_iter().find(|tile| shapes.contains(&[*tile; 3]))
 }
 
 /// What a driver calls something, without what would move a terminal's cursor.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::Hardware;
 use super::handle::Handle;
-use super::{BindingKind, Entry, EntryPoint, Gpu, Pipeline, template};
+use super::{BindingKind, Entry, EntryPoint, Gpu, Pipeline, Source, template};
 use crate::error::{Error, Result};
 
 impl Gpu {
@@ -14,7 +14,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with the shader's name if naga or the driver refuses it.
     pub fn pipeline<K: EntryPoint>(&self, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
-        self.pipeline_of(format!("{}.{}", K::SOURCE.name, K::NAME), K::SOURCE.text, defines)
+        self.pipeline_of(K::SOURCE, defines)
+    }
+
+    /// Compiles the entry point with the name of `K` out of another shader, which has the same bindings and parameters.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn pipeline_of<K: EntryPoint>(&self, source: Source, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        self.pipeline_from(format!("{}.{}", source.name, K::NAME), source.text, defines)
     }
 
     /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`. It must use the same bindings
@@ -25,12 +33,12 @@ impl Gpu {
     pub fn pipeline_with_entry<K: EntryPoint>(&self, entry: Entry, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
         let shader = format!("{}.{}", K::SOURCE.name, K::NAME);
         match K::SOURCE.with_entry(entry) {
-            Some(text) => self.pipeline_of(shader, &text, defines),
+            Some(text) => self.pipeline_from(shader, &text, defines),
             None => Err(Error::Shader { shader, message: format!("it has no place for the entry {}", entry.name) }),
         }
     }
 
-    fn pipeline_of<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+    fn pipeline_from<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
         let label: Arc<str> = label.into();
         let refused = |message: String| Error::Shader { shader: label.to_string(), message };
         let text = template::expand(text, defines).map_err(refused)?;

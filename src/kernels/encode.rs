@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::gpu::shaders::{encode_subgroup, encode_tiled};
-use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording};
+use crate::gpu::shaders::encode_subgroup;
+use crate::gpu::shaders::encode_tiled::{self, Params, group_maxima, main};
+use crate::gpu::{AdapterDescription, Gpu, Pipeline, Recording, Source};
 
 /// The ways to encode; all give the same bits on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +110,7 @@ impl EncodeVariant {
                 ("FEATURES", features),
                 ("DEPTH", depth),
                 ("DOUBLE", is_double.into()),
-                ("X_LOADS", 16 * depth / features),
-                ("W_LOADS", 16 * depth / rows),
+                ("LOADS", (4 * (rows + features) * depth).div_ceil(rows * features)),
             ],
             Self::Subgroup { lanes, rows } => {
                 vec![("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", register_groups(lanes))]
@@ -118,17 +118,25 @@ impl EncodeVariant {
         }
     }
 
-    /// Workgroups for so many rows, vectors of 4 a row, and features.
-    fn workgroups(self, rows: u32, quads: u32, count: u32) -> [u32; 3] {
+    /// Its shader. Both have the entry points, bindings and parameters of `shaders/shared/encode.wgsl`.
+    fn source(self) -> Source {
         match self {
-            Self::Tiled(shape) => [count.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
+            Self::Tiled(_) => encode_tiled::SOURCE,
+            Self::Subgroup { .. } => encode_subgroup::SOURCE,
+        }
+    }
+
+    /// Workgroups of a dispatch.
+    fn workgroups(self, &Params { rows, quads, width, .. }: &Params) -> [u32; 3] {
+        match self {
+            Self::Tiled(shape) => [width.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
             Self::Subgroup { lanes, rows: tile_rows } => {
                 let row_tiles = rows.div_ceil(tile_rows);
                 // All blocks of rows take as many tiles, because a tile past the end costs as much as any other.
                 let bytes = u64::from(rows) * u64::from(quads) * 16;
                 let blocks = (bytes.div_ceil(ROW_BLOCK_BYTES) as u32).clamp(1, row_tiles.max(1));
                 let block_tiles = row_tiles.div_ceil(blocks);
-                let feature_tiles = count.div_ceil(lanes * register_groups(lanes));
+                let feature_tiles = width.div_ceil(lanes * register_groups(lanes));
                 [block_tiles, feature_tiles, row_tiles.div_ceil(block_tiles.max(1))]
             }
         }
@@ -154,38 +162,9 @@ impl fmt::Display for EncodeVariant {
     }
 }
 
-/// What one dispatch of `encode` reads and writes; shapes as in the shaders.
-pub struct EncodeArguments<'a> {
-    /// `[rows, quads]` vec4.
-    pub centred: &'a Buffer,
-    /// The shard's `[features, quads]` vec4.
-    pub w_enc: &'a Buffer,
-    /// The shard's `[features]`.
-    pub b_enc: &'a Buffer,
-    /// `[rows, stride]`.
-    pub pre_activations: &'a Buffer,
-    /// Rows.
-    pub rows: u32,
-    /// Vectors of 4 a row.
-    pub quads: u32,
-    /// First feature of the chunk, counted in the shard.
-    pub first: u32,
-    /// Features in the chunk.
-    pub count: u32,
-    /// Row length of the pre-activations, a multiple of 4, at least `count`.
-    pub stride: u32,
-    /// Whether negative pre-activations become 0: for selections that never look below 0.
-    pub relu: bool,
-}
-
-enum EncodeKernel {
-    Tiled(Pipeline<encode_tiled::main::Kernel>),
-    Subgroup(Pipeline<encode_subgroup::main::Kernel>),
-}
-
-/// The kernels of `shaders/encode/`.
+/// The kernels `main` of `shaders/encode/`.
 pub struct Encode {
-    kernel: EncodeKernel,
+    pipeline: Pipeline<main::Kernel>,
     variant: EncodeVariant,
 }
 
@@ -195,76 +174,29 @@ impl Encode {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        let kernel = match variant {
-            EncodeVariant::Tiled(_) => EncodeKernel::Tiled(gpu.pipeline(&variant.defines())?),
-            EncodeVariant::Subgroup { .. } => EncodeKernel::Subgroup(gpu.pipeline(&variant.defines())?),
-        };
-        Ok(Self { kernel, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
     }
 
-    /// One chunk of one shard.
-    pub fn record(&self, recording: &mut Recording, arguments: &EncodeArguments<'_>) {
-        let &EncodeArguments { centred, w_enc, b_enc, pre_activations, rows, quads, first, count, stride, relu } =
-            arguments;
-        let (relu, groups) = (u32::from(relu), self.variant.workgroups(rows, quads, count));
-        match &self.kernel {
-            EncodeKernel::Tiled(main) => {
-                let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled: 0 };
-                let bindings = encode_tiled::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, groups);
-            }
-            EncodeKernel::Subgroup(main) => {
-                let params = encode_subgroup::Params {
-                    rows,
-                    quads,
-                    first,
-                    count,
-                    stride,
-                    relu,
-                    scaled: 0,
-                    row_tiles: groups[0],
-                };
-                let bindings = encode_subgroup::main::Bindings { centred, w_enc, b_enc, pre_activations, params };
-                recording.dispatch(main, bindings, groups);
-            }
-        }
+    /// As [`Encode::new`], for chunks of dead features under these numbers of planes.
+    ///
+    /// # Errors
+    /// As [`Encode::new`].
+    pub fn compacted(gpu: &Gpu, variant: EncodeVariant, planes: &[(&'static str, u32)]) -> Result<Self> {
+        let defines = [&variant.defines()[..], planes, &[("COMPACT", 1)]].concat();
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant })
+    }
+
+    /// The pre-activations of one chunk of one shard; `row_tiles` is set here.
+    pub fn record(&self, recording: &mut Recording, mut bindings: main::Bindings<'_>) {
+        let groups = self.variant.workgroups(&bindings.params);
+        bindings.params.row_tiles = groups[0];
+        recording.dispatch(&self.pipeline, bindings, groups);
     }
 }
 
-/// What one dispatch of `group_maxima` reads and writes; shapes as in the shaders.
-pub struct GroupMaximaArguments<'a> {
-    /// `[rows, quads]` vec4.
-    pub centred: &'a Buffer,
-    /// The shard's `[features, quads]` vec4.
-    pub w_enc: &'a Buffer,
-    /// The shard's `[features]`.
-    pub b_enc: &'a Buffer,
-    /// The shard's `[features]`.
-    pub norms: &'a Buffer,
-    /// `[rows, stride]`.
-    pub maxima: &'a Buffer,
-    /// Rows.
-    pub rows: u32,
-    /// Vectors of 4 a row.
-    pub quads: u32,
-    /// First feature of the chunk, counted in the shard.
-    pub first: u32,
-    /// Features in the chunk.
-    pub count: u32,
-    /// Row length of the maxima.
-    pub stride: u32,
-    /// Whether keys are pre-activations times decoder norms.
-    pub scaled: bool,
-}
-
-enum MaximaKernel {
-    Tiled(Pipeline<encode_tiled::group_maxima::Kernel>),
-    Subgroup(Pipeline<encode_subgroup::group_maxima::Kernel>),
-}
-
-/// The other kernels of `shaders/encode/`: they keep only the largest key of each group of features.
+/// The kernels `group_maxima` of `shaders/encode/`: they keep only the largest key of each group of features.
 pub struct GroupMaxima {
-    kernel: MaximaKernel,
+    pipeline: Pipeline<group_maxima::Kernel>,
     variant: EncodeVariant,
 }
 
@@ -274,36 +206,19 @@ impl GroupMaxima {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        let kernel = match variant {
-            EncodeVariant::Tiled(_) => MaximaKernel::Tiled(gpu.pipeline(&variant.defines())?),
-            EncodeVariant::Subgroup { .. } => MaximaKernel::Subgroup(gpu.pipeline(&variant.defines())?),
-        };
-        Ok(Self { kernel, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
     }
 
-    /// Features a group.
+    /// Features in a group.
     pub fn group(&self) -> u32 {
         self.variant.group()
     }
 
-    /// One chunk of one shard, which begins with a group.
-    pub fn record(&self, recording: &mut Recording, arguments: &GroupMaximaArguments<'_>) {
-        let &GroupMaximaArguments { centred, w_enc, b_enc, norms, maxima, rows, quads, first, count, stride, scaled } =
-            arguments;
-        let (relu, scaled, groups) = (0, u32::from(scaled), self.variant.workgroups(rows, quads, count));
-        match &self.kernel {
-            MaximaKernel::Tiled(main) => {
-                let params = encode_tiled::Params { rows, quads, first, count, stride, relu, scaled };
-                let bindings = encode_tiled::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
-                recording.dispatch(main, bindings, groups);
-            }
-            MaximaKernel::Subgroup(main) => {
-                let params =
-                    encode_subgroup::Params { rows, quads, first, count, stride, relu, scaled, row_tiles: groups[0] };
-                let bindings = encode_subgroup::group_maxima::Bindings { centred, w_enc, b_enc, norms, maxima, params };
-                recording.dispatch(main, bindings, groups);
-            }
-        }
+    /// The maxima of one chunk of one shard, which begins with a group; `row_tiles` is set here.
+    pub fn record(&self, recording: &mut Recording, mut bindings: group_maxima::Bindings<'_>) {
+        let groups = self.variant.workgroups(&bindings.params);
+        bindings.params.row_tiles = groups[0];
+        recording.dispatch(&self.pipeline, bindings, groups);
     }
 }
 
@@ -316,7 +231,8 @@ mod tests {
         for rows_a_tile in REGISTER_ROWS {
             let variant = EncodeVariant::Subgroup { lanes: 8, rows: rows_a_tile };
             for (rows, quads) in [(0, 96), (1, 4), (65, 96), (1100, 96), (2048, 96), (4096, 2048), (5000, 4096)] {
-                let [block_tiles, _, blocks] = variant.workgroups(rows, quads, 1024);
+                let [block_tiles, _, blocks] =
+                    variant.workgroups(&Params { rows, quads, width: 1024, ..Params::default() });
                 let tiles = rows.div_ceil(rows_a_tile);
                 assert!(
                     (tiles..tiles + blocks.max(1)).contains(&(block_tiles * blocks)),

@@ -1,33 +1,28 @@
 //! The operations on the device: which workgroups each takes (`launch`), and a file for those with more to say, variants or
 //! several passes. What a kernel reads and writes is the shader's own list of bindings ([`crate::gpu::shaders`]).
 
-mod certify;
+mod check_bounds;
 mod encode;
-mod halve;
 mod launch;
-mod probe;
+pub(crate) mod probe;
 mod rescore;
 mod screen;
 mod select;
-mod selection;
 mod sort;
-mod tuning;
+mod to_f16;
 
-pub use certify::Certify;
-pub use encode::{Encode, EncodeArguments, EncodeVariant, GroupMaxima, GroupMaximaArguments, TileShape};
-pub use halve::Halve;
+pub use check_bounds::CheckBounds;
+pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
 pub use rescore::Rescore;
-pub use screen::{SCREEN_GROUP, Screen, ScreenArguments, ScreenBlock, ScreenVariant, half_quads, margin};
+pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
-pub use selection::{
-    SCRATCH_BYTES, Screening, ScreeningKernels, Selection, SelectionKernels, SelectionMethod, SelectionShape,
-};
 pub use sort::{Sort, Sorted};
-pub use tuning::Tuning;
+pub use to_f16::ToF16;
 
 use crate::gpu::EntryPoint;
 
-/// A row of `d` values is stored in this many vectors of 4: `d` is padded to a multiple of 16 with zeros, which no sum feels.
+/// A row of `d` values is stored in this many vectors of 4: `d` is padded to a multiple of 16 with zeros, which no sum
+/// feels.
 pub fn quads(d: usize) -> u32 {
     d.div_ceil(16) as u32 * 4
 }

@@ -1,27 +1,30 @@
-//! What a selection relies on, tried on a device with random rows before anything is believed.
+//! The properties that a selection relies on, tried on a device with random rows before anything is believed.
 
-use super::{
-    Encode, EncodeArguments, GroupMaxima, GroupMaximaArguments, Halve, Rescore, SCREEN_GROUP, Screen, ScreenArguments,
-    half_quads, margin, quads,
-};
+use super::{Encode, GroupMaxima, Rescore, SCREEN_GROUP, Screen, ToF16, half_quads, margin, quads};
 use crate::error::{Error, Result};
-use crate::gpu::shaders::{halve, rescore};
+use crate::gpu::shaders::{encode_tiled, rescore, screen_portable, to_f16};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::reference;
 use crate::rng::{Purpose, Rng, symmetric};
 
-/// Little enough for the smallest bindings, enough for every part of a tile.
-const ROWS: u32 = 80;
-const FEATURES: u32 = 80;
-const D: usize = 272;
+/// A whole tile of every shape, and little enough for bindings of 64 KiB.
+const ROWS: u32 = 128;
+const FEATURES: u32 = 128;
+const D: usize = 112;
 
 /// Random rows and weights, on the device.
-pub(super) struct Probe<'a> {
+pub(crate) struct Probe<'a> {
     gpu: &'a Gpu,
     centred: Buffer,
     w_enc: Buffer,
-    b_enc: Buffer,
-    norms: Buffer,
+    /// Biases and norms: the first planes of every SAE.
+    scalars: Buffer,
+}
+
+/// Values and keys of all features, `[rows, features]`.
+struct Rescored {
+    values: Vec<f32>,
+    keys: Vec<f32>,
 }
 
 fn random(stream: u32, count: u32) -> Vec<f32> {
@@ -39,65 +42,70 @@ fn random_rows(stream: u32, count: u32) -> Vec<f32> {
     rows
 }
 
+fn is_equal(left: &[f32], right: &[f32]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.to_bits() == right.to_bits())
+}
+
 impl<'a> Probe<'a> {
-    /// Puts them there.
+    /// Uploads random rows and weights.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
     pub fn new(gpu: &'a Gpu) -> Result<Self> {
-        let norms: Vec<f32> = random(3, FEATURES).into_iter().map(f32::abs).collect();
+        let norms = random(3, FEATURES).into_iter().map(f32::abs);
+        let scalars: Vec<f32> = random(2, FEATURES).into_iter().chain(norms).collect();
         Ok(Self {
             gpu,
             centred: gpu.buffer_from("probe", &random_rows(0, ROWS))?,
             w_enc: gpu.buffer_from("probe", &random_rows(1, FEATURES))?,
-            b_enc: gpu.buffer_from("probe", &random(2, FEATURES))?,
-            norms: gpu.buffer_from("probe", &norms)?,
+            scalars: gpu.buffer_from("probe", &scalars)?,
         })
     }
 
-    /// Whether group maxima are the largest of the same keys computed once more, bit for bit.
-    pub fn maxima_are_keys(&self, maxima: &GroupMaxima, rescore: &Rescore, group: u32) -> Result<bool> {
-        let stride = FEATURES / group;
-        let screened = self.gpu.buffer("probe", u64::from(ROWS * stride))?;
-        let arguments = GroupMaximaArguments {
-            centred: &self.centred,
-            w_enc: &self.w_enc,
-            b_enc: &self.b_enc,
-            norms: &self.norms,
-            maxima: &screened,
-            rows: ROWS,
-            quads: quads(D),
-            first: 0,
-            count: FEATURES,
-            stride,
-            scaled: true,
-        };
-        self.run(|recording| maxima.record(recording, &arguments))?;
-        let (screened, (_, keys)): (Vec<f32>, _) = (self.gpu.read(&screened)?, self.rescored(rescore, group)?);
-        let largest =
-            keys.chunks_exact(group as usize).map(|keys| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        Ok(screened.iter().zip(largest).all(|(maximum, largest)| maximum.to_bits() == largest.to_bits()))
+    /// Tells whether pre-activations are within rounding of those in f64.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn encodes(&self, encode: &Encode) -> Result<bool> {
+        self.are_pre_activations(&self.pre_activations(encode)?)
     }
 
-    /// Whether pre-activations have the same bits when they are computed once more.
-    pub fn pre_activations_are_values(&self, encode: &Encode, rescore: &Rescore, group: u32) -> Result<bool> {
-        let pre_activations = self.gpu.buffer("probe", u64::from(ROWS * FEATURES))?;
-        let arguments = EncodeArguments {
-            centred: &self.centred,
-            w_enc: &self.w_enc,
-            b_enc: &self.b_enc,
-            pre_activations: &pre_activations,
-            rows: ROWS,
-            quads: quads(D),
-            first: 0,
-            count: FEATURES,
-            stride: FEATURES,
-            relu: false,
-        };
-        self.run(|recording| encode.record(recording, &arguments))?;
-        let (encoded, (values, _)): (Vec<u32>, _) = (self.gpu.read(&pre_activations)?, self.rescored(rescore, group)?);
-        Ok(encoded.iter().zip(values).all(|(encoded, value)| *encoded == value.to_bits()))
+    /// Tells whether group maxima are the largest of the same keys computed once more, bit for bit, and those are right.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn maxima_are_keys(&self, kernel: &GroupMaxima, rescore: &Rescore) -> Result<bool> {
+        let group = kernel.group();
+        let maxima = self.gpu.buffer("probe", u64::from(ROWS * FEATURES / group))?;
+        self.run(|recording| {
+            let bindings = encode_tiled::group_maxima::Bindings {
+                centred: &self.centred,
+                w_enc: &self.w_enc,
+                scalars: &self.scalars,
+                maxima: &maxima,
+                params: encode_tiled::Params { stride: FEATURES / group, scaled: 1, ..encode_params() },
+            };
+            kernel.record(recording, bindings);
+        })?;
+        let Rescored { values, keys } = self.rescored(rescore, group)?;
+        let groups = keys.chunks_exact(group as usize);
+        let largest: Vec<f32> = groups.map(|keys| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
+        Ok(is_equal(&self.gpu.read(&maxima)?, &largest) && self.are_pre_activations(&values)?)
     }
 
-    /// Whether screened bounds are above the keys, which are computed in f64 here, but by no more than two margins.
-    pub fn bounds_hold(&self, halve: &Halve, screen: &Screen) -> Result<bool> {
+    /// Tells whether values that are computed once more have the bits of the pre-activations.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn values_are_pre_activations(&self, rescore: &Rescore, encode: &Encode) -> Result<bool> {
+        Ok(is_equal(&self.pre_activations(encode)?, &self.rescored(rescore, SCREEN_GROUP)?.values))
+    }
+
+    /// Tells whether screened bounds are above the keys, which are computed in f64 here, but by no more than two margins.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn bounds_hold(&self, to_f16: &ToF16, screen: &Screen) -> Result<bool> {
         let (rows, features, line) = (u64::from(ROWS), u64::from(FEATURES), u64::from(half_quads(quads(D))));
         let halves = |count: u64| self.gpu.buffer("probe", count * line * 2);
         let (x_halves, w_halves) = (halves(rows)?, halves(features)?);
@@ -108,67 +116,114 @@ impl<'a> Probe<'a> {
             for (source, halves, bounds, count) in
                 [(&self.centred, &x_halves, &x_bounds, ROWS), (&self.w_enc, &w_halves, &w_bounds, FEATURES)]
             {
-                let params = halve::Params { quads: quads(D), line: line as u32, first: 0, count };
-                halve.record(recording, halve::main::Bindings { source, halves, bounds, params });
+                let params = to_f16::Params { quads: quads(D), line: line as u32, first: 0, count };
+                to_f16.record(recording, to_f16::main::Bindings { source, halves, bounds, params });
             }
-            let arguments = ScreenArguments {
+            let bindings = screen_portable::main::Bindings {
                 x_halves: &x_halves,
-                x_bounds: &x_bounds,
                 w_halves: &w_halves,
+                x_bounds: &x_bounds,
                 w_bounds: &w_bounds,
-                b_enc: &self.b_enc,
-                norms: &self.norms,
+                scalars: &self.scalars,
                 maxima: &maxima,
-                rows: ROWS,
-                quads: quads(D),
-                first: 0,
-                count: FEATURES,
-                stride,
-                scaled: true,
+                params: screen_portable::Params {
+                    rows: ROWS,
+                    line: line as u32,
+                    first: 0,
+                    width: FEATURES,
+                    count: FEATURES,
+                    stride,
+                    scaled: 1,
+                    margin: margin(quads(D)),
+                },
             };
-            screen.record(recording, &arguments);
+            screen.record(recording, bindings);
         })?;
-        let read = |buffer| Ok::<Vec<f64>, Error>(self.gpu.read::<f32>(buffer)?.into_iter().map(f64::from).collect());
-        let [x, w, b, norms] = [read(&self.centred)?, read(&self.w_enc)?, read(&self.b_enc)?, read(&self.norms)?];
+        let [x, w, scalars] = [self.read(&self.centred)?, self.read(&self.w_enc)?, self.read(&self.scalars)?];
+        let (b, norms) = scalars.split_at(FEATURES as usize);
         let width = quads(D) as usize * 4;
-        let allowed = reference::screen(&x, &w, &b, &norms, width, SCREEN_GROUP as usize, margin(quads(D)).into());
-        // What f32 makes of a bound may be a little above two margins.
-        Ok(read(&maxima)?.iter().zip(allowed).all(|(bound, (least, most))| (least..=most + 1e-6).contains(bound)))
+        let allowed = reference::screen(&x, &w, b, norms, width, SCREEN_GROUP as usize, margin(quads(D)).into());
+        // A bound in f32 may be a little above two margins.
+        Ok(self.read(&maxima)?.iter().zip(allowed).all(|(bound, (least, most))| (least..=most + 1e-6).contains(bound)))
     }
 
-    /// Values and keys of all features.
-    fn rescored(&self, rescore: &Rescore, group: u32) -> Result<(Vec<f32>, Vec<f32>)> {
+    fn pre_activations(&self, encode: &Encode) -> Result<Vec<f32>> {
+        let pre_activations = self.gpu.buffer("probe", u64::from(ROWS * FEATURES))?;
+        self.run(|recording| {
+            let bindings = encode_tiled::main::Bindings {
+                centred: &self.centred,
+                w_enc: &self.w_enc,
+                scalars: &self.scalars,
+                pre_activations: &pre_activations,
+                params: encode_params(),
+            };
+            encode.record(recording, bindings);
+        })?;
+        self.gpu.read(&pre_activations)
+    }
+
+    fn are_pre_activations(&self, values: &[f32]) -> Result<bool> {
+        let [x, w, scalars] = [self.read(&self.centred)?, self.read(&self.w_enc)?, self.read(&self.scalars)?];
+        let b = &scalars[..FEATURES as usize];
+        let width = quads(D) as usize * 4;
+        let magnitudes = |values: &[f64]| values.iter().map(|value| value.abs()).collect::<Vec<_>>();
+        let expected = reference::encode(&x, &w, &b, width);
+        // What a fold in f32 can lose, fused or not.
+        let allowed = reference::encode(&magnitudes(&x), &magnitudes(&w), &magnitudes(&b), width);
+        let unit = (width as f64 + 2.0) * (-23_f64).exp2();
+        let mut all = values.iter().zip(expected.iter().zip(&allowed));
+        Ok(values.len() == expected.len()
+            && all.all(|(value, (expected, allowed))| (f64::from(*value) - expected).abs() <= unit * allowed))
+    }
+
+    fn rescored(&self, rescore: &Rescore, group: u32) -> Result<Rescored> {
         let groups = FEATURES / group;
-        let numbers: Vec<u32> = (0..ROWS).flat_map(|_| 0..groups).collect();
+        let numbers: Vec<[u32; 4]> = (0..ROWS).flat_map(|_| (0..groups).map(|group| [group, 0, 0, 0])).collect();
         let best_groups = self.gpu.buffer_from("probe", &numbers)?;
         let candidates = || self.gpu.buffer("probe", u64::from(ROWS * FEATURES));
         let (candidate_values, candidate_keys) = (candidates()?, candidates()?);
+        let params = rescore::Params {
+            rows: ROWS,
+            quads: quads(D),
+            groups,
+            group,
+            count: FEATURES,
+            scaled: 1,
+            k: 1,
+            ..Default::default()
+        };
         let bindings = rescore::main::Bindings {
             centred: &self.centred,
             w_enc: &self.w_enc,
-            b_enc: &self.b_enc,
-            norms: &self.norms,
+            scalars: &self.scalars,
             best_groups: &best_groups,
             candidate_values: &candidate_values,
             candidate_keys: &candidate_keys,
-            params: rescore::Params {
-                rows: ROWS,
-                quads: quads(D),
-                groups,
-                group,
-                first: 0,
-                count: FEATURES,
-                scaled: 1,
-                k: 1,
-            },
+            params,
         };
         self.run(|recording| rescore.record(recording, bindings))?;
-        Ok((self.gpu.read(&candidate_values)?, self.gpu.read(&candidate_keys)?))
+        Ok(Rescored { values: self.gpu.read(&candidate_values)?, keys: self.gpu.read(&candidate_keys)? })
+    }
+
+    fn read(&self, buffer: &Buffer) -> Result<Vec<f64>> {
+        Ok::<_, Error>(self.gpu.read::<f32>(buffer)?.into_iter().map(f64::from).collect())
     }
 
     fn run(&self, record: impl FnOnce(&mut Recording)) -> Result<()> {
         let mut recording = Recording::default();
         record(&mut recording);
         self.gpu.submit(&self.gpu.program(recording)?)
+    }
+}
+
+/// All rows and features.
+fn encode_params() -> encode_tiled::Params {
+    encode_tiled::Params {
+        rows: ROWS,
+        quads: quads(D),
+        width: FEATURES,
+        count: FEATURES,
+        stride: FEATURES,
+        ..Default::default()
     }
 }

@@ -2,13 +2,13 @@
 
 use super::groups_for;
 use crate::error::Result;
-use crate::gpu::shaders::rescore::{main, name_features};
+use crate::gpu::shaders::rescore::{main, write_codes};
 use crate::gpu::{Gpu, Pipeline, Recording};
 
 /// The kernels of `shaders/rescore.wgsl`.
 pub struct Rescore {
     main: Pipeline<main::Kernel>,
-    name_features: Pipeline<name_features::Kernel>,
+    write_codes: Pipeline<write_codes::Kernel>,
 }
 
 impl Rescore {
@@ -17,7 +17,7 @@ impl Rescore {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses one.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { main: gpu.pipeline(&[])?, name_features: gpu.pipeline(&[])? })
+        Ok(Self { main: gpu.pipeline(&[])?, write_codes: gpu.pipeline(&[])? })
     }
 
     /// The candidates in one shard.
@@ -27,9 +27,9 @@ impl Rescore {
         recording.dispatch(&self.main, bindings, groups_for::<main::Kernel>(candidates));
     }
 
-    /// Gives the codes, which name candidates, their features and values.
-    pub fn record_names(&self, recording: &mut Recording, bindings: name_features::Bindings<'_>) {
+    /// Gives the codes, whose features are numbers of candidates, their features and rectified values.
+    pub fn record_codes(&self, recording: &mut Recording, bindings: write_codes::Bindings<'_>) {
         let entries = u64::from(bindings.params.rows) * u64::from(bindings.params.k);
-        recording.dispatch(&self.name_features, bindings, groups_for::<name_features::Kernel>(entries));
+        recording.dispatch(&self.write_codes, bindings, groups_for::<write_codes::Kernel>(entries));
     }
 }

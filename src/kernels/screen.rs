@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::error::Result;
-use crate::gpu::shaders::{screen_cooperative, screen_portable};
-use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording};
+use crate::error::{Error, Result};
+use crate::gpu::shaders::screen_cooperative::{self, subgroups};
+use crate::gpu::shaders::screen_portable::{self, Params, main};
+use crate::gpu::{AdapterDescription, Gpu, Pipeline, Recording, grid};
 
 /// How `screen` multiplies. Bounds differ in their last bits, what is selected by them does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum ScreenVariant {
 pub struct ScreenBlock {
     /// Rows and columns of a tile.
     pub tile: u32,
-    /// Invocations a subgroup.
+    /// Invocations in a subgroup; where it can vary, [`Screen::new`] finds out.
     pub lanes: u32,
     /// Subgroups by rows and by features.
     pub subgroups: [u32; 2],
@@ -46,7 +47,8 @@ impl ScreenVariant {
     /// Those that an adapter can run, the usual one first.
     pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
         let scalar = adapter.backend == "metal";
-        let blocks = adapter.matrix_tile.zip(adapter.subgroup_size).into_iter().flat_map(|(tile, lanes)| {
+        let lanes = lane_counts(adapter).first().copied();
+        let blocks = adapter.matrix_tile.zip(lanes).into_iter().flat_map(|(tile, lanes)| {
             SHAPES.map(|(subgroups, tiles, depth)| ScreenBlock { tile, lanes, subgroups, tiles, depth, scalar })
         });
         let fitting = blocks.filter(|block| block.workgroup_bytes() <= adapter.workgroup_bytes);
@@ -122,91 +124,79 @@ pub fn half_quads(quads: u32) -> u32 {
 /// Features a group of maxima, in every variant.
 pub const SCREEN_GROUP: u32 = screen_portable::GROUP;
 
-/// What one dispatch of `screen` reads and writes; shapes as in the shaders.
-pub struct ScreenArguments<'a> {
-    /// `[rows, quads]`, as `halve` leaves them.
-    pub x_halves: &'a Buffer,
-    /// `[rows]`.
-    pub x_bounds: &'a Buffer,
-    /// `[count, quads]`: the chunk's.
-    pub w_halves: &'a Buffer,
-    /// `[count]`.
-    pub w_bounds: &'a Buffer,
-    /// The shard's `[features]`.
-    pub b_enc: &'a Buffer,
-    /// The shard's `[features]`.
-    pub norms: &'a Buffer,
-    /// `[rows, stride]`.
-    pub maxima: &'a Buffer,
-    /// Rows.
-    pub rows: u32,
-    /// Vectors of 4 a row of the source.
-    pub quads: u32,
-    /// First feature of the chunk, counted in the shard.
-    pub first: u32,
-    /// Features in the chunk.
-    pub count: u32,
-    /// Row length of the maxima.
-    pub stride: u32,
-    /// Whether keys are pre-activations times decoder norms.
-    pub scaled: bool,
-}
-
-enum Variant {
-    Cooperative(Pipeline<screen_cooperative::main::Kernel>, ScreenBlock),
-    Portable(Pipeline<screen_portable::main::Kernel>),
-}
-
 /// The kernels of `shaders/screen/`.
-pub struct Screen(Variant);
+pub struct Screen {
+    pipeline: Pipeline<main::Kernel>,
+    variant: ScreenVariant,
+}
 
 impl Screen {
-    /// Compiles one variant.
+    /// Compiles one variant. A block of matrix units is made for the subgroups that the driver runs it with, which may be
+    /// of another possible size than the variant has.
     ///
     /// # Errors
-    /// [`crate::Error::Shader`] if the device refuses it.
+    /// [`Error::Shader`] if the device refuses it, [`Error::Device`] if no possible size is the driver's.
     pub fn new(gpu: &Gpu, variant: ScreenVariant) -> Result<Self> {
-        Ok(Self(match variant {
-            ScreenVariant::Cooperative(block) => Variant::Cooperative(gpu.pipeline(&block.defines())?, block),
-            ScreenVariant::Portable => Variant::Portable(gpu.pipeline(&[])?),
-        }))
+        let variant = match variant {
+            ScreenVariant::Cooperative(block) => ScreenVariant::Cooperative(block.fitted(gpu)?),
+            ScreenVariant::Portable => variant,
+        };
+        let pipeline = match variant {
+            ScreenVariant::Cooperative(block) => gpu.pipeline_of(screen_cooperative::SOURCE, &block.defines())?,
+            ScreenVariant::Portable => gpu.pipeline(&[])?,
+        };
+        Ok(Self { pipeline, variant })
     }
 
-    /// One chunk of one shard, which begins with a group.
-    pub fn record(&self, recording: &mut Recording, arguments: &ScreenArguments<'_>) {
-        let &ScreenArguments { x_halves, x_bounds, w_halves, w_bounds, b_enc, norms, maxima, .. } = arguments;
-        let &ScreenArguments { rows, quads, first, count, stride, .. } = arguments;
-        let (line, scaled, margin) = (half_quads(quads), u32::from(arguments.scaled), margin(quads));
-        match &self.0 {
-            Variant::Cooperative(main, block) => {
-                let params = screen_cooperative::Params { rows, line, first, count, stride, scaled, margin };
-                let bindings = screen_cooperative::main::Bindings {
-                    x_halves,
-                    w_halves,
-                    x_bounds,
-                    w_bounds,
-                    b_enc,
-                    norms,
-                    maxima,
-                    params,
-                };
-                recording.dispatch(main, bindings, [rows.div_ceil(block.rows()), count.div_ceil(block.features()), 1]);
-            }
-            Variant::Portable(main) => {
-                let params = screen_portable::Params { rows, line, first, count, stride, scaled, margin };
-                let bindings = screen_portable::main::Bindings {
-                    x_halves,
-                    w_halves,
-                    x_bounds,
-                    w_bounds,
-                    b_enc,
-                    norms,
-                    maxima,
-                    params,
-                };
-                recording.dispatch(main, bindings, [rows.div_ceil(8), count.div_ceil(64), 1]);
-            }
+    /// The bounds of one chunk of one shard, which begins with a group.
+    pub fn record(&self, recording: &mut Recording, bindings: main::Bindings<'_>) {
+        let Params { rows, width, .. } = bindings.params;
+        let groups = match self.variant {
+            ScreenVariant::Cooperative(block) => [rows.div_ceil(block.rows()), width.div_ceil(block.features()), 1],
+            ScreenVariant::Portable => grid(u64::from(rows.div_ceil(8)) * u64::from(width.div_ceil(64))),
+        };
+        recording.dispatch(&self.pipeline, bindings, groups);
+    }
+}
+
+impl ScreenBlock {
+    /// The block with as many lanes as the driver gives a subgroup of it.
+    fn fitted(self, gpu: &Gpu) -> Result<Self> {
+        if gpu.is_dry_run() {
+            return Ok(self);
         }
+        let mut seen = Vec::new();
+        let others = lane_counts(gpu.description()).into_iter().filter(|lanes| *lanes != self.lanes);
+        for lanes in [self.lanes].into_iter().chain(others) {
+            let block = Self { lanes, ..self };
+            let found = block.subgroups_of_driver(gpu)?;
+            if found == [lanes, block.threads() / lanes].map(|number| number as f32) {
+                return Ok(block);
+            }
+            seen.push(format!("{} of {} for {lanes} lanes", found[1], found[0]));
+        }
+        let seen = seen.join(", ");
+        Err(Error::Device(format!("matrix units are not used: the driver runs subgroups of another size ({seen})")))
+    }
+
+    /// The size and the number of the subgroups of a workgroup.
+    fn subgroups_of_driver(self, gpu: &Gpu) -> Result<[f32; 2]> {
+        let pipeline: Pipeline<subgroups::Kernel> = gpu.pipeline(&self.defines())?;
+        let maxima = gpu.buffer("probe", 4)?;
+        let mut recording = Recording::default();
+        recording.dispatch(&pipeline, subgroups::Bindings { maxima: &maxima }, [1, 1, 1]);
+        gpu.submit(&gpu.program(recording)?)?;
+        let found: Vec<f32> = gpu.read(&maxima)?;
+        Ok([found[0], found[1]])
+    }
+}
+
+/// The numbers of lanes that a subgroup with matrix units can have on an adapter, the likeliest first.
+fn lane_counts(adapter: &AdapterDescription) -> Vec<u32> {
+    match (adapter.subgroup_size, adapter.subgroup_sizes) {
+        (Some(size), _) => vec![size],
+        (None, Some((least, most))) => [32, 64].into_iter().filter(|lanes| (least..=most).contains(lanes)).collect(),
+        (None, None) => Vec::new(),
     }
 }
 

@@ -19,20 +19,18 @@ impl Select {
     }
 
     /// The definitions of `shaders/select.wgsl` for a k.
-    pub fn defines(k: u32) -> [(&'static str, u32); 2] {
-        let workgroup = Self::workgroup(k);
-        [("WORKGROUP", workgroup), ("WORKGROUP_QUADS", workgroup / 4)]
+    pub fn defines(k: u32) -> [(&'static str, u32); 1] {
+        [("WORKGROUP", Self::workgroup(k))]
     }
 
-    /// Threads a row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.
+    /// Threads per row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.
     fn workgroup(k: u32) -> u32 {
         (2 * k.min(128)).next_power_of_two().clamp(64, 256)
     }
 
-    /// Merges one chunk; a row's chunks in ascending order of features. `columns` is set here.
-    pub fn record(&self, recording: &mut Recording, mut bindings: Bindings<'_>) {
+    /// Merges one chunk; a row's chunks in ascending order of features.
+    pub fn record(&self, recording: &mut Recording, bindings: Bindings<'_>) {
         let groups = grid(bindings.params.rows.into());
-        bindings.params.columns = groups[0];
         recording.dispatch(&self.main, bindings, groups);
     }
 }

@@ -3,13 +3,18 @@
 use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
-use super::selection::{SelectionArguments, SelectionScratch};
-use super::{Plan, Recipe, initialize};
+use super::Plan;
+use crate::engine::entries::Entries;
+use crate::engine::parameters::{BLOCK_FEATURES, Parameters, pad_rows};
+use crate::engine::planes::Planes;
+use crate::engine::recipe::Recipe;
+use crate::engine::select::{Inputs, Screening, SelectionMethod, SelectionShape, Tuning, selector};
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterDescription, Buffer, Gpu, Program, Recording, Span};
-use crate::kernels::{BLOCK_FEATURES, Codes, EncodeVariant, Norms, Screening, Selection, SelectionMethod, Tuning};
+use crate::gpu::{AdapterDescription, Buffer, Gpu, Program, Recording, Source, Span, shaders};
+use crate::kernels::EncodeVariant;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::{Parameters, SaeConfig, pad_rows};
+use crate::sae::SaeConfig;
+use crate::train::initialize;
 
 /// How much is spent on measuring, and from what size of a run on.
 struct Effort {
@@ -67,7 +72,7 @@ pub fn autotune_pays(adapter: &AdapterDescription, config: &SaeConfig, recipe: &
 /// [`Error::DeviceLost`]; a candidate that cannot be run is no error.
 pub fn autotune(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Tuning> {
     let adapter = gpu.description();
-    let usual = config.usual_tuning(adapter, recipe.batch, screening);
+    let usual = Tuning::estimated(adapter, config, recipe.batch, screening);
     if gpu.is_dry_run() || !adapter.timestamps {
         return Ok(usual);
     }
@@ -84,23 +89,23 @@ fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening,
     let large = sample.parameters(sample.features)?;
 
     // Screened, a selection encodes nothing.
-    let in_f32 = config.usual_tuning(adapter, recipe.batch, Screening::F32);
-    let mut trials = vec![sample.prepare(in_f32, &sample.kernels(in_f32)?, &large)?];
+    let in_f32 = Tuning::estimated(adapter, config, recipe.batch, Screening::F32);
+    let mut trials = vec![sample.prepare(in_f32, &large)?];
     let is_of_same_shader = |variant: &EncodeVariant| discriminant(variant) == discriminant(&usual.encode);
     for encode in EncodeVariant::available(adapter).into_iter().filter(is_of_same_shader) {
         let tuning = Tuning { encode, ..in_f32 };
         if tuning != in_f32 && !is_late() {
-            let kernels = sample.kernels(tuning);
-            trials.extend(possible(kernels.and_then(|kernels| sample.prepare(tuning, &kernels, &large)))?);
+            trials.extend(possible(sample.prepare(tuning, &large))?);
         }
     }
     run(gpu, &mut trials)?;
+    leave_out_different(gpu, &mut trials)?;
     let best = shortest(trials.iter().map(|trial| (trial.tuning, trial.times.encode)));
     let tuning = Tuning { encode: best.map_or(usual.encode, |best| best.encode), ..usual };
 
-    let small = sample.parameters((sample.features / 2).max(config.k))?;
+    let small = sample.parameters((sample.features / 2).max(config.k()))?;
     let mut methods =
-        SelectionMethod::available(adapter, tuning.encode, screening, config.selection_shape(recipe.batch));
+        SelectionMethod::available(adapter, tuning.encode, screening, SelectionShape::new(config, recipe.batch));
     // The usual one first.
     methods.sort_by_key(|method| *method != usual.method);
     let mut trials = Vec::new();
@@ -109,9 +114,7 @@ fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening,
         if method != usual.method && (is_late() || !fits(adapter, config, recipe, tuning)?) {
             continue;
         }
-        let both = sample.kernels(tuning).and_then(|kernels| {
-            [&large, &small].map(|part| sample.prepare(tuning, &kernels, part)).into_iter().collect::<Result<Vec<_>>>()
-        });
+        let both = [&large, &small].map(|part| sample.prepare(tuning, part)).into_iter().collect::<Result<Vec<_>>>();
         trials.extend(possible(both)?.into_iter().flatten());
     }
     run(gpu, &mut trials)?;
@@ -145,6 +148,15 @@ fn possible<T>(measured: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// The kernels that work on a chunk of features before what they find is merged.
+const PRODUCTS: [Source; 5] = [
+    shaders::encode_tiled::SOURCE,
+    shaders::encode_subgroup::SOURCE,
+    shaders::to_f16::SOURCE,
+    shaders::screen_cooperative::SOURCE,
+    shaders::screen_portable::SOURCE,
+];
+
 /// Seconds of one selection, by how they grow with the number of features.
 #[derive(Clone, Copy, Debug)]
 struct Times {
@@ -161,12 +173,9 @@ impl Times {
 
     /// A chunk is encoded or screened, then merged into what was found so far. What is behind a gate only runs where it must.
     fn of(spans: &[Span]) -> Self {
-        let end = spans.iter().position(|span| span.operation() == "gate").unwrap_or(spans.len());
+        let end = spans.iter().position(|span| span.operation() == shaders::gate::SOURCE.name).unwrap_or(spans.len());
         let spans = &spans[..end];
-        let is_chunk = |span: &&Span| {
-            let operation = span.operation();
-            operation == "halve" || operation.starts_with("encode_") || operation.starts_with("screen_")
-        };
+        let is_chunk = |span: &&Span| PRODUCTS.iter().any(|product| product.name == span.operation());
         let end = spans.iter().rposition(|span| is_chunk(&span)).map_or(spans.len(), |last| spans.len().min(last + 2));
         let sum = |spans: &[Span]| spans.iter().map(Span::seconds).sum::<f64>();
         let encode = spans.iter().filter(is_chunk).map(Span::seconds).sum();
@@ -186,6 +195,8 @@ impl Times {
 struct Trial {
     tuning: Tuning,
     program: Program,
+    /// The codes that it finds.
+    entries: Buffer,
     times: Times,
 }
 
@@ -199,6 +210,21 @@ fn run(gpu: &Gpu, trials: &mut [Trial]) -> Result<()> {
     for Trial { tuning, times, .. } in trials {
         tracing::debug!(%tuning, ?times, "measured");
     }
+    Ok(())
+}
+
+/// Leaves out the trials whose codes are not, to the bit, those of the first.
+fn leave_out_different(gpu: &Gpu, trials: &mut Vec<Trial>) -> Result<()> {
+    let Some(usual) = trials.first() else { return Ok(()) };
+    let (usual_tuning, expected) = (usual.tuning, gpu.read::<u32>(&usual.entries)?);
+    let mut kept = Vec::new();
+    for trial in trials.drain(..) {
+        match gpu.read::<u32>(&trial.entries)? == expected {
+            true => kept.push(trial),
+            false => tracing::warn!("{} is not used: its codes are not those of {}", trial.tuning, usual_tuning),
+        }
+    }
+    *trials = kept;
     Ok(())
 }
 
@@ -218,7 +244,7 @@ impl<'a> Sample<'a> {
         let group = EncodeVariant::best(gpu.description()).group() as usize;
         let block = BLOCK_FEATURES as usize;
         // Half of them must still have many more groups than are selected.
-        let representative = (8 * group * config.k).next_multiple_of(block).min(config.features);
+        let representative = (8 * group * config.k()).next_multiple_of(block).min(config.features);
         let affordable = |other: usize| effort.flops as usize / (2 * config.d_in * other);
         let [least, most] = effort.rows;
         let rows = affordable(representative).clamp(least, most).min(batch);
@@ -236,28 +262,25 @@ impl<'a> Sample<'a> {
         let config = SaeConfig { features, ..self.config.clone() };
         // The decoder bias, which is all that is made from rows, has no part in a selection.
         let initial = initialize(&config, 0, &vec![0.0; config.d_in])?;
-        Parameters::upload(self.gpu, &Norms::new(self.gpu)?, &initial)
-    }
-
-    fn kernels(&self, tuning: Tuning) -> Result<Selection> {
-        let kernels = Selection::new(self.gpu, self.config.k as u32, tuning)?;
-        match kernels.method() == tuning.method {
-            true => Ok(kernels),
-            false => Err(Error::Device(format!("{tuning} is not exact on this device"))),
-        }
+        let parameters = Parameters::allocate(self.gpu, &config, Planes::inference())?;
+        parameters.fill(self.gpu, &self.gpu.pipeline(&[])?, &initial)?;
+        Ok(parameters)
     }
 
     /// A selection that has run once, which is not counted: drivers compile then.
-    fn prepare(&self, tuning: Tuning, kernels: &Selection, parameters: &Parameters) -> Result<Trial> {
+    fn prepare(&self, tuning: Tuning, parameters: &Parameters) -> Result<Trial> {
         let Self { gpu, centred, .. } = self;
         let rows = self.rows as u32;
-        let scratch = SelectionScratch::new(gpu, parameters, rows, tuning.method)?;
-        let codes = Codes::new(gpu, rows, self.config.k as u32)?;
+        let selector = selector(gpu, parameters, rows, tuning)?;
+        if selector.method() != tuning.method {
+            return Err(Error::Device(format!("{tuning} is not exact on this device")));
+        }
+        let entries = Entries::new(gpu, parameters.description(), self.rows)?;
         let mut recording = Recording::default();
-        scratch.record(&mut recording, kernels, SelectionArguments { parameters, centred, codes: &codes, rows });
+        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, rows });
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
-        Ok(Trial { tuning, program, times: Times::ENDLESS })
+        Ok(Trial { tuning, program, entries: entries.list, times: Times::ENDLESS })
     }
 
     /// Seconds of a selection from all features, from those of the sample's and of a smaller part.
@@ -286,12 +309,13 @@ mod tests {
             [("encode_tiled.main", 1.0), ("select.main", 2.0), ("encode_tiled.main", 3.0), ("select.main", 4.0)];
         let times = Times::of(&spans(&chunks));
         assert_eq!((times.encode, times.merging, times.ending), (4.0, 6.0, 0.0));
-        let ending = [("rescore.main", 10.0), ("select.main", 20.0), ("rescore.name_features", 40.0)];
+        let ending = [("rescore.main", 10.0), ("select.main", 20.0), ("rescore.write_codes", 40.0)];
         let times = Times::of(&spans(&[&chunks[..], &ending].concat()));
         assert_eq!((times.encode, times.merging, times.ending), (4.0, 6.0, 70.0));
-        let screened = [("halve.main", 1.0), ("halve.main", 2.0), ("screen_portable.main", 4.0), ("select.main", 8.0)];
+        let screened =
+            [("to_f16.main", 1.0), ("to_f16.main", 2.0), ("screen_portable.main", 4.0), ("select.main", 8.0)];
         let ending =
-            [("rescore.main", 16.0), ("certify.main", 32.0), ("gate.main", 64.0), ("encode_tiled.main", 128.0)];
+            [("rescore.main", 16.0), ("check_bounds.main", 32.0), ("gate.main", 64.0), ("encode_tiled.main", 128.0)];
         let times = Times::of(&spans(&[&screened[..], &ending].concat()));
         assert_eq!((times.encode, times.merging, times.ending), (7.0, 8.0, 48.0));
         let times = Times::of(&[]);

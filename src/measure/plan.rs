@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::{StepBenchmark, synthetic_rows};
 use crate::engine::parameters::BLOCK_FEATURES;
 use crate::engine::recipe::Recipe;
-use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::select::{Screening, SelectionMethod, Tuning};
 use crate::engine::state::state_tensors;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::{SCREEN_GROUP, Screening, SelectionMethod, half_quads, quads};
+use crate::kernels::{SCREEN_GROUP, half_quads, quads};
 use crate::sae::SaeConfig;
 use crate::train::Trainer;
 
@@ -70,7 +70,7 @@ impl Plan {
         recipe: &Recipe,
         screening: Screening,
     ) -> Result<Self> {
-        Self::of(description, config, recipe, usual_tuning(config, description, recipe.batch, screening))
+        Self::of(description, config, recipe, Tuning::estimated(description, config, recipe.batch, screening))
     }
 
     /// As [`Plan::new`], with the kernels of the selection given.
@@ -213,9 +213,9 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         let half_row = 8 * u64::from(half_quads(quads(config.d_in)));
         let halves = (n + rows) * half_row;
         vec![
-            kernel("halve", 0, matrix + field + halves),
+            kernel("to_f16", 0, matrix + field + halves),
             kernel("screen", product, halves + 4 * left),
-            kernel("certify", 0, 4 * rows * (k + scored)),
+            kernel("check_bounds", 0, 4 * rows * (k + scored)),
         ]
     } else {
         vec![kernel("encode", product, matrix + field + 4 * left)]

@@ -1,8 +1,8 @@
-use super::{dot, halve, row};
+use super::{dot, row, to_f16};
 
 /// `(least, most)` of the bound of each group's largest key, `[rows, n / group]`: the largest key itself, and the largest of key and
 /// twice what may be lost, which is `|c_i - c'_i| (|w_j| + |w_j - w'_j|) + |c_i| |w_j - w'_j| + margin (|c_i| |w_j| + |b_j|)`, times
-/// `norm_j`, with `c'` and `w'` what [`halve`] leaves.
+/// `norm_j`, with `c'` and `w'` what [`to_f16`] leaves.
 pub fn screen(
     centred: &[f64],
     w_enc: &[f64],
@@ -39,5 +39,5 @@ fn norms_and_lost(rows: &[f64], d: usize) -> Vec<(f64, f64)> {
         let lost: Vec<f64> = row.iter().zip(halves).map(|(value, half)| value - half * unscale).collect();
         (norm(row), norm(&lost))
     };
-    rows.chunks_exact(d).zip(halve(rows, d)).map(of_row).collect()
+    rows.chunks_exact(d).zip(to_f16(rows, d)).map(of_row).collect()
 }

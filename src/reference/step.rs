@@ -98,7 +98,7 @@ pub fn step(state: &mut State, x: &[f64], d: usize, recipe: &Recipe, lr: f64) ->
     let (n, batch) = (b_enc.len(), x.len() / d);
 
     let centred = if recipe.input_centred { center(x, b_dec) } else { x.to_vec() };
-    let u = encode(&centred, w_enc, b_enc, d, false);
+    let u = encode(&centred, w_enc, b_enc, d);
     let norms = norms(w_dec, d);
     let keys = if recipe.rescale { rescaled(&u, &norms) } else { u.clone() };
     let codes = select(&keys, &u, n, recipe.k);

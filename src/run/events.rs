@@ -7,9 +7,8 @@ use serde_json::Value;
 use super::checkpoint::Marks;
 use super::job::Job;
 use crate::error::{Error, Result};
-use crate::kernels::Tuning;
-use crate::measure::Profile;
-use crate::train::Progress;
+use crate::engine::select::Tuning;
+use crate::train::{Profile, Progress};
 
 /// Something that happened in a run, told in order.
 #[derive(Debug)]

@@ -5,10 +5,9 @@ use std::ops::Range;
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
 use crate::data::{Batches, FilteredRows};
-use crate::engine::select::usual_tuning;
+use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::{Screening, Tuning};
 use crate::sae::SaeConfig;
 use crate::train::{InitialWeights, Recipe, Trainer, initialize};
 
@@ -30,7 +29,7 @@ pub struct Job {
 impl Job {
     /// A job with seed 0 and the default kernels for the device.
     pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<FilteredRows>) -> Self {
-        let tuning = usual_tuning(&config, gpu.description(), recipe.batch, Screening::Auto);
+        let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);
         Self { config, recipe, tuning, seed: 0, rows: rows.into() }
     }
 

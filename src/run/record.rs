@@ -12,7 +12,7 @@ use super::position::MarkChange;
 use crate::data::Exclusion;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
-use crate::kernels::Tuning;
+use crate::engine::select::Tuning;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]

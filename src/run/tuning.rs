@@ -6,9 +6,8 @@ use super::events::{Event, Listener};
 use super::tuning_cache::{Key, TuningCache};
 use crate::error::Result;
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::kernels::{Screening, Tuning};
+use crate::engine::select::{Screening, SelectionShape, Tuning};
 use crate::sae::SaeConfig;
-use crate::engine::select::{selection_shape, usual_tuning};
 use crate::measure::{Plan, autotune, autotune_pays};
 use crate::train::Recipe;
 
@@ -24,7 +23,7 @@ pub fn known_tuning(
     events: &mut Listener<'_>,
 ) -> Result<Tuning> {
     let known = remembered(&TuningCache::open(events)?, adapter, config, recipe, screening)?;
-    Ok(known.unwrap_or_else(|| usual_tuning(config, adapter, recipe.batch, screening)))
+    Ok(known.unwrap_or_else(|| Tuning::estimated(adapter, config, recipe.batch, screening)))
 }
 
 /// The fastest kernels for a run on this device: remembered in the user's cache directory (or MONOSEM_CACHE_DIR), or
@@ -46,7 +45,7 @@ pub fn choose_tuning(
         return Ok(tuning);
     }
     if !autotune_pays(adapter, config, recipe) {
-        return Ok(usual_tuning(config, adapter, recipe.batch, screening));
+        return Ok(Tuning::estimated(adapter, config, recipe.batch, screening));
     }
     let started = Instant::now();
     let tuning = autotune(gpu, config, recipe, screening)?;
@@ -63,7 +62,7 @@ fn remembered(
     recipe: &Recipe,
     screening: Screening,
 ) -> Result<Option<Tuning>> {
-    let shape = selection_shape(config, recipe.batch);
+    let shape = SelectionShape::new(config, recipe.batch);
     let names = cache.get(&Key::new(adapter, config, recipe.batch, screening));
     let Some(tuning) =
         names.and_then(|names| Tuning::named(adapter, screening, shape, [&names.encode, &names.selection]))

@@ -11,7 +11,7 @@ use super::checkpoint::Marks;
 use super::events::{Event, Listener};
 use crate::error::Result;
 use crate::gpu::AdapterDescription;
-use crate::kernels::{Screening, Tuning};
+use crate::engine::select::{Screening, Tuning};
 use crate::sae::SaeConfig;
 
 /// More entries than anybody measures, few enough to be read at each start.

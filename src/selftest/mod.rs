@@ -11,9 +11,9 @@ pub mod bias_gradient;
 pub mod ceilings;
 #[doc(hidden)]
 pub mod center;
-#[doc(hidden)]
-pub mod certify;
 mod check;
+#[doc(hidden)]
+pub mod check_bounds;
 #[doc(hidden)]
 pub mod clip;
 #[doc(hidden)]
@@ -26,8 +26,6 @@ pub mod encode;
 pub mod gate;
 #[doc(hidden)]
 pub mod gradients;
-#[doc(hidden)]
-pub mod halve;
 #[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
@@ -42,6 +40,8 @@ pub mod select;
 pub mod step;
 #[doc(hidden)]
 pub mod tensors;
+#[doc(hidden)]
+pub mod to_f16;
 #[doc(hidden)]
 pub mod transpose;
 #[doc(hidden)]
@@ -81,9 +81,9 @@ const OPERATIONS: [(&str, Operation); 20] = [
     ("select", select::check),
     ("decode", decode::check),
     ("rescore", rescore::check),
-    ("halve", halve::check),
+    ("to_f16", to_f16::check),
     ("screen", screen::check),
-    ("certify", certify::check),
+    ("check_bounds", check_bounds::check),
     ("gate", gate::check),
     ("residual", residual::check),
     ("norms", norms::check),

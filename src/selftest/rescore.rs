@@ -2,8 +2,9 @@ use super::check::{Check, Checker, FOLD};
 use super::tensors::{Tensor, cuts, f32s, f64s, pad, random, submit, words};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::shaders::encode_tiled;
 use crate::gpu::shaders::rescore::{Params, main::Bindings};
-use crate::kernels::{EncodeVariant, GroupMaxima, GroupMaximaArguments, Rescore, quads};
+use crate::kernels::{EncodeVariant, GroupMaxima, Rescore, quads};
 use crate::reference;
 
 pub struct Case {
@@ -49,7 +50,8 @@ impl Case {
                 (Tensor::new(gpu, &self.b_enc[first..end])?, Tensor::new(gpu, &self.norms[first..end])?);
             let [rows, groups, group, k] = [rows, groups, group, 1].map(|size| size as u32);
             let (quads, count) = (quads(d), (end - first) as u32);
-            let params = Params { rows, quads, groups, group, first: first as u32, count, scaled: 1, k };
+            let params =
+                Params { rows, quads, groups, group, first: first as u32, count, scaled: 1, k, ..Default::default() };
             submit(gpu, |recording| {
                 let bindings = Bindings {
                     centred: &centred,
@@ -79,20 +81,26 @@ impl Case {
             let count = chunk.min(self.n - first);
             let stride = count.div_ceil(group) + 3;
             let maxima = Tensor::poisoned(gpu, self.rows * stride)?;
-            let arguments = GroupMaximaArguments {
-                centred: &centred,
-                w_enc: &w_enc,
-                b_enc: &b_enc,
-                norms: &norms,
-                maxima: &maxima,
+            let params = encode_tiled::Params {
                 rows: self.rows as u32,
                 quads: quads(self.d),
                 first: first as u32,
                 count: count as u32,
                 stride: stride as u32,
-                scaled: true,
+                scaled: 1,
+                ..Default::default()
             };
-            submit(gpu, |recording| kernel.record(recording, &arguments))?;
+            submit(gpu, |recording| {
+                let bindings = encode_tiled::group_maxima::Bindings {
+                    centred: &centred,
+                    w_enc: &w_enc,
+                    b_enc: &b_enc,
+                    norms: &norms,
+                    maxima: &maxima,
+                    params,
+                };
+                kernel.record(recording, bindings);
+            })?;
             for (row, values) in maxima.read::<f32>()?.chunks_exact(stride).enumerate() {
                 let found = count.div_ceil(group);
                 all[row * groups + first / group..][..found].copy_from_slice(&values[..found]);

@@ -3,10 +3,8 @@ use super::rescore::Case;
 use super::tensors::{Tensor, f64s, pad, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::halve;
-use crate::kernels::{
-    Halve, SCREEN_GROUP, Screen, ScreenArguments, ScreenBlock, ScreenVariant, half_quads, margin, quads,
-};
+use crate::gpu::shaders::{screen_portable, to_f16};
+use crate::kernels::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, ToF16, half_quads, margin, quads};
 use crate::reference;
 
 /// The variants that a device can run, the usual one staged as for another back end among them.
@@ -21,7 +19,7 @@ pub fn variants(gpu: &Gpu) -> Vec<ScreenVariant> {
 impl Case {
     /// The bound of each group's largest key, `[rows, groups]`, in chunks of `chunk` features.
     pub fn screen(&self, gpu: &Gpu, variant: ScreenVariant, chunk: usize) -> Result<Vec<f32>> {
-        let (kernel, halve) = (Screen::new(gpu, variant)?, Halve::new(gpu)?);
+        let (kernel, to_f16) = (Screen::new(gpu, variant)?, ToF16::new(gpu)?);
         let (group, quads, line) = (SCREEN_GROUP as usize, quads(self.d), half_quads(quads(self.d)));
         let groups = self.n.div_ceil(group);
         let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
@@ -39,10 +37,10 @@ impl Case {
                 for (source, halves, bounds, first, count) in
                     [(&centred, &x_halves, &x_bounds, 0, self.rows), (&w_enc, &w_halves, &w_bounds, first, count)]
                 {
-                    let params = halve::Params { quads, line, first: first as u32, count: count as u32 };
-                    halve.record(recording, halve::main::Bindings { source, halves, bounds, params });
+                    let params = to_f16::Params { quads, line, first: first as u32, count: count as u32 };
+                    to_f16.record(recording, to_f16::main::Bindings { source, halves, bounds, params });
                 }
-                let arguments = ScreenArguments {
+                let bindings = screen_portable::main::Bindings {
                     x_halves: &x_halves,
                     x_bounds: &x_bounds,
                     w_halves: &w_halves,
@@ -50,14 +48,17 @@ impl Case {
                     b_enc: &b_enc,
                     norms: &norms,
                     maxima: &maxima,
-                    rows: self.rows as u32,
-                    quads,
-                    first: first as u32,
-                    count: count as u32,
-                    stride: stride as u32,
-                    scaled: true,
+                    params: screen_portable::Params {
+                        rows: self.rows as u32,
+                        line,
+                        first: first as u32,
+                        count: count as u32,
+                        stride: stride as u32,
+                        scaled: 1,
+                        margin: margin(quads),
+                    },
                 };
-                kernel.record(recording, &arguments);
+                kernel.record(recording, bindings);
             })?;
             for (row, values) in maxima.read::<f32>()?.chunks_exact(stride).enumerate() {
                 let found = count.div_ceil(group);

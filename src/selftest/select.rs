@@ -58,7 +58,7 @@ impl Case {
                 stride: stride as u32,
                 scaled: self.norms.is_some().into(),
                 last: (first + count == self.n).into(),
-                columns: 0,
+                ..Default::default()
             };
             submit(gpu, |recording| {
                 let bindings = Bindings {

@@ -1,9 +1,10 @@
 use super::check::{Check, Checker};
 use super::tensors::{f32s, f64s, random, stored};
 use crate::data::Provenance;
+use crate::engine::select::{SelectionMethod, Tuning};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::{BLOCK_FEATURES, BackwardKernels, ForwardKernels, SelectionMethod, Tuning};
+use crate::kernels::{BLOCK_FEATURES, BackwardKernels, ForwardKernels};
 use crate::reference::{self, Codes, Parameters};
 use crate::sae::{self, Sae, SaeConfig};
 use crate::train::{MomentPrecision, Recipe, StepResults, TrainingStep};
@@ -38,11 +39,12 @@ impl<'g> Run<'g> {
         };
         let [w_enc, b_enc, w_dec, b_dec] = initial.each().map(f32s);
         let sae = Sae { config, w_enc, b_enc, w_dec, b_dec, provenance: Provenance::default() };
-        let forward = ForwardKernels::new(gpu, k as u32, Tuning::usual(gpu.description(), SelectionMethod::Chunked))?;
+        let forward = ForwardKernels::new(gpu)?;
+        let tuning = Tuning::usual(gpu.description(), SelectionMethod::Chunked);
         let backward = BackwardKernels::new(gpu, recipe.moments != MomentPrecision::F32)?;
         let parameters = sae::Parameters::upload(gpu, &forward.norms, &sae)?;
         let beta1 = recipe.beta1;
-        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe)?;
+        let step = TrainingStep::new(gpu, (&forward, &backward), parameters, recipe, tuning)?;
         let zeros = initial.each().map(|values| vec![0.0; values.len()]);
         Ok(Self { gpu, step, beta1, moments: zeros.clone(), previous: zeros })
     }
@@ -215,7 +217,7 @@ mod tests {
             let x = case.x(step);
             let Parameters { w_enc, b_enc, w_dec, b_dec } = &state.parameters;
             let centred = if case.input_centred { reference::center(&x, b_dec) } else { x.clone() };
-            let mut keys = reference::encode(&centred, w_enc, b_enc, case.d, false);
+            let mut keys = reference::encode(&centred, w_enc, b_enc, case.d);
             if case.rescale {
                 let norms = reference::norms(w_dec, case.d);
                 keys.iter_mut().zip(norms.iter().cycle()).for_each(|(key, norm)| *key *= norm);

@@ -3,9 +3,11 @@
 
 mod geometric_median;
 mod initialize;
+mod profile;
 mod trainer;
 
 pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
+pub use profile::Profile;
 pub use trainer::{Progress, Trainer, train};

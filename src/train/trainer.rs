@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 
+use super::Profile;
 use crate::data::{Batch, Provenance};
 use crate::engine::parameters::{DeviceWeights, Parameters};
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
-use crate::engine::select::{Tuning, usual_tuning};
+use crate::engine::select::{Screening, SelectionMethod, Tuning};
 use crate::engine::stage::World;
 use crate::engine::state::{StateSink, StateSource};
 use crate::engine::step::{StepInput, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::kernels::{Screening, SelectionMethod};
-use crate::measure::Profile;
 use crate::sae::{Sae, SaeConfig, Weights};
 
 /// What a finished step reports.
@@ -72,7 +71,7 @@ impl Trainer {
     /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
     /// and those of the weights.
     pub fn new(gpu: &Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
-        let tuning = usual_tuning(initial.config(), gpu.description(), recipe.batch, Screening::Auto);
+        let tuning = Tuning::estimated(gpu.description(), initial.config(), recipe.batch, Screening::Auto);
         Self::with_tuning(gpu, initial, recipe, tuning)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use monosem::data::Activations;
-use monosem::engine::select::{Tuning, usual_tuning};
+use monosem::engine::select::Tuning;
 use monosem::gpu::Gpu;
 use monosem::run::{self, OpenedSae};
 use monosem::sae::SaeConfig;
@@ -42,7 +42,7 @@ pub struct Application {
 impl ApplyArguments {
     /// The kernels that find the active features of a batch of rows.
     pub fn tuning(&self, gpu: &Gpu, config: &SaeConfig, batch: usize) -> Tuning {
-        usual_tuning(config, gpu.description(), batch, self.screening.value())
+        Tuning::estimated(gpu.description(), config, batch, self.screening.value())
     }
 
     /// Opens the SAE and the data, whose rows must fit it.

@@ -2,10 +2,9 @@
 
 use clap::{Args, ValueEnum};
 use monosem::gpu::{AdapterChoice, AdapterDescription, Gpu};
-use monosem::kernels::{Screening, Tuning};
+use monosem::engine::select::{Screening, Tuning};
 use monosem::run::{choose_tuning, known_tuning};
 use monosem::sae::SaeConfig;
-use monosem::engine::select::usual_tuning;
 use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -84,7 +83,7 @@ impl TuningArguments {
         screening: Screening,
     ) -> Result<Tuning> {
         if self.no_autotune {
-            return Ok(usual_tuning(config, adapter, recipe.batch, screening));
+            return Ok(Tuning::estimated(adapter, config, recipe.batch, screening));
         }
         let mut report = RunReport::default();
         known_tuning(adapter, config, recipe, screening, &mut |event| report.show(event))
@@ -93,7 +92,7 @@ impl TuningArguments {
     /// The kernels that a run takes: measured now if they were not before and the run is long enough to gain by it.
     pub fn choose(&self, gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening) -> Result<Tuning> {
         if self.no_autotune {
-            return Ok(usual_tuning(config, gpu.description(), recipe.batch, screening));
+            return Ok(Tuning::estimated(gpu.description(), config, recipe.batch, screening));
         }
         let mut report = RunReport::default();
         choose_tuning(gpu, config, recipe, screening, &mut |event| report.show(event))

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use monosem::Error;
+use monosem::engine::select::{Screening, Tuning};
 use monosem::gpu::Gpu;
-use monosem::kernels::Screening;
 use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::run::open_sae;
 use monosem::sae::SaeConfig;
@@ -42,7 +42,7 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
 fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
     let step = reader.manifest().step;
     let config = config(FEATURES);
-    let tuning = config.usual_tuning(gpu.description(), recipe.batch, Screening::Auto);
+    let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);
     Trainer::resume(gpu, &config, recipe.clone(), tuning, step, reader)
 }
 

@@ -1,7 +1,7 @@
 //! Screening where f32 itself is at its ends: whatever the numbers, its codes are those of f32, to the bit.
 
 use monosem::data::Provenance;
-use monosem::kernels::SelectionMethod;
+use monosem::engine::select::SelectionMethod;
 use monosem::rng::{Purpose, Rng};
 use monosem::sae::{Sae, SaeConfig};
 use monosem::selftest::screen::variants;

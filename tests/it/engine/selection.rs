@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 
 use monosem::data::Provenance;
+use monosem::engine::select::{Screening, SelectionMethod, SelectionShape};
 use monosem::gpu::{AdapterDescription, Gpu};
-use monosem::kernels::{EncodeVariant, ScreenVariant, Screening, SelectionMethod, SelectionShape};
+use monosem::kernels::{EncodeVariant, ScreenVariant};
 use monosem::rng::{Purpose, Rng};
 use monosem::sae::{Sae, SaeConfig};
 use monosem::selftest::screen::variants;
@@ -224,6 +225,29 @@ fn rows_that_are_equal_but_for_less_than_f16_can_tell_are_selected_by_chunks() {
 }
 
 #[test]
+fn blocks_of_rows_give_the_bits_of_one_block() {
+    // The candidates of all rows exceed a binding that a shard of 1,024 features fits.
+    let (features, k, rows) = (2500, 64, 600);
+    let (sae, x) = random_case(features, k, rows);
+    let group = EncodeVariant::best(gpu().description()).group();
+    let narrow = gpu().with_max_binding_bytes(1024 * 208 * 4);
+    let encoded = |gpu: &Gpu, method| {
+        let mut encoder = Encoder::with_method(gpu, &sae, rows, method).unwrap();
+        (encoder.encode(&x).unwrap(), encoder.uncertain_rows())
+    };
+    let (expected, _) = encoded(gpu(), SelectionMethod::Chunked);
+    // With as many groups as features there are uncertain rows, with more there are none.
+    let screened = variants(gpu()).into_iter().rev().take(2);
+    let screened = screened.flat_map(|variant| [64, 120].map(|groups| SelectionMethod::Screened { variant, groups }));
+    for method in [SelectionMethod::Grouped { group }].into_iter().chain(screened) {
+        let (codes, uncertain) = encoded(&narrow, method);
+        assert!(codes == expected, "{method}");
+        let has_few = matches!(method, SelectionMethod::Screened { groups: 64, .. });
+        assert_eq!(uncertain > 0, has_few, "{method}: {uncertain}");
+    }
+}
+
+#[test]
 fn the_method_follows_the_size() {
     let description = gpu().description();
     let method = |features, k| {
@@ -235,7 +259,10 @@ fn the_method_follows_the_size() {
     };
     assert_eq!(method(100, 32), SelectionMethod::Chunked);
     assert!(matches!(method(1 << 25, 32), SelectionMethod::Grouped { .. }));
-    let huge = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 1024 };
+    // However many rows: those whose candidates do not fit a binding are worked on by blocks.
+    let shape = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 64 };
+    assert!(matches!(SelectionMethod::choose(description, Screening::Auto, shape), SelectionMethod::Grouped { .. }));
+    let huge = SelectionShape { k: 1 << 16, ..shape };
     assert_eq!(SelectionMethod::choose(description, Screening::Auto, huge), SelectionMethod::Chunked);
 }
 

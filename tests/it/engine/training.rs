@@ -113,7 +113,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let data = batches(7, 1).remove(0);
     let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
     let (x, w_enc, w_dec, b_dec) = (double(&data.rows), double(&sae.w_enc), double(&sae.w_dec), double(&sae.b_dec));
-    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(&sae.b_enc), D, false);
+    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(&sae.b_enc), D);
     let codes = reference::select(&u, &u, sae.config.features, sae.config.k);
     let residual = reference::residual(&reference::decode(&codes, &w_dec, &b_dec, D), &x, D, BATCH);
     let error: f64 = residual.squared_error.iter().sum();

@@ -146,7 +146,8 @@ fn workgroup_memory_fits_every_adapter() {
                     // Taken only where it fits, so what it takes must be known.
                     let known =
                         screen_blocks().find(|block| block.defines()[..] == defines[..]).unwrap().workgroup_bytes();
-                    assert_eq!(bytes, known, "{what}");
+                    // `subgroups` needs less than `main`.
+                    assert!(bytes == known || (entry.name == "subgroups" && bytes < known), "{what}");
                     continue;
                 }
                 assert!(bytes <= WORKGROUP_BYTES, "{what} takes {bytes} bytes of workgroup memory");

@@ -88,7 +88,7 @@ fn golden_saelens_topk_directory() {
         if flag(&config, "apply_b_dec_to_input") {
             input = center(&input, &b_dec);
         }
-        let u = encode(&input, &w_enc, &b_enc, d, false);
+        let u = encode(&input, &w_enc, &b_enc, d);
         let mut keys = u.clone();
         if flag(&config, "rescale_acts_by_decoder_norm") {
             let norms = norms(&w_dec, d);

@@ -29,6 +29,7 @@ fn adapter(name: &str, kind: &'static str, vendor: u32, pci_bus_id: &str) -> Ada
         subgroup_size: Some(32),
         subgroup_sizes: Some((32, 32)),
         matrix_tile: None,
+        matrix_shapes: Vec::new(),
         f16: true,
         timestamps: true,
         memory: None,

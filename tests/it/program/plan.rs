@@ -2,8 +2,8 @@
 
 use monosem::Error;
 use monosem::adapters::{AdapterChoice, AdapterDescription, DeviceMemory};
+use monosem::engine::select::{Screening, SelectionMethod, Tuning};
 use monosem::gpu::Gpu;
-use monosem::kernels::{Screening, SelectionMethod};
 use monosem::sae::SaeConfig;
 use monosem::train::{MomentPrecision, Plan, Recipe, StateSink, Tile, Trainer, check_fits, initialize, most_features};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn a_plan_is_what_a_run_allocates_to_the_byte() {
         let gpu = gpu().with_max_binding_bytes(max_binding_bytes);
         let moments = if features == 5000 { MomentPrecision::Bf16 { seed: 1 } } else { MomentPrecision::F32 };
         let (config, recipe) = (config(features), Recipe { moments, ..recipe(features, 6) });
-        let tuning = config.usual_tuning(gpu.description(), BATCH, screening);
+        let tuning = Tuning::estimated(gpu.description(), &config, BATCH, screening);
         let is_screened = matches!(tuning.method, SelectionMethod::Screened { .. });
         assert_eq!(is_screened, screening == Screening::F16, "{}", tuning.method);
         let plan = Plan::new(gpu.description(), &config, &recipe, screening).unwrap();

@@ -2,8 +2,9 @@
 
 use std::process::Output;
 
+use monosem::engine::select::{Screening, SelectionMethod, SelectionShape, Tuning};
 use monosem::gpu::Gpu;
-use monosem::kernels::{EncodeVariant, Screening, SelectionMethod, Tuning};
+use monosem::kernels::EncodeVariant;
 use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, Trainer, autotune, autotune_pays, initialize};
 use serde_json::Value;
@@ -27,8 +28,8 @@ fn hash_with(tuning: Tuning) -> String {
 #[test]
 fn every_shape_ends_with_the_same_bits() {
     let description = gpu().description();
-    let usual = hash_with(config(3000).usual_tuning(description, BATCH, Screening::Auto));
-    let shape = config(3000).selection_shape(BATCH);
+    let usual = hash_with(Tuning::estimated(description, &config(3000), BATCH, Screening::Auto));
+    let shape = SelectionShape::new(&config(3000), BATCH);
     // Each shape with one of the methods, in turn.
     for (number, encode) in EncodeVariant::available(description).into_iter().take(5).enumerate() {
         let methods = SelectionMethod::available(description, encode, Screening::Auto, shape);
@@ -49,12 +50,12 @@ fn what_is_measured_to_be_fastest_ends_with_the_same_bits_and_leaves_nothing() {
     assert_eq!(gpu.memory().values().sum::<u64>(), 0, "{:?}", gpu.memory());
     assert_eq!(autotune_pays(description, &large, &recipe), description.timestamps);
     let (encode, method) = (tuning.encode.to_string(), tuning.method.to_string());
-    let shape = large.selection_shape(256);
+    let shape = SelectionShape::new(&large, 256);
     assert_eq!(Tuning::named(description, Screening::Auto, shape, [&encode, &method]), Some(tuning));
     assert_eq!(Tuning::named(description, Screening::Auto, shape, ["tiled-1x1x1", &method]), None);
-    assert_eq!(hash_with(tuning), hash_with(config(3000).usual_tuning(description, BATCH, Screening::Auto)));
+    assert_eq!(hash_with(tuning), hash_with(Tuning::estimated(description, &config(3000), BATCH, Screening::Auto)));
 
-    let usual = large.usual_tuning(description, 256, Screening::Auto);
+    let usual = Tuning::estimated(description, &large, 256, Screening::Auto);
     assert_eq!(autotune(&Gpu::dry_run(description.clone()), &large, &recipe, Screening::Auto).unwrap(), usual);
     let screened = autotune(&gpu, &SaeConfig { features: 5000, ..large.clone() }, &recipe, Screening::F16).unwrap();
     assert!(matches!(screened.method, SelectionMethod::Screened { .. }), "{screened}");

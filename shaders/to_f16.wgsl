@@ -20,9 +20,10 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 
 #import grid
+#import bits
 
 const ROW_THREADS: u32 = 32u;
-const ROWS_A_WORKGROUP: u32 = 2u;
+const ROWS_PER_WORKGROUP: u32 = 2u;
 
 var<workgroup> largest_of: array<u32, 64>;
 /// Of the rows and of what is lost.
@@ -42,16 +43,15 @@ fn half_bits(low: f32, high: f32) -> u32 {
     let magnitudes = bits & vec2(0x7fffffffu);
     let halves = ((bits >> vec2(16u)) & vec2(0x8000u)) | ((magnitudes >> vec2(13u)) - vec2(112u << 10u));
     let or_zero = select(halves, vec2(0u), magnitudes == vec2(0u));
-    return or_zero.x | or_zero.y << 16u;
+    return or_zero.x | (or_zero.y << 16u);
 }
 
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let row = workgroup_index(group, groups) * ROWS_A_WORKGROUP + thread / ROW_THREADS;
+    let row = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
     let lane = thread % ROW_THREADS;
     // A row past the end repeats the last one, and is not stored.
     let begin = (params.first + min(row, params.count - 1u)) * params.quads;
@@ -108,6 +108,6 @@ fn main(
             norms = vec2(select(0.0, 2.0 * sqrt(width) * 0x1p-80, largest > 0u));
         }
         let is_bounded = is_finite && norms.x < 0x1p+62;
-        bounds[row] = vec4(unscale, select(vec2(bitcast<f32>(0x7f800000u)), norms, is_bounded), 0.0);
+        bounds[row] = vec4(unscale, select(vec2(from_bits(0x7f800000u)), norms, is_bounded), 0.0);
     }
 }

@@ -1,11 +1,13 @@
-//! Which of the ways to the same codes is taken.
+//! The kernels that find the codes of a run.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{EncodeVariant, Screening, SelectionMethod, SelectionShape};
+use super::{Screening, SelectionMethod, SelectionShape};
 use crate::gpu::AdapterDescription;
+use crate::kernels::EncodeVariant;
+use crate::sae::SaeConfig;
 
 /// The kernels that find the codes. No result depends on it, only time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +28,11 @@ impl Tuning {
     /// A method with the usual shape of `encode`.
     pub fn usual(adapter: &AdapterDescription, method: SelectionMethod) -> Self {
         Self { encode: EncodeVariant::best(adapter), method }
+    }
+
+    /// The kernels for an SAE and a batch of rows where nothing was measured.
+    pub fn estimated(adapter: &AdapterDescription, config: &SaeConfig, rows: usize, screening: Screening) -> Self {
+        Self::usual(adapter, SelectionMethod::choose(adapter, screening, SelectionShape::new(config, rows)))
     }
 
     /// The one whose parts have these names, if the adapter can run it.

@@ -2,8 +2,8 @@ use super::check::{Check, Checker};
 use super::tensors::{Tensor, f64s, pad, random, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::halve::{Params, main::Bindings};
-use crate::kernels::{Halve, half_quads, quads};
+use crate::gpu::shaders::to_f16::{Params, main::Bindings};
+use crate::kernels::{ToF16, half_quads, quads};
 use crate::reference;
 
 /// Rows in f16, with their scales and bounds.
@@ -15,7 +15,7 @@ pub struct Halves {
 }
 
 /// `count` rows of `[rows, d]` from `first` on.
-pub fn halve(gpu: &Gpu, kernel: &Halve, source: &[f32], d: usize, (first, count): (usize, usize)) -> Result<Halves> {
+pub fn to_f16(gpu: &Gpu, kernel: &ToF16, source: &[f32], d: usize, (first, count): (usize, usize)) -> Result<Halves> {
     let line = half_quads(quads(d));
     let source = Tensor::new(gpu, &pad(source, d))?;
     let halves = Tensor::poisoned(gpu, count * line as usize * 2)?;
@@ -47,13 +47,13 @@ pub fn source(rows: usize, d: usize) -> Vec<f32> {
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let kernel = Halve::new(checker.gpu)?;
-    let mut values = checker.compare("halve", 0.0);
-    let mut scales = checker.compare("halve.scales", 0.0);
+    let kernel = ToF16::new(checker.gpu)?;
+    let mut values = checker.compare("to_f16", 0.0);
+    let mut scales = checker.compare("to_f16.scales", 0.0);
     for (rows, d) in [(1, 1), (9, 33), (17, 300)] {
         let source = source(rows, d);
-        let actual = halve(checker.gpu, &kernel, &source, d, (0, rows))?;
-        let expected = reference::halve(&f64s(&source), d);
+        let actual = to_f16(checker.gpu, &kernel, &source, d, (0, rows))?;
+        let expected = reference::to_f16(&f64s(&source), d);
         let width = half_quads(quads(d)) as usize * 4;
         let padded = |row: &(Vec<f64>, f64)| {
             row.0.iter().map(|value| *value as f32).chain(std::iter::repeat(0.0)).take(width).collect::<Vec<_>>()

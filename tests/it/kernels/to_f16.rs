@@ -1,7 +1,7 @@
-use monosem::kernels::{Halve, half_quads, quads};
+use monosem::kernels::{ToF16, half_quads, quads};
 use monosem::reference;
-use monosem::selftest::halve::{halve, source};
 use monosem::selftest::tensors::f64s;
+use monosem::selftest::to_f16::{source, to_f16};
 
 use super::gpu;
 
@@ -11,12 +11,12 @@ fn norm_of(row: &[f64]) -> f64 {
 
 #[test]
 fn every_size_is_scaled_and_rounded_to_the_nearest() {
-    let kernel = Halve::new(gpu()).unwrap();
+    let kernel = ToF16::new(gpu()).unwrap();
     for (rows, d, range) in [(0, 3, (0, 0)), (1, 1, (0, 1)), (8, 127, (0, 8)), (9, 128, (4, 5)), (33, 385, (2, 30))] {
         let source = source(rows, d);
         let (first, count) = range;
-        let actual = halve(gpu(), &kernel, &source, d, range).unwrap();
-        let expected = reference::halve(&f64s(&source[first * d..(first + count) * d]), d);
+        let actual = to_f16(gpu(), &kernel, &source, d, range).unwrap();
+        let expected = reference::to_f16(&f64s(&source[first * d..(first + count) * d]), d);
         let width = half_quads(quads(d)) as usize * 4;
         assert_eq!(actual.values.len(), count * width);
         for (row, (values, unscale)) in expected.iter().enumerate() {
@@ -40,9 +40,9 @@ fn every_size_is_scaled_and_rounded_to_the_nearest() {
 
 #[test]
 fn what_f16_cannot_hold_has_a_bound_that_covers_it() {
-    let kernel = Halve::new(gpu()).unwrap();
+    let kernel = ToF16::new(gpu()).unwrap();
     let bounds_of = |row: &[f32]| {
-        let halves = halve(gpu(), &kernel, row, row.len(), (0, 1)).unwrap();
+        let halves = to_f16(gpu(), &kernel, row, row.len(), (0, 1)).unwrap();
         assert!(halves.values.iter().all(|value| value.is_finite()), "{row:?}");
         [halves.bounds[0][1], halves.bounds[0][2]]
     };

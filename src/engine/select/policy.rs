@@ -1,13 +1,11 @@
-//! The ways to find the k largest keys of each row without holding all of them.
+//! The method of a selection: which there are for an adapter and a size, and which is likely the fastest.
 
 use std::fmt;
 
-use super::probe::Probe;
-use super::{
-    Certify, Encode, EncodeVariant, GroupMaxima, Halve, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select, Tuning,
-};
-use crate::error::Result;
-use crate::gpu::{AdapterDescription, Gpu};
+use super::chunks::RowBlocks;
+use crate::gpu::AdapterDescription;
+use crate::kernels::{EncodeVariant, SCREEN_GROUP, ScreenVariant};
+use crate::sae::SaeConfig;
 
 /// How the k largest keys of a row are found. All ways give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +66,12 @@ pub struct SelectionShape {
 }
 
 impl SelectionShape {
+    /// The sizes of a selection from a batch of rows.
+    pub fn new(config: &SaeConfig, rows: usize) -> Self {
+        let [rows, d, features, k] = [rows, config.d_in, config.features, config.k()].map(|size| size as u64);
+        Self { rows, d, features, k }
+    }
+
     /// Groups a row that are scored after screening: a third more than random and real rows ever needed (docs/performance.md); the
     /// margin of sums grows with d.
     fn screened_groups(self) -> u64 {
@@ -79,7 +83,8 @@ impl SelectionShape {
 pub const SCRATCH_BYTES: u64 = 128 << 20;
 
 impl SelectionMethod {
-    /// Those whose scratch the adapter can bind, as `screening` has it; what is faster on nothing only if nothing else is asked for.
+    /// Those whose scratch the adapter can bind for a block of rows, as `screening` has it; what is faster on nothing only if
+    /// nothing else is asked for.
     pub fn available(
         adapter: &AdapterDescription,
         encode: EncodeVariant,
@@ -87,7 +92,7 @@ impl SelectionMethod {
         shape: SelectionShape,
     ) -> Vec<Self> {
         let fits = |groups: u64, group: u32| {
-            4 * shape.rows * groups * u64::from(group) <= SCRATCH_BYTES.min(adapter.max_binding_bytes)
+            4 * RowBlocks::least(shape.rows) * groups * u64::from(group) <= SCRATCH_BYTES.min(adapter.max_binding_bytes)
         };
         let group = encode.group();
         let grouped = fits(shape.k, group).then_some(Self::Grouped { group });
@@ -97,7 +102,7 @@ impl SelectionMethod {
         let (cooperative, portable): (Vec<_>, Vec<_>) = variants.partition(|variant| variant.is_cooperative());
         let in_f32 = [Self::Chunked].into_iter().chain(grouped);
         match screening {
-            // A batch whose candidates do not fit a binding is not screened.
+            // Where the candidates of few rows do not fit a binding, nothing is screened.
             Screening::F16 if !portable.is_empty() => {
                 let variants = if cooperative.is_empty() { portable } else { cooperative };
                 variants.into_iter().map(screened).collect()
@@ -109,7 +114,7 @@ impl SelectionMethod {
 
     /// The one that is likely the fastest: screened where there are matrix units and features enough; grouped where the
     /// pre-activations that need not be written and looked at cost more than the keys that are computed twice
-    /// (docs/architecture.md, selection).
+    /// (docs/selection.md).
     pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
         let SelectionShape { d, features, k, .. } = shape;
         let encode = EncodeVariant::best(adapter);
@@ -138,112 +143,3 @@ const CANDIDATE_COST: u64 = 10;
 
 /// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.
 const GPU_DIMENSION_COST: f64 = 0.5;
-
-/// The kernels of a selection.
-pub struct Selection {
-    /// The k largest of a chunk and of those so far.
-    pub select: Select,
-    /// What comes before.
-    pub way: SelectionKernels,
-}
-
-/// The kernels of one method.
-pub enum SelectionKernels {
-    /// Of [`SelectionMethod::Chunked`].
-    Chunked(Encode),
-    /// Of [`SelectionMethod::Grouped`].
-    Grouped {
-        /// Largest keys.
-        maxima: GroupMaxima,
-        /// Keys once more.
-        rescore: Rescore,
-        /// Features a group.
-        group: u32,
-    },
-    /// Of [`SelectionMethod::Screened`].
-    Screened(Box<ScreeningKernels>),
-}
-
-/// The kernels of [`SelectionMethod::Screened`].
-pub struct ScreeningKernels {
-    /// Rows in f16.
-    pub halve: Halve,
-    /// Bounds of the keys.
-    pub screen: Screen,
-    /// The groups with the largest bounds.
-    pub select_groups: Select,
-    /// Their keys.
-    pub rescore: Rescore,
-    /// Whether they are enough.
-    pub certify: Certify,
-    /// What is done if they are not.
-    pub encode: Encode,
-    variant: ScreenVariant,
-    groups: u32,
-}
-
-impl Selection {
-    /// Compiles them. Where a driver does not compute what a method relies on, which is tried with random rows, the chunked
-    /// method takes its place.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shader`] naming the one that the device refuses.
-    pub fn new(gpu: &Gpu, k: u32, tuning: Tuning) -> Result<Self> {
-        let Tuning { encode, method } = tuning;
-        let select = Select::new(gpu, k)?;
-        let way = match method {
-            SelectionMethod::Chunked => None,
-            SelectionMethod::Grouped { group } => SelectionKernels::grouped(gpu, encode, group)?,
-            SelectionMethod::Screened { variant, groups } => {
-                SelectionKernels::screened(gpu, encode, (variant, groups))?
-            }
-        };
-        if let Some(way) = way {
-            return Ok(Self { select, way });
-        }
-        if method != SelectionMethod::Chunked {
-            tracing::warn!(
-                "{} does not compute what selection {method} relies on: selecting by chunks",
-                gpu.description()
-            );
-        }
-        Ok(Self { select, way: SelectionKernels::Chunked(Encode::new(gpu, encode)?) })
-    }
-
-    /// The method that is used.
-    pub fn method(&self) -> SelectionMethod {
-        match self.way {
-            SelectionKernels::Chunked(_) => SelectionMethod::Chunked,
-            SelectionKernels::Grouped { group, .. } => SelectionMethod::Grouped { group },
-            SelectionKernels::Screened(ref kernels) => {
-                SelectionMethod::Screened { variant: kernels.variant, groups: kernels.groups }
-            }
-        }
-    }
-}
-
-impl SelectionKernels {
-    /// None if group maxima are not, to the bit, the largest of the keys that are computed once more.
-    fn grouped(gpu: &Gpu, encode: EncodeVariant, group: u32) -> Result<Option<Self>> {
-        let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu)?);
-        let is_sound = gpu.is_dry_run() || Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore, group)?;
-        Ok(is_sound.then_some(Self::Grouped { maxima, rescore, group }))
-    }
-
-    /// None if the bounds are none, or if keys computed once more are not those of `encode`.
-    fn screened(gpu: &Gpu, encode: EncodeVariant, (variant, groups): (ScreenVariant, u32)) -> Result<Option<Self>> {
-        let (halve, screen, rescore) = (Halve::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
-        let encode = Encode::new(gpu, encode)?;
-        if !gpu.is_dry_run() {
-            let probe = Probe::new(gpu)?;
-            if !probe.bounds_hold(&halve, &screen)?
-                || !probe.pre_activations_are_values(&encode, &rescore, SCREEN_GROUP)?
-            {
-                return Ok(None);
-            }
-        }
-        let (select_groups, certify) = (Select::new(gpu, groups)?, Certify::new(gpu)?);
-        let kernels = ScreeningKernels { halve, screen, select_groups, rescore, certify, encode, variant, groups };
-        Ok(Some(Self::Screened(Box::new(kernels))))
-    }
-}

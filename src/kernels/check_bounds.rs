@@ -2,15 +2,15 @@
 
 use super::groups_for;
 use crate::error::Result;
-use crate::gpu::shaders::certify::main::{Bindings, Kernel};
+use crate::gpu::shaders::check_bounds::main::{Bindings, Kernel};
 use crate::gpu::{Gpu, Pipeline, Recording};
 
-/// The kernel of `shaders/certify.wgsl`.
-pub struct Certify {
+/// The kernel of `shaders/check_bounds.wgsl`.
+pub struct CheckBounds {
     main: Pipeline<Kernel>,
 }
 
-impl Certify {
+impl CheckBounds {
     /// Compiles it.
     ///
     /// # Errors

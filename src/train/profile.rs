@@ -19,7 +19,7 @@ pub struct Profile {
 
 impl Profile {
     /// Adds a step.
-    pub(crate) fn add(&mut self, spans: &[Span]) {
+    pub(super) fn add(&mut self, spans: &[Span]) {
         self.steps += 1;
         for span in spans {
             *self.operations.entry(span.operation().to_owned()).or_default() += span.seconds();
@@ -29,7 +29,7 @@ impl Profile {
     }
 
     /// Leaves out what happens until the next timed step.
-    pub(crate) fn interrupt(&mut self) {
+    pub(super) fn interrupt(&mut self) {
         self.last = None;
     }
 

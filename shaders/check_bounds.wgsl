@@ -1,14 +1,17 @@
 // Counts the rows whose k largest keys are not proven to be so: some group that was left out may hold a larger one.
-// best_bounds: [rows, groups], upper bounds of the keys in the groups that were scored, of which the smallest is no less than that of any
-// other group; keys: [rows, k], the largest of the scored ones; uncertain: [1], the number of rows, added to. A thread a row.
+// best_bounds: [rows, groups] entries, whose keys are upper bounds of the keys in the groups that were scored, the smallest no less than
+// that of any other group; entries: [rows, k] vec4<u32>, the largest of the scored ones; uncertain: [1], the number of rows, added to.
+// A thread per row.
 struct Params {
     rows: u32,
+    /// First row of the entries.
+    first_row: u32,
     groups: u32,
     k: u32,
 }
 
-@group(0) @binding(0) var<storage, read> best_bounds: array<f32>;
-@group(0) @binding(1) var<storage, read> keys: array<f32>;
+@group(0) @binding(0) var<storage, read> best_bounds: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> entries: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> uncertain: atomic<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -18,20 +21,19 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let row = workgroup_index(group, groups) * 64u + thread;
+    let row = group_index(group) * 64u + thread;
     if row >= params.rows {
         return;
     }
     var bound = 0xffffffffu;
     for (var at = 0u; at < params.groups; at++) {
-        bound = min(bound, order(best_bounds[row * params.groups + at]));
+        bound = min(bound, order(bitcast<f32>(best_bounds[row * params.groups + at].w)));
     }
     var least = 0xffffffffu;
     for (var at = 0u; at < params.k; at++) {
-        least = min(least, order(keys[row * params.k + at]));
+        least = min(least, order(bitcast<f32>(entries[(params.first_row + row) * params.k + at].w)));
     }
     // Equal is not enough: the lower of two features with the same key is taken.
     if bound >= least {

@@ -1,0 +1,117 @@
+//! Cuts of a selection: features into chunks whose keys fit a scratch buffer, rows into blocks whose candidates do.
+
+use super::SCRATCH_BYTES;
+use crate::engine::parameters::{Parameters, Shard};
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu};
+
+/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
+const MAX_CHUNK: u64 = 1 << 20;
+
+/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix units 5.
+pub(super) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
+pub(super) const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
+
+/// Features that all tiles divide, so that a chunk of many ends with a whole one.
+const TILES: u64 = 1024;
+
+/// Rows that all tiles divide.
+const TILE_ROWS: u32 = 128;
+
+/// Features that are worked on at a time, of one shard.
+#[derive(Clone, Copy)]
+pub(super) struct Chunks(u32);
+
+/// Some features of a shard.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    pub shard: &'a Shard,
+    /// First feature, counted in the shard.
+    pub first: u32,
+    /// Number of features.
+    pub count: u32,
+}
+
+/// Conditions on the size of a chunk.
+pub(super) struct Limits {
+    /// Rows that are worked on at a time.
+    pub rows: u32,
+    /// Features that leave one value.
+    pub group: u32,
+    /// Multiply-adds of a dispatch.
+    pub multiply_adds: u64,
+}
+
+impl Chunks {
+    /// As many features as leave, one value a group, what fits a scratch buffer, but no more than the largest shard has or a
+    /// dispatch should do.
+    pub fn new(gpu: &Gpu, parameters: &Parameters, limits: &Limits) -> Self {
+        let rows = u64::from(limits.rows.max(1));
+        let width = u64::from(parameters.quads()) * 4;
+        let fitting = SCRATCH_BYTES.min(gpu.max_binding_bytes()) * u64::from(limits.group) / (4 * rows);
+        Self::at_most(parameters, limits.group, fitting.min(limits.multiply_adds / (rows * width)))
+    }
+
+    pub fn at_most(parameters: &Parameters, group: u32, features: u64) -> Self {
+        // What a chunk leaves comes in vectors of 4.
+        let unit = u64::from(4 * group.max(4));
+        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
+        let most = features.min(MAX_CHUNK).min(u64::from(largest).next_multiple_of(unit));
+        let unit = if most >= TILES && most < largest.into() { TILES } else { unit };
+        Self((most.max(unit) / unit * unit) as u32)
+    }
+
+    /// Features of a whole chunk.
+    pub fn features(self) -> u32 {
+        self.0
+    }
+
+    /// Room for a value of each row and group.
+    pub fn buffer(self, gpu: &Gpu, name: &str, rows: u32, group: u32) -> Result<Buffer> {
+        gpu.buffer(name, u64::from(rows) * u64::from(self.0 / group))
+    }
+
+    /// All chunks, by ascending features.
+    pub fn of(self, parameters: &Parameters) -> impl Iterator<Item = Chunk<'_>> {
+        parameters.shards.iter().flat_map(move |shard| {
+            let firsts = (0..shard.count).step_by(self.0 as usize);
+            firsts.map(move |first| Chunk { shard, first, count: self.0.min(shard.count - first) })
+        })
+    }
+}
+
+/// Rows of a batch that are worked on at a time.
+#[derive(Clone, Copy)]
+pub(super) struct RowBlocks(u32);
+
+/// Some rows of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct RowBlock {
+    pub first: u32,
+    pub count: u32,
+}
+
+impl RowBlocks {
+    /// Blocks of equal size whose candidates, so many of a row, fit a scratch buffer.
+    pub fn new(gpu: &Gpu, rows: u32, candidates: u32) -> Self {
+        let fitting = SCRATCH_BYTES.min(gpu.max_binding_bytes()) / (4 * u64::from(candidates.max(1)));
+        let fitting = fitting.clamp(1, u64::from(rows.max(1))) as u32;
+        let equal = rows.div_ceil(rows.div_ceil(fitting).max(1)).next_multiple_of(TILE_ROWS);
+        Self(equal.min(fitting))
+    }
+
+    /// Rows of the largest block.
+    pub fn rows(self) -> u32 {
+        self.0
+    }
+
+    /// The blocks of the first `rows` rows.
+    pub fn of(self, rows: u32) -> impl Iterator<Item = RowBlock> {
+        (0..rows).step_by(self.0 as usize).map(move |first| RowBlock { first, count: self.0.min(rows - first) })
+    }
+
+    /// The fewest rows of a block that are worth a dispatch: below them a method is not used.
+    pub fn least(rows: u64) -> u64 {
+        rows.min(TILE_ROWS.into())
+    }
+}
