@@ -1,7 +1,7 @@
 //! The properties that a selection relies on, tried on a device with random rows before anything is believed.
 
 use super::{Encode, GroupMaxima, Rescore, SCREEN_GROUP, Screen, ToF16, half_quads, margin, quads};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::shaders::{encode_tiled, rescore, screen_portable, to_f16};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::reference;
@@ -19,6 +19,15 @@ pub(crate) struct Probe<'a> {
     w_enc: Buffer,
     /// Biases and norms: the first planes of every SAE.
     scalars: Buffer,
+    /// The same values, as they were before they were uploaded.
+    host: Host,
+}
+
+struct Host {
+    centred: Vec<f64>,
+    w_enc: Vec<f64>,
+    b_enc: Vec<f64>,
+    norms: Vec<f64>,
 }
 
 /// Values and keys of all features, `[rows, features]`.
@@ -42,6 +51,10 @@ fn random_rows(stream: u32, count: u32) -> Vec<f32> {
     rows
 }
 
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
 fn is_equal(left: &[f32], right: &[f32]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.to_bits() == right.to_bits())
 }
@@ -52,13 +65,14 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &'a Gpu) -> Result<Self> {
-        let norms = random(3, FEATURES).into_iter().map(f32::abs);
-        let scalars: Vec<f32> = random(2, FEATURES).into_iter().chain(norms).collect();
+        let (centred, w_enc, b_enc) = (random_rows(0, ROWS), random_rows(1, FEATURES), random(2, FEATURES));
+        let norms: Vec<f32> = random(3, FEATURES).into_iter().map(f32::abs).collect();
         Ok(Self {
             gpu,
-            centred: gpu.buffer_from("probe", &random_rows(0, ROWS))?,
-            w_enc: gpu.buffer_from("probe", &random_rows(1, FEATURES))?,
-            scalars: gpu.buffer_from("probe", &scalars)?,
+            centred: gpu.buffer_from("probe", &centred)?,
+            w_enc: gpu.buffer_from("probe", &w_enc)?,
+            scalars: gpu.buffer_from("probe", &[&b_enc[..], &norms].concat())?,
+            host: Host { centred: f64s(&centred), w_enc: f64s(&w_enc), b_enc: f64s(&b_enc), norms: f64s(&norms) },
         })
     }
 
@@ -67,7 +81,7 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// Those of the device.
     pub fn encodes(&self, encode: &Encode) -> Result<bool> {
-        self.are_pre_activations(&self.pre_activations(encode)?)
+        Ok(self.are_pre_activations(&self.pre_activations(encode)?))
     }
 
     /// Tells whether group maxima are the largest of the same keys computed once more, bit for bit, and those are right.
@@ -90,7 +104,7 @@ impl<'a> Probe<'a> {
         let Rescored { values, keys } = self.rescored(rescore, group)?;
         let groups = keys.chunks_exact(group as usize);
         let largest: Vec<f32> = groups.map(|keys| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
-        Ok(is_equal(&self.gpu.read(&maxima)?, &largest) && self.are_pre_activations(&values)?)
+        Ok(is_equal(&self.gpu.read(&maxima)?, &largest) && self.are_pre_activations(&values))
     }
 
     /// Tells whether values that are computed once more have the bits of the pre-activations.
@@ -139,12 +153,13 @@ impl<'a> Probe<'a> {
             };
             screen.record(recording, bindings);
         })?;
-        let [x, w, scalars] = [self.read(&self.centred)?, self.read(&self.w_enc)?, self.read(&self.scalars)?];
-        let (b, norms) = scalars.split_at(FEATURES as usize);
+        let Host { centred, w_enc, b_enc, norms } = &self.host;
         let width = quads(D) as usize * 4;
-        let allowed = reference::screen(&x, &w, b, norms, width, SCREEN_GROUP as usize, margin(quads(D)).into());
+        let allowed =
+            reference::screen(centred, w_enc, b_enc, norms, width, SCREEN_GROUP as usize, margin(quads(D)).into());
         // A bound in f32 may be a little above two margins.
-        Ok(self.read(&maxima)?.iter().zip(allowed).all(|(bound, (least, most))| (least..=most + 1e-6).contains(bound)))
+        let bounds = f64s(&self.gpu.read(&maxima)?);
+        Ok(bounds.iter().zip(allowed).all(|(bound, (least, most))| (least..=most + 1e-6).contains(bound)))
     }
 
     fn pre_activations(&self, encode: &Encode) -> Result<Vec<f32>> {
@@ -162,18 +177,17 @@ impl<'a> Probe<'a> {
         self.gpu.read(&pre_activations)
     }
 
-    fn are_pre_activations(&self, values: &[f32]) -> Result<bool> {
-        let [x, w, scalars] = [self.read(&self.centred)?, self.read(&self.w_enc)?, self.read(&self.scalars)?];
-        let b = &scalars[..FEATURES as usize];
+    fn are_pre_activations(&self, values: &[f32]) -> bool {
+        let Host { centred, w_enc, b_enc, .. } = &self.host;
         let width = quads(D) as usize * 4;
         let magnitudes = |values: &[f64]| values.iter().map(|value| value.abs()).collect::<Vec<_>>();
-        let expected = reference::encode(&x, &w, &b, width);
+        let expected = reference::encode(centred, w_enc, b_enc, width);
         // What a fold in f32 can lose, fused or not.
-        let allowed = reference::encode(&magnitudes(&x), &magnitudes(&w), &magnitudes(&b), width);
+        let allowed = reference::encode(&magnitudes(centred), &magnitudes(w_enc), &magnitudes(b_enc), width);
         let unit = (width as f64 + 2.0) * (-23_f64).exp2();
         let mut all = values.iter().zip(expected.iter().zip(&allowed));
-        Ok(values.len() == expected.len()
-            && all.all(|(value, (expected, allowed))| (f64::from(*value) - expected).abs() <= unit * allowed))
+        values.len() == expected.len()
+            && all.all(|(value, (expected, allowed))| (f64::from(*value) - expected).abs() <= unit * allowed)
     }
 
     fn rescored(&self, rescore: &Rescore, group: u32) -> Result<Rescored> {
@@ -203,10 +217,6 @@ impl<'a> Probe<'a> {
         };
         self.run(|recording| rescore.record(recording, bindings))?;
         Ok(Rescored { values: self.gpu.read(&candidate_values)?, keys: self.gpu.read(&candidate_keys)? })
-    }
-
-    fn read(&self, buffer: &Buffer) -> Result<Vec<f64>> {
-        Ok::<_, Error>(self.gpu.read::<f32>(buffer)?.into_iter().map(f64::from).collect())
     }
 
     fn run(&self, record: impl FnOnce(&mut Recording)) -> Result<()> {

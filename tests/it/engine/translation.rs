@@ -173,3 +173,16 @@ fn tiles_take_the_workgroup_memory_that_they_say() {
         }
     }
 }
+
+/// Writes the text of every variant of every shader into the directory MONOSEM_WGSL_DIR, for other compilers of WGSL.
+#[test]
+#[ignore = "writes files: make portability"]
+fn every_variant_is_written() {
+    let directory = std::path::PathBuf::from(std::env::var_os("MONOSEM_WGSL_DIR").expect("MONOSEM_WGSL_DIR is set"));
+    for source in ALL {
+        for (number, defines) in variants(*source).iter().enumerate() {
+            let text = template::expand(source.text, defines).unwrap();
+            std::fs::write(directory.join(format!("{}-{number}.wgsl", source.name)), text).unwrap();
+        }
+    }
+}
