@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::Hardware;
 use super::handle::Handle;
-use super::{Entry, EntryPoint, Gpu, Pipeline, template};
+use super::{BindingKind, Entry, EntryPoint, Gpu, LayoutEntry, Pipeline, template};
 use crate::error::{Error, Result};
 
 impl Gpu {
@@ -17,8 +17,7 @@ impl Gpu {
         self.pipeline_of(format!("{}.{}", K::SOURCE.name, K::NAME), K::SOURCE.text, defines)
     }
 
-    /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`. It must use the same bindings
-    /// as the default entry.
+    /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`.
     ///
     /// # Errors
     /// As [`Gpu::pipeline`], and if the shader imports no entry.
@@ -40,7 +39,7 @@ impl Gpu {
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, &label, text, K::NAME)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile::<K>(device, &label, text)));
         let refusals = [pollster::block_on(internal.pop()), pollster::block_on(invalid.pop())];
         match (compiled, refusals.into_iter().flatten().next()) {
             (Ok(compiled), None) => Ok(Pipeline::new(Handle::Device(compiled), label)),
@@ -50,21 +49,46 @@ impl Gpu {
     }
 }
 
-fn compile(device: &wgpu::Device, label: &str, text: String, entry: &str) -> wgpu::ComputePipeline {
+fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> wgpu::ComputePipeline {
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
     // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
     let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
     device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
-        layout: None,
+        layout: K::LAYOUT.map(|layout| pipeline_layout(device, label, layout)).as_ref(),
         module: &module,
-        entry_point: Some(entry),
+        entry_point: Some(K::NAME),
         compilation_options: wgpu::PipelineCompilationOptions {
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
         cache: None,
+    })
+}
+
+fn pipeline_layout(device: &wgpu::Device, label: &str, layout: &[LayoutEntry]) -> wgpu::PipelineLayout {
+    let entries = layout.iter().map(|LayoutEntry { binding, kind }| wgpu::BindGroupLayoutEntry {
+        binding: *binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: match kind {
+                BindingKind::ReadOnlyStorage => wgpu::BufferBindingType::Storage { read_only: true },
+                BindingKind::Storage => wgpu::BufferBindingType::Storage { read_only: false },
+                BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    });
+    let entries: Vec<_> = entries.collect();
+    let group =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+    device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&group)],
+        ..Default::default()
     })
 }
 

@@ -16,6 +16,28 @@ pub trait EntryPoint {
     const NAME: &'static str;
     /// Invocations a workgroup, under the template's default definitions.
     const WORKGROUP: [u32; 3];
+    /// All that it may bind, where what it uses depends on the entry of a list that it is compiled with; else none.
+    const LAYOUT: Option<&'static [LayoutEntry]> = None;
+}
+
+/// A binding of a shader.
+#[derive(Clone, Copy, Debug)]
+pub struct LayoutEntry {
+    /// Its number.
+    pub binding: u32,
+    /// How the shader uses it.
+    pub kind: BindingKind,
+}
+
+/// The use of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingKind {
+    /// `var<storage, read>`
+    ReadOnlyStorage,
+    /// `var<storage, read_write>`
+    Storage,
+    /// `var<uniform>`
+    Uniform,
 }
 
 /// The values bound to an entry point.
