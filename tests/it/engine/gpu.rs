@@ -132,7 +132,7 @@ struct Entered;
 
 const AROUND_ENTRY: [&str; 2] = [
     "@group(0) @binding(0) var<storage, read_write> written: array<u32>;
-     @group(0) @binding(1) var<storage, read> given: array<u32>;",
+     @group(0) @binding(1) var<storage, read> given: array<u32>;\n",
     "@compute @workgroup_size(1) fn main() { written[0] = f(); }",
 ];
 
