@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::Hardware;
 use super::handle::Handle;
-use super::{BindingKind, Entry, EntryPoint, Gpu, Pipeline, Source, template};
+use super::{BindingKind, Entry, EntryPoint, Gpu, LayoutEntry, Pipeline, Source, template};
 use crate::error::{Error, Result};
 
 impl Gpu {
@@ -25,8 +25,7 @@ impl Gpu {
         self.pipeline_from(format!("{}.{}", source.name, K::NAME), source.text, defines)
     }
 
-    /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`. It must use the same bindings
-    /// as the default entry.
+    /// As [`Gpu::pipeline`], with `entry` in the place of the shader's `#import entry`.
     ///
     /// # Errors
     /// As [`Gpu::pipeline`], and if the shader imports no entry.
@@ -63,18 +62,10 @@ fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> w
     // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests
     // exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
     let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-    let entries: Vec<_> = K::LAYOUT.iter().map(|(binding, kind)| layout_entry(*binding, *kind)).collect();
-    let group = wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries };
-    let group = device.create_bind_group_layout(&group);
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(label),
-        bind_group_layouts: &[Some(&group)],
-        ..Default::default()
-    });
     device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
         // Not the shader's own: a variant may use fewer bindings than its default, and is given the same.
-        layout: Some(&layout),
+        layout: Some(&pipeline_layout(device, label, K::LAYOUT)),
         module: &module,
         entry_point: Some(K::NAME),
         compilation_options: wgpu::PipelineCompilationOptions {
@@ -85,18 +76,29 @@ fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> w
     })
 }
 
-fn layout_entry(binding: u32, kind: BindingKind) -> wgpu::BindGroupLayoutEntry {
-    let ty = match kind {
-        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
-        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-    };
-    wgpu::BindGroupLayoutEntry {
-        binding,
+fn pipeline_layout(device: &wgpu::Device, label: &str, layout: &[LayoutEntry]) -> wgpu::PipelineLayout {
+    let entries = layout.iter().map(|LayoutEntry { binding, kind }| wgpu::BindGroupLayoutEntry {
+        binding: *binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        ty: wgpu::BindingType::Buffer {
+            ty: match kind {
+                BindingKind::ReadOnlyStorage => wgpu::BufferBindingType::Storage { read_only: true },
+                BindingKind::Storage => wgpu::BufferBindingType::Storage { read_only: false },
+                BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
         count: None,
-    }
+    });
+    let entries: Vec<_> = entries.collect();
+    let group =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+    device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&group)],
+        ..Default::default()
+    })
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

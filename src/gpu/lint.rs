@@ -5,7 +5,7 @@ use naga::valid::{FunctionInfo, ModuleInfo};
 use naga::{AddressSpace, Block, Expression, Function, Handle, Module, Statement, TypeInner};
 
 /// Storage buffers that an entry point may bind on every WebGPU device.
-const STORAGE_BUFFERS: usize = 8;
+pub const STORAGE_BUFFERS: usize = 8;
 
 /// Workgroup memory in bytes that an entry point may have on every WebGPU device.
 const WORKGROUP_BYTES: u32 = 16_384;

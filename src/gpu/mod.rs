@@ -33,14 +33,14 @@ pub use device::Gpu;
 pub use pipeline::{Entry, Pipeline, Source};
 pub use program::Program;
 pub use readback::{Pending, Results};
-pub use recording::{Bind, Binding, BindingKind, EntryPoint, Launch, Recording};
+pub use recording::{Bind, Binding, BindingKind, EntryPoint, Launch, LayoutEntry, Recording};
 pub use submission::Pause;
 pub use timing::{Span, Timing};
 
 /// The Rust side of every shader, written by the build script from the WGSL.
-#[allow(clippy::needless_lifetimes, reason = "generated: an entry point may bind no buffer")]
+#[allow(clippy::needless_lifetimes, unused_imports, reason = "generated: an entry point may bind no buffer")]
 pub mod shaders {
-    use super::{Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, Slot, Source};
+    use super::{Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, LayoutEntry, Slot, Source};
 
     include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 }

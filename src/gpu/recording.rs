@@ -16,19 +16,28 @@ pub trait EntryPoint {
     const NAME: &'static str;
     /// Invocations a workgroup, under the template's default definitions.
     const WORKGROUP: [u32; 3];
-    /// What it binds, under the template's default definitions; under others it may leave some of it alone.
-    const LAYOUT: &'static [(u32, BindingKind)];
+    /// All that it may bind; a variant of the template, or with another entry of a list, may use less of it.
+    const LAYOUT: &'static [LayoutEntry];
 }
 
-/// How a shader sees a binding.
+/// A binding of a shader.
+#[derive(Clone, Copy, Debug)]
+pub struct LayoutEntry {
+    /// Its number.
+    pub binding: u32,
+    /// How the shader uses it.
+    pub kind: BindingKind,
+}
+
+/// The use of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindingKind {
-    /// A uniform.
+    /// `var<storage, read>`
+    ReadOnlyStorage,
+    /// `var<storage, read_write>`
+    Storage,
+    /// `var<uniform>`
     Uniform,
-    /// Storage that it reads.
-    Read,
-    /// Storage that it writes.
-    ReadWrite,
 }
 
 /// The values bound to an entry point.

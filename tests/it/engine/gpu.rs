@@ -2,7 +2,9 @@
 
 use monosem::Error;
 use monosem::gpu::shaders::{Step, activity, norms};
-use monosem::gpu::{Bind, Binding, Buffer, Entry, EntryPoint, Recording, Slot, Source, Span, grid};
+use monosem::gpu::{
+    Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, LayoutEntry, Recording, Slot, Source, Span, grid,
+};
 use monosem::kernels::{Activity, Norms};
 
 use monosem::selftest::gate::copied_if;
@@ -125,50 +127,56 @@ fn a_condition_may_be_any_word() {
     }
 }
 
-/// A shader that takes an entry, with the default one or another in its place.
+/// A shader whose default entry uses fewer bindings than another.
 struct Entered;
 
+const AROUND_ENTRY: [&str; 2] = [
+    "@group(0) @binding(0) var<storage, read_write> written: array<u32>;
+     @group(0) @binding(1) var<storage, read> given: array<u32>;\n",
+    "@compute @workgroup_size(1) fn main() { written[0] = f(); }",
+];
+
 impl EntryPoint for Entered {
-    type Bindings<'a> = Written<'a>;
+    type Bindings<'a> = WrittenAndGiven<'a>;
     const SOURCE: Source = Source {
         name: "entered",
-        text: "fn f() -> u32 { return 1u; }
-               @group(0) @binding(0) var<storage, read_write> written: array<u32>;
+        text: "@group(0) @binding(0) var<storage, read_write> written: array<u32>;
+               fn f() -> u32 { return 1u; }
                @compute @workgroup_size(1) fn main() { written[0] = f(); }",
-        around_entry: Some([
-            "",
-            "@group(0) @binding(0) var<storage, read_write> written: array<u32>;
-             @compute @workgroup_size(1) fn main() { written[0] = f(); }",
-        ]),
+        around_entry: Some(AROUND_ENTRY),
     };
     const NAME: &'static str = "main";
     const WORKGROUP: [u32; 3] = [1, 1, 1];
+    const LAYOUT: Option<&'static [LayoutEntry]> = Some(&[
+        LayoutEntry { binding: 0, kind: BindingKind::Storage },
+        LayoutEntry { binding: 1, kind: BindingKind::ReadOnlyStorage },
+    ]);
 }
 
-struct Written<'a>(&'a Buffer);
+struct WrittenAndGiven<'a>([&'a Buffer; 2]);
 
-impl Bind for Written<'_> {
+impl Bind for WrittenAndGiven<'_> {
     fn bindings(&self) -> Vec<(u32, Binding<'_>)> {
-        vec![(0, Binding::Buffer(self.0))]
+        (0..).zip(self.0.map(Binding::Buffer)).collect()
     }
 }
 
 #[test]
 fn another_entry_takes_the_place_of_the_default_one() {
-    let entry = Entry { name: "seven", text: "#define N 6\nfn f() -> u32 { return ${N+1}u; }\n" };
+    let entry = Entry { name: "given", text: "#define N 6\nfn f() -> u32 { return given[0] + ${N+1}u; }\n" };
     for (pipeline, expected) in
-        [(gpu().pipeline::<Entered>(&[]), 1), (gpu().pipeline_with_entry::<Entered>(entry, &[("N", 8)]), 9)]
+        [(gpu().pipeline::<Entered>(&[]), 1), (gpu().pipeline_with_entry::<Entered>(entry, &[("N", 8)]), 109)]
     {
-        let buffer = gpu().buffer("written", 4).unwrap();
+        let (written, given) = (gpu().buffer("written", 4).unwrap(), gpu().buffer_from("given", &[100_u32]).unwrap());
         let mut recording = Recording::default();
-        recording.dispatch(&pipeline.unwrap(), Written(&buffer), [1, 1, 1]);
+        recording.dispatch(&pipeline.unwrap(), WrittenAndGiven([&written, &given]), [1, 1, 1]);
         gpu().submit(&gpu().program(recording).unwrap()).unwrap();
-        assert_eq!(gpu().read::<u32>(&buffer).unwrap()[0], expected);
+        assert_eq!(gpu().read::<u32>(&written).unwrap()[0], expected);
     }
     let Err(Error::Shader { message, .. }) = gpu().pipeline_with_entry::<norms::main::Kernel>(entry, &[]) else {
         panic!("norms takes no entry")
     };
-    assert_eq!(message, "it has no place for the entry seven");
+    assert_eq!(message, "it has no place for the entry given");
 }
 
 #[test]
