@@ -62,5 +62,7 @@ fn multiply_add(
 #for s in 0..3
     total += sum_${s};
 #end
-    results[at] = total;
+    if at < arrayLength(&results) {
+        results[at] = total;
+    }
 }

@@ -1,4 +1,4 @@
-use super::{Codes, Runs, dot, row};
+use super::{Codes, Runs, add_scaled, dot, row};
 
 /// The gradients of the active features, in the order of [`Runs::features`]; those of all others are 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +52,4 @@ pub fn gradients(
         gradients.b_enc.push(b_enc);
     }
     gradients
-}
-
-fn add_scaled(sum: &mut [f64], scale: f64, term: &[f64]) {
-    for (sum, term) in sum.iter_mut().zip(term) {
-        *sum += scale * term;
-    }
 }

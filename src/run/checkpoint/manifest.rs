@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::MANIFEST;
 use crate::data::Provenance;
+use crate::engine::RULES;
 use crate::error::{Error, Result};
 use crate::gpu::shaders;
 use crate::sae::SaeConfig;
@@ -17,9 +18,6 @@ use crate::train::Recipe;
 
 /// Raised when something changes that an older monosem would misunderstand.
 const FORMAT: u64 = 2;
-
-/// Mark of the summation rules (docs/architecture.md): raised whenever a rule changes the bits of a step.
-pub const RULES: &str = "2";
 
 /// More than any manifest needs, and little enough to read from any file.
 const MAX_BYTES: u64 = 16 << 20;
@@ -40,6 +38,10 @@ impl Marks {
         for source in shaders::ALL {
             hash.update(source.name.as_bytes());
             hash.update(source.text.as_bytes());
+        }
+        for entry in shaders::entry::ALL {
+            hash.update(entry.name.as_bytes());
+            hash.update(entry.text.as_bytes());
         }
         Self { rules: RULES.into(), shaders: format!("{:016x}", hash.digest()) }
     }

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-pub use manifest::{Manifest, Marks, RULES};
+pub use manifest::{Manifest, Marks};
 pub(super) use policy::Checkpoints;
 pub use policy::{CheckpointPolicy, Every, is_damage};
 pub use reader::{Reader, verify};

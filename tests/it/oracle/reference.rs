@@ -1,70 +1,63 @@
 //! The reference against what SAELens and dictionary_learning computed, against finite differences and by hand.
 
 use monosem::reference::{
-    Codes, Parameters, Recipe, State, StepOutput, activity, center, clip, decode, encode, norms, select, step,
-    transpose,
+    Clock, Codes, Counters, Entry, Forward, List, Parameters, Settings, State, activity, backward, clip, forward,
+    select, step, transpose,
 };
+use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use serde_json::Value;
 
-use crate::oracle::vectors::{self, Vectors, Worst, batches, dense, flag, number};
+use crate::vectors::{self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config};
 
 /// Largest difference from a golden tensor, of that tensor's largest magnitude.
-const TOLERANCE: f64 = 1e-9;
+const TOLERANCE: f64 = 1e-12;
 
 #[test]
 fn golden_saelens_topk_training() {
-    let mut tested = 0;
     for vectors in vectors::cases(|class| class == "TopKTrainingSAE") {
-        if vectors.f64s("dead_mask").contains(&1.0) {
-            println!("{}: not tested, it has an auxiliary loss", vectors.name);
-            continue;
-        }
-        let config = &vectors.case["config"];
-        let recipe = Recipe {
-            rescale: flag(config, "rescale_acts_by_decoder_norm"),
-            input_centred: flag(config, "apply_b_dec_to_input"),
-            clip: None,
-            unit_norm_decoder: None,
-            ..recipe(&vectors.case)
-        };
+        let config = top_k_config(&vectors);
+        let settings = settings(&vectors.case);
         let lr = number(&vectors.case["adam"], "lr");
+        let dead_mask = vectors.f64s("dead_mask");
         let mut state = State::new(vectors.saelens_parameters("init"));
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
-            let d = state.parameters.b_dec.len();
             let golden = |name: &str| vectors.f64s(&format!("step{s}.{name}"));
-            let output = step(&mut state, x, d, &recipe, lr);
-            worst.compare("loss", &[output.loss], &golden("loss"));
-            let feature_acts = dense(&output.codes, state.parameters.b_enc.len());
-            worst.compare("feature_acts", &feature_acts, &golden("feature_acts"));
-            worst.compare("reconstruction", &output.reconstruction, &golden("reconstruction"));
+            // SAELens was given the same dead features in every step, whichever fired meanwhile.
+            state.counters.last_fired = last_fired(&dead_mask);
+            let output = step(&mut state, &config, x, &settings, lr);
+            let pass = &output.forward;
+            worst.compare("loss", &[output.loss()], &golden("loss"));
+            worst.compare("loss.mse", &[pass.fields[0].loss], &golden("loss.mse_loss"));
+            if let Some(auxiliary) = pass.fields.get(1) {
+                worst.compare("loss.auxk", &[auxiliary.loss], &golden("loss.auxiliary_reconstruction_loss"));
+            }
+            worst.compare("feature_acts", &dense(&pass.lists[0], config.features), &golden("feature_acts"));
+            worst.compare("reconstruction", &pass.fields[0].values, &golden("reconstruction"));
             worst.compare_each("grad", &output.gradients, &vectors.saelens_parameters(&format!("step{s}.grad")));
             worst.compare_each("after", &state.parameters, &vectors.saelens_parameters(&format!("step{s}.after")));
         }
         worst.report(&vectors.name);
-        tested += 1;
     }
-    assert!(tested > 0, "every case has an auxiliary loss");
 }
 
 #[test]
 fn golden_dictionary_learning_topk_training() {
     for vectors in vectors::cases(|class| class.starts_with("dictionary_learning TopKTrainer")) {
-        let recipe = Recipe {
-            rescale: false,
-            input_centred: true,
+        let settings = Settings {
             clip: vectors.case["config"]["clip"].as_f64(),
             // The machine epsilon of the vectors' precision.
             unit_norm_decoder: Some(f64::EPSILON),
-            ..recipe(&vectors.case)
+            ..settings(&vectors.case)
         };
         let mut state = State::new(vectors.dictionary_learning_parameters("init", "b_dec_initial"));
+        let [n, d] = [state.parameters.b_enc.len(), state.parameters.b_dec.len()];
+        let config = SaeConfig::top_k(d, n, number(&vectors.case["config"], "k") as usize);
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
-            let d = state.parameters.b_dec.len();
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
-            let output = step(&mut state, x, d, &recipe, golden("lr"));
-            worst.compare("loss", &[output.loss], &[golden("loss")]);
+            let output = step(&mut state, &config, x, &settings, golden("lr"));
+            worst.compare("loss", &[output.loss()], &[golden("loss")]);
             worst.compare("norm", &[output.norm], &[golden("grad_norm_before_clip")]);
             let after = format!("step{s}.after");
             let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
@@ -77,83 +70,214 @@ fn golden_dictionary_learning_topk_training() {
 #[test]
 fn golden_saelens_topk_directory() {
     for directory in vectors::saelens_directories("topk") {
-        let config = vectors::json(&directory.join("cfg.json"));
+        let json = vectors::json(&directory.join("cfg.json"));
         let weights = Vectors::open(&directory.join("sae_weights.safetensors"));
         let expected = Vectors::open(&directory.join("expected.safetensors"));
-        let (w_enc, b_enc) = (weights.feature_major("W_enc"), weights.f64s("b_enc"));
-        let (w_dec, b_dec) = (weights.f64s("W_dec"), weights.f64s("b_dec"));
-        let (n, d) = (b_enc.len(), b_dec.len());
-
-        let mut input = expected.f64s("x");
-        if flag(&config, "apply_b_dec_to_input") {
-            input = center(&input, &b_dec);
-        }
-        let u = encode(&input, &w_enc, &b_enc, d);
-        let mut keys = u.clone();
-        if flag(&config, "rescale_acts_by_decoder_norm") {
-            let norms = norms(&w_dec, d);
-            for (i, key) in keys.iter_mut().enumerate() {
-                *key *= norms[i % n];
-            }
-        }
-        let codes = select(&keys, &u, n, number(&config, "k") as usize);
+        let parameters = Parameters {
+            w_enc: weights.feature_major("W_enc"),
+            b_enc: weights.f64s("b_enc"),
+            w_dec: weights.f64s("W_dec"),
+            b_dec: weights.f64s("b_dec"),
+        };
+        let rescale_acts_by_decoder_norm = flag(&json, "rescale_acts_by_decoder_norm");
+        let config = SaeConfig {
+            d_in: parameters.b_dec.len(),
+            features: parameters.b_enc.len(),
+            apply_b_dec_to_input: flag(&json, "apply_b_dec_to_input"),
+            architecture: TopK { k: number(&json, "k") as usize, rescale_acts_by_decoder_norm, auxk: None }.into(),
+        };
+        let clock = Clock { last_fired: &vec![0; config.features], step: 1, window: DEAD_WINDOW };
+        let pass = forward(&config, &parameters, &expected.f64s("x"), clock);
 
         let mut worst = Worst::new(TOLERANCE);
-        let feature_acts = dense(&codes, n);
-        worst.compare("feature_acts", &feature_acts, &expected.f64s("feature_acts"));
-        let reconstruction = decode(&codes, &w_dec, &b_dec, d);
-        worst.compare("reconstruction", &reconstruction, &expected.f64s("reconstruction"));
+        worst.compare("feature_acts", &dense(&pass.lists[0], config.features), &expected.f64s("feature_acts"));
+        worst.compare("reconstruction", &pass.fields[0].values, &expected.f64s("reconstruction"));
         worst.report(&directory.file_name().unwrap().to_string_lossy());
     }
+}
+
+/// A loss whose gradient is compared with finite differences.
+#[derive(Clone, Copy, Debug)]
+struct Probed {
+    k: usize,
+    rescale: bool,
+    input_centred: bool,
+    auxk: Option<AuxK>,
+}
+
+const ROWS: usize = 7;
+const D: usize = 5;
+const FEATURES: usize = 14;
+
+/// Features that have not fired for long.
+const SILENT: usize = 5;
+
+impl Probed {
+    fn config(&self) -> SaeConfig {
+        let Self { k, rescale, input_centred, auxk } = *self;
+        SaeConfig {
+            d_in: D,
+            features: FEATURES,
+            apply_b_dec_to_input: input_centred,
+            architecture: TopK { k, rescale_acts_by_decoder_norm: rescale, auxk }.into(),
+        }
+    }
+
+    fn pass(&self, parameters: &Parameters, x: &[f64]) -> Forward {
+        let last_fired: Vec<i64> = (0..FEATURES).map(|j| if j < SILENT { -DEAD_WINDOW } else { 0 }).collect();
+        forward(&self.config(), parameters, x, Clock { last_fired: &last_fired, step: 1, window: DEAD_WINDOW })
+    }
+}
+
+/// With `k` 8 some rows keep entries with u < 0, which the ReLU must silence, and dead features that they keep twice; with
+/// `k` 2 some features fire on no row, and are dead if that counts.
+fn probed() -> Vec<Probed> {
+    let form = |form, most| Some(AuxK { most, coefficient: 0.75, ..AuxK::new(form) });
+    let kinds = [
+        (8, None),
+        (8, form(AuxKForm::SaeLens, None)),
+        (8, form(AuxKForm::SaeLens, Some(SILENT + 2))),
+        (2, form(AuxKForm::Normalised, None)),
+        (2, form(AuxKForm::Normalised, Some(SILENT + 2))),
+    ];
+    let mut all = Vec::new();
+    for (k, auxk) in kinds {
+        for (rescale, input_centred) in [(false, true), (true, true), (false, false), (true, false)] {
+            all.push(Probed { k, rescale, input_centred, auxk });
+        }
+    }
+    all
 }
 
 #[test]
 fn gradients_are_finite_differences_of_the_loss() {
     const H: f64 = 1e-5;
-    let (rows, n, d) = (7, 10, 5);
-    for (rescale, input_centred) in [(false, true), (true, true), (false, false), (true, false)] {
-        let recipe = Recipe {
-            // Large enough that some rows keep entries with u < 0, which the ReLU must silence.
-            k: 6,
-            rescale,
-            input_centred,
-            clip: None,
-            unit_norm_decoder: None,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-        };
+    for probed in probed() {
         let mut random = Random(17);
-        let parameters = Parameters {
-            w_enc: random.numbers(n * d),
-            b_enc: random.numbers(n),
-            w_dec: random.numbers(n * d),
-            b_dec: random.numbers(d),
+        let mut parameters = Parameters {
+            w_enc: random.numbers(FEATURES * D),
+            b_enc: random.numbers(FEATURES),
+            w_dec: random.numbers(FEATURES * D),
+            b_dec: random.numbers(D),
         };
-        let x = random.numbers(rows * d);
-        let output =
-            |parameters: &Parameters| -> StepOutput { step(&mut State::new(parameters.clone()), &x, d, &recipe, 0.0) };
-        let base = output(&parameters);
-        assert!(base.codes.values.contains(&0.0), "no entry is silenced");
+        if probed.k == 2 {
+            // Below most of the others.
+            parameters.w_enc[..SILENT * D].iter_mut().for_each(|value| *value *= 0.2);
+            parameters.b_enc[..SILENT].iter_mut().for_each(|value| *value *= 0.2);
+        }
+        let x = random.numbers(ROWS * D);
+        let base = probed.pass(&parameters, &x);
+        assert_covers(&probed, &base);
 
         let mut differences = Parameters::zeros(&parameters);
         for group in 0..4 {
             for i in 0..parameters.each()[group].len() {
                 let loss = |change: f64| {
-                    let mut probed = parameters.clone();
-                    probed.each_mut()[group][i] += change;
-                    let output = output(&probed);
+                    let mut changed = parameters.clone();
+                    changed.each_mut()[group][i] += change;
+                    let pass = probed.pass(&changed, &x);
                     // The loss jumps where the selection changes: a probe that crosses such an edge measures the jump.
-                    assert_eq!(support(&output.codes), support(&base.codes));
-                    output.loss
+                    assert_eq!((&pass.dead, support(&pass)), (&base.dead, support(&base)), "{probed:?}");
+                    loss_to_detached(&pass, &base)
                 };
                 differences.each_mut()[group][i] = (loss(H) - loss(-H)) / (2.0 * H);
             }
         }
         let mut worst = Worst::new(1e-7);
-        worst.compare_each("grad", &base.gradients, &differences);
-        worst.report(&format!("finite differences (rescale {rescale}, input centred {input_centred})"));
+        worst.compare_each("grad", &backward(&probed.config(), &parameters, &base), &differences);
+        worst.report(&format!("finite differences of {probed:?}"));
     }
+}
+
+/// Fails unless a pass has what its case is for.
+fn assert_covers(probed: &Probed, pass: &Forward) {
+    let carrying = |list: &List| list.iter().flatten().filter(|entry| entry.carries).count();
+    let Some(auxk) = probed.auxk else {
+        assert!(carrying(&pass.lists[0]) < ROWS * probed.k, "no entry is silenced");
+        return;
+    };
+    let (dead, list) = (&pass.dead, &pass.lists[1]);
+    assert!(pass.fields[1].loss > 0.0);
+    assert_eq!(list[0].len(), auxk.most.unwrap_or(D / 2).min(dead.len()));
+    match auxk.form {
+        AuxKForm::SaeLens => {
+            assert_eq!((dead.len(), carrying(list)), (SILENT, ROWS * list[0].len()));
+            assert!(list.iter().flatten().any(|entry| entry.u < 0.0), "no value is below 0");
+            let twice =
+                pass.lists[0].iter().zip(list).any(|(main, list)| main.iter().any(|entry| list.contains(entry)));
+            assert!(twice, "no dead feature is in the main list too");
+        }
+        AuxKForm::Normalised => {
+            assert!((1..=SILENT).contains(&dead.len()), "{dead:?}");
+            assert!((1..ROWS * list[0].len()).contains(&carrying(list)), "{list:?}");
+        }
+    }
+}
+
+/// The loss, with the targets and factors of another pass: what the gradient takes for constant.
+fn loss_to_detached(pass: &Forward, detached: &Forward) -> f64 {
+    let fields = pass.fields.iter().zip(&detached.fields);
+    let losses = fields.map(|(field, detached)| {
+        let errors = field.values.iter().zip(&detached.target);
+        detached.scale * errors.map(|(value, target)| (value - target).powi(2)).sum::<f64>() / ROWS as f64
+    });
+    losses.sum()
+}
+
+/// The features of each entry, and whether it carries anything.
+fn support(pass: &Forward) -> Vec<(usize, bool)> {
+    pass.lists.iter().flatten().flatten().map(|entry| (entry.feature, entry.carries)).collect()
+}
+
+#[test]
+fn the_batch_decides_which_features_are_dead_only_where_it_counts() {
+    let auxk = |form| Probed { k: 2, rescale: false, input_centred: true, auxk: Some(AuxK::new(form)) };
+    let mut random = Random(3);
+    let parameters = Parameters {
+        w_enc: random.numbers(FEATURES * D),
+        b_enc: random.numbers(FEATURES),
+        w_dec: random.numbers(FEATURES * D),
+        b_dec: random.numbers(D),
+    };
+    let x = random.numbers(2 * D);
+    let before = auxk(AuxKForm::SaeLens).pass(&parameters, &x);
+    let with_batch = auxk(AuxKForm::Normalised).pass(&parameters, &x);
+    let fired = |j: &usize| before.lists[0].iter().flatten().any(|entry| entry.carries && entry.feature == *j);
+    assert_eq!(before.dead, (0..SILENT).collect::<Vec<_>>());
+    assert!(before.dead.iter().any(fired));
+    assert_eq!(with_batch.dead, (0..SILENT).filter(|j| !fired(j)).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_dead_feature_is_no_auxiliary_loss() {
+    for form in [AuxKForm::SaeLens, AuxKForm::Normalised] {
+        let topk = TopK { auxk: Some(AuxK::new(form)), ..TopK::new(2) };
+        let config = SaeConfig { architecture: topk.into(), ..SaeConfig::top_k(D, FEATURES, 2) };
+        let mut random = Random(5);
+        let parameters = Parameters {
+            w_enc: random.numbers(FEATURES * D),
+            b_enc: random.numbers(FEATURES),
+            w_dec: random.numbers(FEATURES * D),
+            b_dec: random.numbers(D),
+        };
+        let x = random.numbers(ROWS * D);
+        let clock = Clock { last_fired: &[0; FEATURES], step: 1, window: DEAD_WINDOW };
+        let pass = forward(&config, &parameters, &x, clock);
+        assert_eq!(pass.fields[1].loss, 0.0);
+        let plain = SaeConfig::top_k(D, FEATURES, 2);
+        let without = backward(&plain, &parameters, &forward(&plain, &parameters, &x, clock));
+        assert_eq!(backward(&config, &parameters, &pass), without);
+    }
+}
+
+#[test]
+fn a_feature_dies_when_its_window_is_over() {
+    let mut counters = Counters::new(3);
+    let fires = |feature| Entry { feature, u: 1.0, key: 1.0, carries: true };
+    let silent = Entry { carries: false, u: -1.0, ..fires(2) };
+    counters.count(&vec![vec![fires(1), silent], vec![fires(1)]], 4);
+    assert_eq!((&counters.last_fired[..], &counters.times_fired[..]), (&[0, 4, 0][..], &[0, 2, 0][..]));
+    assert_eq!([counters.dead(4, 5), counters.dead(5, 5), counters.dead(8, 5), counters.dead(9, 5)], [0, 2, 2, 3]);
 }
 
 #[test]
@@ -223,24 +347,16 @@ fn clip_scales_the_global_norm_down_to_the_maximum() {
     assert!(clip(&[f64::NAN], &[], Some(1.0)).coefficient.is_nan());
 }
 
-/// What all cases record in the same place; the rest is nothing special.
-fn recipe(case: &Value) -> Recipe {
-    Recipe {
-        k: number(&case["config"], "k") as usize,
-        rescale: false,
-        input_centred: true,
+/// What all cases record in the same place; nothing is clipped, and decoder rows are free.
+fn settings(case: &Value) -> Settings {
+    Settings {
         clip: None,
         unit_norm_decoder: None,
         beta1: number(&case["adam"], "beta1"),
         beta2: number(&case["adam"], "beta2"),
         epsilon: number(&case["adam"], "eps"),
+        dead_window: DEAD_WINDOW,
     }
-}
-
-/// The features of each entry, and whether it carries anything.
-fn support(codes: &Codes) -> Vec<(u32, bool)> {
-    let entries = codes.features.iter().zip(&codes.values);
-    entries.map(|(&j, &a)| (j, a > 0.0)).collect()
 }
 
 /// SplitMix64.

@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use monosem::reference::{Codes, Parameters};
+use monosem::reference::{List, Parameters};
+use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -157,13 +158,42 @@ pub fn batches(vectors: &Vectors) -> Vec<Vec<f64>> {
     x.chunks_exact(rows * d).map(<[f64]>::to_vec).collect()
 }
 
-/// The reported activations, `[rows, n]`.
-pub fn dense(codes: &Codes, n: usize) -> Vec<f64> {
-    let mut dense = vec![0.0; codes.features.len() / codes.k * n];
-    for (entry, (&j, &key)) in codes.features.iter().zip(&codes.keys).enumerate() {
-        dense[entry / codes.k * n + j as usize] = key;
+/// The reported activations of a list, `[rows, n]`.
+pub fn dense(list: &List, n: usize) -> Vec<f64> {
+    let mut dense = vec![0.0; list.len() * n];
+    for (entries, row) in list.iter().zip(dense.chunks_exact_mut(n)) {
+        for entry in entries.iter().filter(|entry| entry.carries) {
+            row[entry.feature] = entry.key;
+        }
     }
     dense
+}
+
+/// A training case's SAE, with SAELens's AuxK where the case has dead features.
+pub fn top_k_config(vectors: &Vectors) -> SaeConfig {
+    let config = &vectors.case["config"];
+    let has_dead = vectors.f64s("dead_mask").contains(&1.0);
+    let coefficient = has_dead.then(|| number(config, "aux_loss_coefficient"));
+    let topk = TopK {
+        k: number(config, "k") as usize,
+        rescale_acts_by_decoder_norm: flag(config, "rescale_acts_by_decoder_norm"),
+        auxk: coefficient.map(|coefficient| AuxK { form: AuxKForm::SaeLens, coefficient, most: None }),
+    };
+    let [_, _, d_in] = vectors.dims("x")[..] else { panic!("{}: x is not [steps, rows, d]", vectors.name) };
+    SaeConfig {
+        d_in,
+        features: vectors.dims("dead_mask")[0],
+        apply_b_dec_to_input: flag(config, "apply_b_dec_to_input"),
+        architecture: topk.into(),
+    }
+}
+
+/// Steps of silence after which a feature is dead, more than a case has.
+pub const DEAD_WINDOW: i64 = 10;
+
+/// When features last fired if those of a mask, and no others, are dead in every step of a case.
+pub fn last_fired(dead_mask: &[f64]) -> Vec<i64> {
+    dead_mask.iter().map(|&dead| if dead == 0.0 { 0 } else { -DEAD_WINDOW }).collect()
 }
 
 /// Compares tensors, and keeps count of how far they were apart.
@@ -193,8 +223,8 @@ impl Worst {
     }
 
     pub fn compare_each(&mut self, name: &str, actual: &Parameters, expected: &Parameters) {
-        let groups = ["W_enc", "b_enc", "W_dec", "b_dec"];
-        for (group, (actual, expected)) in groups.iter().zip(actual.each().into_iter().zip(expected.each())) {
+        for (group, (actual, expected)) in Parameters::NAMES.iter().zip(actual.each().into_iter().zip(expected.each()))
+        {
             self.compare(&format!("{name}.{group}"), actual, expected);
         }
     }
