@@ -138,7 +138,7 @@ impl Dead {
         recording.run(&kernels.row_starts, dead::row_starts::Bindings { block_dead, starts, params });
     }
 
-    /// Lists those of each row with the largest keys, and decodes them.
+    /// Lists those of each row with the largest keys.
     pub fn record_select(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
         let DeadInputs { parameters, forward, .. } = inputs;
         let firsts = |shard: &Shard| (0..shard.count).step_by(self.chunk as usize);
@@ -155,7 +155,12 @@ impl Dead {
                 recording.run(&self.kernels.rename, bindings);
             });
         }
-        let listed = Listed { entries, starts: &forward.entries.starts[1] };
+    }
+
+    /// Decodes them.
+    pub fn record_decode(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let DeadInputs { parameters, forward, .. } = inputs;
+        let listed = Listed { entries: &forward.entries.list, starts: &forward.entries.starts[1] };
         let rows = forward.rows();
         recording.only_if(&self.found, |recording| {
             forward.decoder.record(recording, parameters, listed, &self.sums.nodes, rows);

@@ -119,6 +119,8 @@ impl TrainingStep {
             step.run(|r| dead.record_find(r, inputs));
             step.meet(Exchange::DeadCount);
             step.run(|r| dead.record_select(r, inputs));
+            step.meet(Exchange::DeadKeys);
+            step.run(|r| dead.record_decode(r, inputs));
             step.meet(Exchange::DeadSums);
             step.run(|r| dead.record_loss(r, inputs));
         }
@@ -156,8 +158,8 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::Config`] if the rows are no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
     pub fn submit(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<Pending> {
-        self.prepare(gpu, input)?;
-        gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
+        self.begin(gpu, input)?;
+        self.end(gpu)
     }
 
     /// As [`TrainingStep::submit`], and times each dispatch.
@@ -165,7 +167,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`TrainingStep::submit`], and [`Error::Device`] if the device has no timestamps.
     pub fn submit_and_time(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<(Pending, Timing)> {
-        self.prepare(gpu, input)?;
+        self.begin(gpu, input)?;
         gpu.submit_and_time(&self.programs.last, &self.reported().buffers())
     }
 
@@ -175,7 +177,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`TrainingStep::submit`], and those of the sink.
     pub fn submit_and_copy(&mut self, gpu: &Gpu, input: StepInput<'_>, sink: &mut dyn StateSink) -> Result<Pending> {
-        self.prepare(gpu, input)?;
+        self.begin(gpu, input)?;
         let (tensors, stages) = (state_tensors(self.parameters.config(), self.recipe.moments), self.state_parts());
         let mut copy = state::copy(gpu, sink, &tensors, &stages);
         let reported = self.reported().buffers();
@@ -187,22 +189,42 @@ impl TrainingStep {
         Ok(pending)
     }
 
-    /// Submits a step stage by stage, and has `exchange` merge what the owners of the model found in between.
+    /// What the owners of the model exchange in a step, in order.
+    pub fn exchanges(&self) -> impl Iterator<Item = Exchange> {
+        self.programs.exchanged.iter().map(|(_, exchange)| *exchange)
+    }
+
+    /// Uploads the rows and the constants of the next step.
     ///
     /// # Errors
-    /// As [`TrainingStep::submit`], and those of `exchange`.
-    #[doc(hidden)]
-    pub fn submit_stages(
-        &mut self,
-        gpu: &Gpu,
-        input: StepInput<'_>,
-        mut exchange: impl FnMut(&Self, Exchange) -> Result<()>,
-    ) -> Result<Pending> {
-        self.prepare(gpu, input)?;
-        for (program, met) in &self.programs.exchanged {
-            gpu.submit(program)?;
-            exchange(self, *met)?;
+    /// [`Error::Config`] if the rows are no whole batch.
+    pub fn begin(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
+        let d = self.parameters.config().d_in;
+        let StepInput { rows, learning_rate, variance } = input;
+        if rows.len() != self.recipe.batch * d {
+            let (batch, values) = (self.recipe.batch, rows.len());
+            return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
+        self.taken += 1;
+        self.forward.upload(gpu, rows, d);
+        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
+        self.optimizer.upload(gpu, &self.recipe, constants);
+        Ok(())
+    }
+
+    /// Submits what comes before the exchange of this number; the owners then exchange.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`].
+    pub fn run_stage(&self, gpu: &Gpu, number: usize) -> Result<()> {
+        gpu.submit(&self.programs.exchanged[number].0)
+    }
+
+    /// Submits what comes after the last exchange.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`].
+    pub fn end(&self, gpu: &Gpu) -> Result<Pending> {
         gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
     }
 
@@ -229,20 +251,6 @@ impl TrainingStep {
 
     fn state_parts(&self) -> Vec<Vec<StatePart>> {
         state::state_parts(&self.parameters, &self.optimizer, self.recipe.moments)
-    }
-
-    fn prepare(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
-        let d = self.parameters.config().d_in;
-        let StepInput { rows, learning_rate, variance } = input;
-        if rows.len() != self.recipe.batch * d {
-            let (batch, values) = (self.recipe.batch, rows.len());
-            return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
-        }
-        self.taken += 1;
-        self.forward.upload(gpu, rows, d);
-        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
-        self.optimizer.upload(gpu, &self.recipe, constants);
-        Ok(())
     }
 
     fn reported(&self) -> Reported<'_> {
