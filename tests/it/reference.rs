@@ -129,8 +129,8 @@ impl Probed {
     }
 }
 
-/// With `k` 8 some rows keep entries with u < 0, which the ReLU must silence, and dead features that they keep twice; with
-/// `k` 2 some features fire on no row, and are dead if that counts.
+/// With `k` 8 some rows keep entries with u < 0, which the ReLU must silence, and dead features that they keep twice;
+/// with `k` 2 some features fire on no row, and are dead if that counts.
 fn probed() -> Vec<Probed> {
     let form = |form, most| Some(AuxK { most, coefficient: 0.75, ..AuxK::new(form) });
     let kinds = [
