@@ -5,6 +5,7 @@ mod cli;
 mod devices;
 mod eval;
 mod export;
+mod finite_differences;
 mod golden;
 mod gpu;
 mod help;
