@@ -1,7 +1,7 @@
 //! A training step on the CPU in f64: the oracle that the device is tested against, written to be read.
 //!
-//! [`step`] is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them, `backward`
-//! has the gradients, `optimizer` applies them. The other files are the references of single kernels.
+//! [`step`] is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them,
+//! `backward` has the gradients, `optimizer` applies them. The other files are the references of single kernels.
 //!
 //! Matrices are row-major slices: activations `[rows, d]`, pre-activations `[rows, n]`, both weights feature-major
 //! `[n, d]`. Every sum runs in ascending order.

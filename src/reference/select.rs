@@ -1,6 +1,6 @@
 use super::{Codes, largest, relu};
 
-/// Keeps the `k` largest keys of each row (`k <= n`), the lower feature first among equals, and rectifies what it keeps.
+/// Keeps the `k` largest keys of each row (`k <= n`), the lower feature first among equals, and rectifies them.
 ///
 /// `keys` and `values` are `[rows, n]`: a kept feature enters the codes with both. `-0.0` equals `0.0`.
 /// NaN counts as larger than everything and stays NaN, so that it is seen.
