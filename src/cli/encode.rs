@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
+use monosem::apply::Encoder;
 use monosem::data::Batches;
 use monosem::sae::Weights;
 use monosem::storage::{Dtype, TensorWriter};
-use monosem::apply::Encoder;
 use monosem::{Error, Result};
 use serde_json::json;
 

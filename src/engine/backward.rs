@@ -85,8 +85,7 @@ impl Backward {
             clip: gpu.pipeline(&[])?,
         };
         let capacity = forward.entries.capacity;
-        let ranges: Vec<_> =
-            parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
+        let ranges: Vec<_> = parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
         let width = u64::from(parameters.quads()) * 4;
         let row_blocks = forward.rows().div_ceil(bias_gradient::BLOCK_ROWS);
         let codes = &gpu.for_part("codes");
@@ -217,8 +216,7 @@ impl Backward {
         };
         recording.run(&self.kernels.bias_chunks, bindings);
         let (scalars, chunk_squares) = (&shard.scalars, &self.chunk_squares);
-        recording
-            .run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
+        recording.run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
     }
 
     fn bias_params(&self, losses: Losses<'_>, first: u32, count: u32) -> bias_gradient::Params {

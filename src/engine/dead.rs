@@ -204,7 +204,13 @@ impl Dead {
         }
     }
 
-    fn record_chunk(&self, recording: &mut Recording, inputs: DeadInputs<'_>, (shard, first): (&Shard, u32), slot: u32) {
+    fn record_chunk(
+        &self,
+        recording: &mut Recording,
+        inputs: DeadInputs<'_>,
+        (shard, first): (&Shard, u32),
+        slot: u32,
+    ) {
         let Self { kernels, block_dead, extents, pre_activations, chunk, .. } = self;
         let DeadInputs { parameters, forward, .. } = inputs;
         let params = dead::Params { chunk_first: first, slot, ..self.params(inputs, shard.first, shard.count) };

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Marks;
 use super::events::{Event, Listener};
+use crate::engine::select::{Screening, Tuning};
 use crate::error::Result;
 use crate::gpu::AdapterDescription;
-use crate::engine::select::{Screening, Tuning};
 use crate::sae::SaeConfig;
 
 /// More entries than anybody measures, few enough to be read at each start.

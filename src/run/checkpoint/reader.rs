@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{MANIFEST, Manifest, STATE};
+use crate::engine::state::{StateSource, StateTensor, state_tensors};
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::TensorFile;
-use crate::engine::state::{StateSource, StateTensor, state_tensors};
 
 /// Bytes read at a time to verify a tensor.
 const CHUNK_BYTES: u64 = 8 << 20;

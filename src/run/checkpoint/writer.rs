@@ -8,11 +8,11 @@ use std::thread::{self, JoinHandle};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Manifest, STATE, path};
+use crate::engine::state::{StateSink, StateTensor, Tile, state_tensors};
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
 use crate::storage::TensorWriter;
 use crate::storage::staging::Staging;
-use crate::engine::state::{StateSink, StateTensor, Tile, state_tensors};
 use crate::train::MomentPrecision;
 
 /// Tiles that wait for the disk.

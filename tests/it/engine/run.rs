@@ -13,12 +13,12 @@ use monosem::train::Recipe;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::program::cli::Files;
 use crate::kernels::gpu;
+use crate::program::cli::Files;
 
 // Its main is not called here.
 #[allow(dead_code)]
-#[path = "../../examples/resume.rs"]
+#[path = "../../../examples/resume.rs"]
 mod example;
 
 #[test]
