@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::Args;
 use monosem::apply::Encoder;
 use monosem::data::Batches;
-use monosem::sae::Weights;
 use monosem::storage::{Dtype, TensorWriter};
 use monosem::{Error, Result};
 use serde_json::json;

@@ -45,7 +45,9 @@ struct Kernels {
 /// What a backward pass starts from.
 #[derive(Clone, Copy)]
 pub struct Losses<'a> {
+    /// The SAE.
     pub parameters: &'a Parameters,
+    /// The forward pass of the batch.
     pub forward: &'a Forward,
     /// The gradient of list 1's field, if there is one.
     pub second_gradient: Option<&'a Buffer>,

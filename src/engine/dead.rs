@@ -58,10 +58,15 @@ struct Kernels {
 /// What AuxK reads.
 #[derive(Clone, Copy)]
 pub struct DeadInputs<'a> {
+    /// The SAE.
     pub parameters: &'a Parameters,
+    /// The forward pass of the batch.
     pub forward: &'a Forward,
+    /// Its backward pass.
     pub backward: &'a Backward,
+    /// The counters of the features, and the step's constants.
     pub optimizer: &'a Optimizer,
+    /// The window of dead features.
     pub recipe: &'a Recipe,
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use monosem::Error;
 use monosem::engine::select::{Screening, Tuning};
+use monosem::engine::state::{StateSink, Tile, state_tensors};
 use monosem::gpu::Gpu;
 use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::run::open_sae;
 use monosem::sae::SaeConfig;
-use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
+use monosem::train::{MomentPrecision, Recipe, Trainer, initialize};
 use serde_json::json;
 
 use crate::engine::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
@@ -17,20 +18,20 @@ use crate::kernels::gpu;
 
 const STEPS: u64 = 8;
 
-fn trainer<'a>(gpu: &'a Gpu, recipe: &Recipe) -> Trainer<'a> {
+fn trainer(gpu: &Gpu, recipe: &Recipe) -> Trainer {
     let initial = initialize(&config(FEATURES), 3, &batches(3, 1)[0].rows).unwrap();
     Trainer::new(gpu, &initial, recipe.clone()).unwrap()
 }
 
 /// Takes the steps from where the trainer is up to `end`.
-fn take_steps(trainer: &mut Trainer<'_>, end: u64) {
+fn take_steps(trainer: &mut Trainer, end: u64) {
     for batch in &batches(3, STEPS)[trainer.submitted() as usize..end as usize] {
         trainer.step(batch).unwrap();
     }
 }
 
 /// Writes the checkpoint after as many steps as the trainer has taken.
-fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
+fn save(trainer: &Trainer, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
     let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
@@ -39,7 +40,7 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     checkpoint::path(directory, step)
 }
 
-fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
+fn resume(gpu: &Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer> {
     let step = reader.manifest().step;
     let config = config(FEATURES);
     let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);

@@ -30,13 +30,7 @@ fn the_example_resumes_to_the_same_bits() {
 /// 12 steps on the 500 rows of the files.
 fn job(files: &Files) -> Job {
     let data = Arc::new(Activations::open(&[files.data.clone().into()]).unwrap());
-    let config = SaeConfig {
-        d_in: data.width(),
-        features: 64,
-        k: 4,
-        rescale_acts_by_decoder_norm: false,
-        apply_b_dec_to_input: true,
-    };
+    let config = SaeConfig::top_k(data.width(), 64, 4);
     Job { seed: 7, ..Job::new(gpu(), config, Recipe::top_k(64, 50, 12), data) }
 }
 
