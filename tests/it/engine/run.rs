@@ -9,9 +9,9 @@ use monosem::data::Activations;
 use monosem::run::checkpoint::{CheckpointPolicy, Every, Manifest, Marks};
 use monosem::run::{self, End, Event, Job, Run, RunOptions};
 use monosem::sae::{self, SaeConfig};
+use monosem::storage;
 use monosem::train::Recipe;
 use serde_json::{Value, json};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::kernels::gpu;
 use crate::program::cli::Files;
@@ -134,7 +134,7 @@ pub fn change_marks(checkpoint: &Path, marks: &Marks) {
     let sealed: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let mut manifest: Manifest = serde_json::from_value(sealed["manifest"].clone()).unwrap();
     (manifest.rules, manifest.shaders) = (marks.rules.clone(), marks.shaders.clone());
-    let checksum = format!("{:016x}", xxh3_64(&serde_json::to_vec(&manifest).unwrap()));
+    let checksum = storage::checksum(&serde_json::to_vec(&manifest).unwrap());
     fs::write(path, json!({ "manifest": manifest, "checksum": checksum }).to_string()).unwrap();
 }
 
