@@ -11,8 +11,9 @@ use std::time::Duration;
 use criterion::Criterion;
 use monosem::engine::select::{Screening, Tuning};
 use monosem::gpu::{AdapterChoice, Gpu, Span};
+use monosem::measure::{StepBenchmark, synthetic_rows};
 use monosem::sae::SaeConfig;
-use monosem::train::{Recipe, StepBenchmark, synthetic_rows};
+use monosem::train::Recipe;
 
 fn sizes() -> [usize; 4] {
     let text = std::env::var("MONOSEM_BENCH").unwrap_or_else(|_| "384,16384,32,2048".into());
@@ -24,7 +25,7 @@ fn main() -> monosem::Result<()> {
     let [d, n, k, batch] = sizes();
     let gpu = Gpu::open(&AdapterChoice::Best)?;
     println!("{}", gpu.description());
-    let config = SaeConfig { d_in: d, features: n, k, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true };
+    let config = SaeConfig::top_k(d, n, k);
     let tuning = Tuning::estimated(gpu.description(), &config, batch, Screening::Auto);
     let batches = (0..4).map(|seed| synthetic_rows(batch, d, seed)).collect();
     let mut bench = StepBenchmark::new(&gpu, &config, Recipe::top_k(n, batch, 1_000_000), tuning, batches)?;

@@ -22,13 +22,7 @@ fn main() -> Result<()> {
 pub fn resume(gpu: &Gpu, directory: &Path) -> Result<()> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/sample-train.safetensors");
     let data = Arc::new(Activations::open(&[path.into()])?);
-    let config = SaeConfig {
-        d_in: data.width(),
-        features: 2 * data.width(),
-        k: 16,
-        rescale_acts_by_decoder_norm: false,
-        apply_b_dec_to_input: true,
-    };
+    let config = SaeConfig::top_k(data.width(), 2 * data.width(), 16);
     let recipe = Recipe::top_k(config.features, 256, 20);
     let job = Job::new(gpu, config, recipe, data);
 

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use monosem::apply::evaluate;
 use monosem::data::{Activations, Batches};
 use monosem::gpu::{AdapterChoice, Gpu};
 use monosem::run::Job;
 use monosem::sae::{self, SaeConfig};
-use monosem::train::{Recipe, evaluate, train};
+use monosem::train::{Recipe, train};
 use monosem::{Error, Result};
 
 fn main() -> Result<()> {
@@ -18,13 +19,7 @@ fn main() -> Result<()> {
         return Err(Error::Config("usage: train ACTIVATIONS DIRECTORY".into()));
     };
     let data = Arc::new(Activations::open(&[activations])?);
-    let config = SaeConfig {
-        d_in: data.width(),
-        features: 4 * data.width(),
-        k: 16,
-        rescale_acts_by_decoder_norm: false,
-        apply_b_dec_to_input: true,
-    };
+    let config = SaeConfig::top_k(data.width(), 4 * data.width(), 16);
     let gpu = Gpu::open(&AdapterChoice::Best)?;
     let recipe = Recipe::top_k(config.features, 512, 100);
     let job = Job::new(&gpu, config, recipe.clone(), data.clone());

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use monosem::data::{Activations, Batches, FilteredRows};
-use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::engine::select::{Screening, SelectionMethod, Tuning};
+use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::EncodeVariant;
-use monosem::sae::SaeConfig;
 use monosem::measure::{Ceilings, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::sae::SaeConfig;
 use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde_json::{Value, json};

@@ -5,10 +5,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
-use monosem::data::Batches;
-use monosem::sae::Weights;
-use monosem::storage::{Dtype, TensorWriter};
 use monosem::apply::Encoder;
+use monosem::data::Batches;
+use monosem::storage::{Dtype, TensorWriter};
 use monosem::{Error, Result};
 use serde_json::json;
 

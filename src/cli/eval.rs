@@ -5,9 +5,9 @@ use std::path::Path;
 
 use clap::Args;
 use monosem::Result;
+use monosem::apply::{Evaluation, Evaluator, Reconstruction};
 use monosem::data::{Batches, Sources};
 use monosem::run::OpenedSae;
-use monosem::apply::{Evaluation, Evaluator, Reconstruction};
 use monosem::train::DEAD_WINDOW;
 use serde_json::{Map, Value, json};
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 use clap::{ArgMatches, Args};
 use monosem::Result;
 use monosem::data::Activations;
-use monosem::run::{self, End, Job, Run, RunOptions};
 use monosem::measure::check_fits;
+use monosem::run::{self, End, Job, Run, RunOptions};
 use serde_json::json;
 
 use super::arguments::{Settings, TuningArguments};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use monosem::run::checkpoint::{self, is_damage};
 use monosem::sae::{Weights, for_each_tile};
+use monosem::storage::checksum_file;
 use monosem::{Error, Result, sae};
 use serde_json::{Value, json};
 
@@ -122,7 +123,7 @@ impl Part {
                 }
                 for (name, expected) in checksums {
                     let file = path.join(name);
-                    if checkpoint::checksum(&file)? != *expected {
+                    if checksum_file(&file)? != *expected {
                         return Err(Error::data(
                             file,
                             "is damaged, or was changed: its checksum is not that of run.json",

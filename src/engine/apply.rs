@@ -137,10 +137,8 @@ impl Optimizer {
         let [g0, g1] = losses.gradients();
         let range = backward.sorted.range(number);
         let params = update_params(parameters, recipe, shard);
-        let active = update::Params {
-            groups: backward.groups(backward.most_runs(shard), update::ROWS_PER_WORKGROUP),
-            ..params
-        };
+        let active =
+            update::Params { groups: backward.groups(backward.most_runs(shard), update::ROWS_PER_WORKGROUP), ..params };
         for (silent, params) in [active, params].into_iter().enumerate() {
             let Moments { m, v } = &moments.w_enc;
             let bindings = update::encoder::Bindings {

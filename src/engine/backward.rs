@@ -45,7 +45,9 @@ struct Kernels {
 /// What a backward pass starts from.
 #[derive(Clone, Copy)]
 pub struct Losses<'a> {
+    /// The SAE.
     pub parameters: &'a Parameters,
+    /// The forward pass of the batch.
     pub forward: &'a Forward,
     /// The gradient of list 1's field, if there is one.
     pub second_gradient: Option<&'a Buffer>,
@@ -85,8 +87,7 @@ impl Backward {
             clip: gpu.pipeline(&[])?,
         };
         let capacity = forward.entries.capacity;
-        let ranges: Vec<_> =
-            parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
+        let ranges: Vec<_> = parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
         let width = u64::from(parameters.quads()) * 4;
         let row_blocks = forward.rows().div_ceil(bias_gradient::BLOCK_ROWS);
         let codes = &gpu.for_part("codes");
@@ -217,8 +218,7 @@ impl Backward {
         };
         recording.run(&self.kernels.bias_chunks, bindings);
         let (scalars, chunk_squares) = (&shard.scalars, &self.chunk_squares);
-        recording
-            .run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
+        recording.run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
     }
 
     fn bias_params(&self, losses: Losses<'_>, first: u32, count: u32) -> bias_gradient::Params {

@@ -58,10 +58,15 @@ struct Kernels {
 /// What AuxK reads.
 #[derive(Clone, Copy)]
 pub struct DeadInputs<'a> {
+    /// The SAE.
     pub parameters: &'a Parameters,
+    /// The forward pass of the batch.
     pub forward: &'a Forward,
+    /// Its backward pass.
     pub backward: &'a Backward,
+    /// The counters of the features, and the step's constants.
     pub optimizer: &'a Optimizer,
+    /// The window of dead features.
     pub recipe: &'a Recipe,
 }
 
@@ -209,7 +214,13 @@ impl Dead {
         }
     }
 
-    fn record_chunk(&self, recording: &mut Recording, inputs: DeadInputs<'_>, (shard, first): (&Shard, u32), slot: u32) {
+    fn record_chunk(
+        &self,
+        recording: &mut Recording,
+        inputs: DeadInputs<'_>,
+        (shard, first): (&Shard, u32),
+        slot: u32,
+    ) {
         let Self { kernels, block_dead, extents, pre_activations, chunk, .. } = self;
         let DeadInputs { parameters, forward, .. } = inputs;
         let params = dead::Params { chunk_first: first, slot, ..self.params(inputs, shard.first, shard.count) };

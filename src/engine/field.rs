@@ -116,9 +116,10 @@ impl Decoder {
             for Node { chunk: first_chunk, level, sums } in nodes {
                 let origin = u64::from(*first_chunk) * u64::from(chunk);
                 let end = (origin + (u64::from(chunk) << level)).min(parameters.features().into()) as u32;
-                let shards = parameters.shards.iter().filter(|shard| {
-                    u64::from(shard.first + shard.count) > origin && shard.first < end
-                });
+                let shards = parameters
+                    .shards
+                    .iter()
+                    .filter(|shard| u64::from(shard.first + shard.count) > origin && shard.first < end);
                 let mut shards = shards.peekable();
                 while let Some(shard) = shards.next() {
                     let params = decode::Params {

@@ -77,8 +77,19 @@ impl Planes {
             SquaresDec, SquaresEnc, TimesFired,
         };
         let mut planes = vec![
-            Bias, Norm, FirstMoment, SecondMoment, LastFired, TimesFired, Run, Slopes, Along, Fired, SquaresEnc,
-            SquaresDec, Flawed,
+            Bias,
+            Norm,
+            FirstMoment,
+            SecondMoment,
+            LastFired,
+            TimesFired,
+            Run,
+            Slopes,
+            Along,
+            Fired,
+            SquaresEnc,
+            SquaresDec,
+            Flawed,
         ];
         if let Some(dead) = description.dead() {
             planes.push(Dead);

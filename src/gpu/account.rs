@@ -1,37 +1,21 @@
-//! The account of device memory: bytes by part and by name.
+//! The account of device memory: bytes by part.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of the buffers that exist, by part and name. Clones are the same account.
+/// Bytes of the buffers that exist, by part. Clones are the same account.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Account(Arc<Mutex<Entries>>);
-
-type Entries = BTreeMap<(&'static str, String), u64>;
+pub(super) struct Account(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Account {
     /// Bytes by part.
     pub fn by_part(&self) -> BTreeMap<&'static str, u64> {
-        self.sum(|part, _| part)
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(_, bytes)| **bytes > 0).map(|(part, bytes)| (*part, *bytes)).collect()
     }
 
-    /// Bytes by buffer name.
-    pub fn by_name(&self) -> BTreeMap<String, u64> {
-        self.sum(|_, name| name.to_owned())
-    }
-
-    fn sum<K: Ord>(&self, key: impl Fn(&'static str, &str) -> K) -> BTreeMap<K, u64> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sums = BTreeMap::new();
-        for ((part, name), bytes) in entries.iter().filter(|(_, bytes)| **bytes > 0) {
-            *sums.entry(key(part, name)).or_default() += bytes;
-        }
-        sums
-    }
-
-    fn change(&self, entry: &Entry, change: impl FnOnce(&mut u64)) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(entries.entry((entry.part, entry.name.clone())).or_default());
+    fn change(&self, part: &'static str, change: impl FnOnce(&mut u64)) {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(part).or_default());
     }
 }
 
@@ -47,13 +31,13 @@ pub(super) struct Entry {
 impl Entry {
     pub fn new(account: &Account, part: &'static str, name: &str, bytes: u64) -> Self {
         let entry = Self { part, name: name.to_owned(), bytes, account: account.clone() };
-        account.change(&entry, |sum| *sum += bytes);
+        account.change(part, |sum| *sum += bytes);
         entry
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.account.change(self, |sum| *sum -= self.bytes);
+        self.account.change(self.part, |sum| *sum -= self.bytes);
     }
 }

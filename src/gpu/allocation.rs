@@ -57,11 +57,6 @@ impl Gpu {
         self.account.by_part()
     }
 
-    /// As [`Gpu::memory`], by the buffers' names.
-    pub fn memory_by_name(&self) -> BTreeMap<String, u64> {
-        self.account.by_name()
-    }
-
     /// Bytes that wgpu's allocator has reserved on the device, where it tells: buffers, their alignment, and whatever
     /// wgpu keeps besides.
     pub fn reserved_bytes(&self) -> Option<u64> {

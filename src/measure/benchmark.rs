@@ -32,13 +32,7 @@ impl StepBenchmark {
     ///
     /// # Errors
     /// Those of [`crate::train::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.
-    pub fn new(
-        gpu: &Gpu,
-        config: &SaeConfig,
-        recipe: Recipe,
-        tuning: Tuning,
-        batches: Vec<Vec<f32>>,
-    ) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning, batches: Vec<Vec<f32>>) -> Result<Self> {
         let first = batches.first().ok_or_else(|| crate::Error::Config("there is no batch to time".into()))?;
         // The decoder bias, which is all that is made from rows, needs no whole batch.
         let initial = initialize(config, 0, &first[..config.d_in * recipe.batch.min(256)])?;

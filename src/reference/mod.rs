@@ -37,7 +37,6 @@ pub use decode::decode;
 pub use encode::encode;
 pub use forward::{Forward, Reconstruction, center, forward, norms, variance};
 pub use gradients::{Gradients, gradients};
-pub use to_f16::to_f16;
 pub use optimizer::{Adam, Clip, Counters, Settings, adam, clip, project, stochastic_bf16, unit_norm};
 pub use rescore::rescore;
 pub use residual::{Residual, residual};
@@ -45,6 +44,7 @@ pub use screen::screen;
 pub use select::select;
 pub use selection::{Clock, Entry, List, largest, select_row};
 pub use step::{State, StepOutput, step};
+pub use to_f16::to_f16;
 pub use transpose::{Runs, transpose};
 
 /// One number for every parameter: the parameters themselves, their gradients or their moments.

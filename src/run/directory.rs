@@ -1,12 +1,13 @@
 //! The directory that a run leaves: created late, and removed if the run never takes a step.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::storage;
 
 const CONFIG: &str = "config.toml";
 const RECORD: &str = "run.json";
@@ -71,8 +72,8 @@ fn is_barely_begun(path: &Path) -> Result<bool> {
         let entry = entry.map_err(Error::io(path))?;
         let is_first = match entry.file_name().to_str() {
             Some("metrics.jsonl") => entry.metadata().is_ok_and(|file| file.len() == 0),
-            Some(".config.toml.tmp" | ".run.json.tmp") => true,
-            _ => false,
+            Some(name) => is_leftover(name),
+            None => false,
         };
         if !is_first {
             return Ok(false);
@@ -80,6 +81,12 @@ fn is_barely_begun(path: &Path) -> Result<bool> {
         begun = true;
     }
     Ok(begun)
+}
+
+/// A file that a process was killed in the middle of writing ([`storage::WholeFile`]).
+fn is_leftover(name: &str) -> bool {
+    let begins = |file: &str| name.strip_prefix('.').is_some_and(|name| name.starts_with(file));
+    (begins(CONFIG) || begins(RECORD)) && name.ends_with(".tmp")
 }
 
 /// A run directory. Until [`RunDirectory::keep`], dropping it removes all that it created, and nothing else.
@@ -147,19 +154,27 @@ impl RunDirectory {
         self.replace_file(RECORD, text.as_bytes())
     }
 
-    /// Gives the file `name` these bytes, all or none: whoever reads it sees the old ones or the new.
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (path, temporary) = (self.join(name), self.join(&format!(".{name}.tmp")));
-        let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The error that led here matters more than one from tidying up.
-            let _ = fs::remove_file(&temporary);
-        } else if !self.made.contains(&path) {
-            self.made.push(path.clone());
+        let path = self.join(name);
+        storage::replace_file(&path, bytes)?;
+        if !self.made.contains(&path) {
+            self.made.push(path);
         }
-        written.map_err(Error::io(&path))
+        Ok(())
+    }
+
+    /// Removes what a process that was killed left half-written. Nobody else may be writing to the directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_leftovers(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path).map_err(Error::io(&self.path))? {
+            let entry = entry.map_err(Error::io(&self.path))?;
+            if entry.file_name().to_str().is_some_and(is_leftover) {
+                fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// From here on there is something worth keeping.

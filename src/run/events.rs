@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::checkpoint::Marks;
 use super::job::Job;
-use crate::error::{Error, Result};
 use crate::engine::select::Tuning;
+use crate::error::{Error, Result};
 use crate::train::{Profile, Progress};
 
 /// Something that happened in a run, told in order.

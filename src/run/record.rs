@@ -10,9 +10,9 @@ use super::directory::RunDirectory;
 use super::job::Job;
 use super::position::MarkChange;
 use crate::data::Exclusion;
+use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
-use crate::engine::select::Tuning;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]

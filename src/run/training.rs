@@ -19,6 +19,7 @@ use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::save;
+use crate::storage::checksum_file;
 use crate::train::{Progress, Trainer};
 
 /// A job under way in its directory: config.toml, run.json, metrics.jsonl, checkpoints/ and at the end sae/.
@@ -72,6 +73,7 @@ impl Run {
         }
         let directory = RunDirectory::open(path);
         let metrics = MetricsFile::open(&directory)?;
+        directory.remove_leftovers()?;
         Self::prepare(gpu, directory, metrics, job, options, events)
     }
 
@@ -270,7 +272,7 @@ fn checksums(directory: &Path) -> Result<BTreeMap<String, String>> {
     let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
     let sum = |entry: std::io::Result<fs::DirEntry>| {
         let entry = entry.map_err(Error::io(directory))?;
-        Ok((entry.file_name().to_string_lossy().into_owned(), checkpoint::checksum(&entry.path())?))
+        Ok((entry.file_name().to_string_lossy().into_owned(), checksum_file(&entry.path())?))
     };
     entries.map(sum).collect()
 }

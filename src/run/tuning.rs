@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::events::{Event, Listener};
 use super::tuning_cache::{Key, TuningCache};
+use crate::engine::select::{Screening, SelectionShape, Tuning};
 use crate::error::Result;
 use crate::gpu::{AdapterDescription, Gpu};
-use crate::engine::select::{Screening, SelectionShape, Tuning};
-use crate::sae::SaeConfig;
 use crate::measure::{Plan, autotune, autotune_pays};
+use crate::sae::SaeConfig;
 use crate::train::Recipe;
 
 /// The kernels that [`choose_tuning`] would return now if it measured nothing.

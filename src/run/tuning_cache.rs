@@ -2,17 +2,18 @@
 
 use std::env;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Marks;
 use super::events::{Event, Listener};
-use crate::error::Result;
-use crate::gpu::AdapterDescription;
 use crate::engine::select::{Screening, Tuning};
+use crate::error::{Error, Result};
+use crate::gpu::AdapterDescription;
 use crate::sae::SaeConfig;
+use crate::storage;
 
 /// More entries than anybody measures, few enough to be read at each start.
 const MAX_ENTRIES: usize = 1000;
@@ -105,7 +106,12 @@ impl TuningCache {
         match write(path, &entries) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let problem = format!("{error}; measurements are not kept");
+                let reason = match error {
+                    // The event names the file.
+                    Error::Io { source, .. } => source.to_string(),
+                    other => other.to_string(),
+                };
+                let problem = format!("{reason}; measurements are not kept");
                 events(&Event::TuningCacheUnusable { path, problem: &problem })
             }
         }
@@ -125,20 +131,13 @@ fn read(path: &Path) -> std::result::Result<Vec<Entry>, ReadError> {
     }
 }
 
-/// By rename: whoever reads it meanwhile sees the old one or the new.
-fn write(path: &Path, entries: &[Entry]) -> std::io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(entries)?;
+fn write(path: &Path, entries: &[Entry]) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(entries).map_err(|error| Error::io(path)(error.into()))?;
     text.push(b'\n');
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        fs::create_dir_all(directory).map_err(Error::io(directory))?;
     }
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(&text));
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    renamed
+    storage::replace_file(path, &text)
 }
 
 /// MONOSEM_CACHE_DIR, or `monosem` in the directory that the system gives a user's caches.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SaeConfig;
 use super::auxk::AuxK;
 use super::description::{Description, EntryKind, Input, Keep, KeyScale, ListSpec, linear, reconstruction};
-use super::SaeConfig;
 use crate::error::{Error, Result};
 
 /// TopK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3): of each row the `k` features with the

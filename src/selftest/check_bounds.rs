@@ -14,11 +14,12 @@ pub fn check_bounds(
     keys: &[f32],
     (rows, groups, k): (usize, usize, usize),
 ) -> Result<u32> {
-    let (best_bounds, keys) = (Tensor::new(gpu, best_bounds)?, Tensor::new(gpu, keys)?);
+    let entries = |keys: &[f32]| Tensor::new(gpu, &keys.iter().map(|key| [0, 0, 0, key.to_bits()]).collect::<Vec<_>>());
+    let (best_bounds, entries) = (entries(best_bounds)?, entries(keys)?);
     let uncertain = Tensor::new(gpu, &[0_u32])?;
     let params = Params { rows: rows as u32, groups: groups as u32, k: k as u32, ..Default::default() };
     submit(gpu, |recording| {
-        let bindings = Bindings { best_bounds: &best_bounds, keys: &keys, uncertain: &uncertain, params };
+        let bindings = Bindings { best_bounds: &best_bounds, entries: &entries, uncertain: &uncertain, params };
         kernel.record(recording, bindings);
     })?;
     Ok(uncertain.read()?[0])

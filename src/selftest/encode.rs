@@ -1,8 +1,9 @@
 use super::check::{Check, Checker, FOLD};
-use super::tensors::{Tensor, f64s, pad, random, submit};
+use super::tensors::{POISON, Scalars, Tensor, f64s, pad, planes, random, submit, words};
+use crate::engine::planes::Plane;
 use crate::error::Result;
-use crate::gpu::Gpu;
 use crate::gpu::shaders::encode_tiled::{Params, main::Bindings};
+use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{Encode, EncodeVariant, quads};
 use crate::reference;
 
@@ -26,37 +27,63 @@ impl Case {
 
     /// Pre-activations, `[rows, n]`, encoded in chunks of `chunk` features.
     pub fn encode(&self, gpu: &Gpu, encode: &Encode, chunk: usize) -> Result<Vec<f32>> {
-        let centred = Tensor::new(gpu, &pad(&self.x, self.d))?;
-        let (w_enc, b_enc) = (Tensor::new(gpu, &pad(&self.w_enc, self.d))?, Tensor::new(gpu, &self.b_enc)?);
-        let mut all = vec![f32::NAN; self.rows * self.n];
-        for first in (0..self.n).step_by(chunk) {
-            let count = chunk.min(self.n - first);
-            let stride = count.next_multiple_of(4) + 4;
+        // Norms are not read.
+        let scalars = Tensor::new(gpu, &[&self.b_enc[..], &vec![f32::NAN; self.n]].concat())?;
+        self.encode_features(gpu, encode, Features { scalars: &scalars, count: self.n, chunk })
+    }
+
+    /// The same of dead features alone, by an [`Encode::compacted`] of [`planes`]: `[rows, dead]`.
+    pub fn encode_dead(&self, gpu: &Gpu, encode: &Encode, dead: &[u32], chunk: usize) -> Result<Vec<f32>> {
+        let mut compacted = vec![POISON; self.n];
+        compacted[..dead.len()].copy_from_slice(dead);
+        let scalars = Scalars::new(gpu, planes(), self.n)?.with(Plane::Bias, &self.b_enc).with(Plane::Dead, &compacted);
+        self.encode_features(gpu, encode, Features { scalars: &scalars, count: dead.len(), chunk })
+    }
+
+    fn encode_features(&self, gpu: &Gpu, encode: &Encode, features: Features<'_>) -> Result<Vec<f32>> {
+        let Features { scalars, count, chunk } = features;
+        let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
+        let mut all = vec![f32::NAN; self.rows * count];
+        for first in (0..count).step_by(chunk) {
+            let width = chunk.min(count - first);
+            let stride = width.next_multiple_of(4) + 4;
             let pre_activations = Tensor::poisoned(gpu, self.rows * stride)?;
             let params = Params {
                 rows: self.rows as u32,
                 quads: quads(self.d),
                 first: first as u32,
-                count: count as u32,
+                width: width as u32,
+                count: self.n as u32,
                 stride: stride as u32,
                 ..Default::default()
             };
             submit(gpu, |recording| {
-                let bindings = Bindings {
-                    centred: &centred,
-                    w_enc: &w_enc,
-                    b_enc: &b_enc,
-                    pre_activations: &pre_activations,
-                    params,
-                };
-                encode.record(recording, bindings);
+                let (w_enc, pre_activations) = (&w_enc, &pre_activations);
+                encode.record(recording, Bindings { centred: &centred, w_enc, scalars, pre_activations, params });
             })?;
             for (row, values) in pre_activations.read::<f32>()?.chunks_exact(stride).enumerate() {
-                all[row * self.n + first..][..count].copy_from_slice(&values[..count]);
+                all[row * count + first..][..width].copy_from_slice(&values[..width]);
             }
         }
         Ok(all)
     }
+}
+
+/// Which features are encoded, and how many at a time.
+struct Features<'a> {
+    scalars: &'a Buffer,
+    count: usize,
+    chunk: usize,
+}
+
+/// About a third of the features.
+pub fn some_dead(n: usize) -> Vec<u32> {
+    words(8, n).into_iter().zip(0..).filter(|(word, _)| word % 3 == 0).map(|(_, feature)| feature).collect()
+}
+
+/// The columns of those features in `[rows, n]`.
+pub fn columns<T: Copy>(values: &[T], n: usize, features: &[u32]) -> Vec<T> {
+    values.chunks_exact(n).flat_map(|row| features.iter().map(|feature| row[*feature as usize])).collect()
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
@@ -73,6 +100,12 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
                 values.close((shape, chunk), &actual, &case.expected());
             }
         }
+        // Dead features have the bits that they have among all.
+        let compacted = Encode::compacted(checker.gpu, variant, &planes().defines())?;
+        let case = Case::new((33, 40, 300));
+        let dead = some_dead(case.n);
+        let actual = case.encode_dead(checker.gpu, &compacted, &dead, 64)?;
+        values.close("dead", &actual, &columns(&case.expected(), case.n, &dead));
         Ok(values.done())
     };
     // One that is refused does not hide the others.

@@ -1,9 +1,9 @@
 use super::check::{Check, Checker, FOLD};
-use super::tensors::{Tensor, cuts, f32s, f64s, pad, random, submit, words};
+use super::tensors::{POISON, Tensor, cuts, f32s, f64s, pad, random, submit, words};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::encode_tiled;
-use crate::gpu::shaders::rescore::{Params, main::Bindings};
+use crate::gpu::shaders::rescore::{Params, main::Bindings, write_codes};
 use crate::kernels::{EncodeVariant, GroupMaxima, Rescore, quads};
 use crate::reference;
 
@@ -40,14 +40,14 @@ impl Case {
         cuts: &[usize],
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (rows, d, groups) = (self.rows, self.d, best_groups.len() / self.rows.max(1));
-        let (centred, best_groups) = (Tensor::new(gpu, &pad(&self.x, d))?, Tensor::new(gpu, best_groups)?);
+        let (centred, best_groups) =
+            (Tensor::new(gpu, &pad(&self.x, d))?, Tensor::new(gpu, &groups_as_entries(best_groups))?);
         let output = || Tensor::poisoned(gpu, rows * groups * group);
         let (candidate_values, candidate_keys) = (output()?, output()?);
         let mut first = 0;
         for &end in cuts {
             let w_enc = Tensor::new(gpu, &pad(&self.w_enc[first * d..end * d], d))?;
-            let (b_enc, norms) =
-                (Tensor::new(gpu, &self.b_enc[first..end])?, Tensor::new(gpu, &self.norms[first..end])?);
+            let scalars = Tensor::new(gpu, &[&self.b_enc[first..end], &self.norms[first..end]].concat())?;
             let [rows, groups, group, k] = [rows, groups, group, 1].map(|size| size as u32);
             let (quads, count) = (quads(d), (end - first) as u32);
             let params =
@@ -56,8 +56,7 @@ impl Case {
                 let bindings = Bindings {
                     centred: &centred,
                     w_enc: &w_enc,
-                    b_enc: &b_enc,
-                    norms: &norms,
+                    scalars: &scalars,
                     best_groups: &best_groups,
                     candidate_values: &candidate_values,
                     candidate_keys: &candidate_keys,
@@ -75,7 +74,7 @@ impl Case {
         let group = kernel.group() as usize;
         let groups = self.n.div_ceil(group);
         let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
-        let (b_enc, norms) = (Tensor::new(gpu, &self.b_enc)?, Tensor::new(gpu, &self.norms)?);
+        let scalars = Tensor::new(gpu, &[&self.b_enc[..], &self.norms].concat())?;
         let mut all = vec![f32::NAN; self.rows * groups];
         for first in (0..self.n).step_by(chunk) {
             let count = chunk.min(self.n - first);
@@ -85,7 +84,8 @@ impl Case {
                 rows: self.rows as u32,
                 quads: quads(self.d),
                 first: first as u32,
-                count: count as u32,
+                width: count as u32,
+                count: self.n as u32,
                 stride: stride as u32,
                 scaled: 1,
                 ..Default::default()
@@ -94,8 +94,7 @@ impl Case {
                 let bindings = encode_tiled::group_maxima::Bindings {
                     centred: &centred,
                     w_enc: &w_enc,
-                    b_enc: &b_enc,
-                    norms: &norms,
+                    scalars: &scalars,
                     maxima: &maxima,
                     params,
                 };
@@ -118,6 +117,89 @@ impl Case {
     }
 }
 
+/// Groups as `select` leaves them.
+fn groups_as_entries(groups: &[u32]) -> Vec<[u32; 4]> {
+    groups.iter().map(|group| [*group, 0, 0, 0]).collect()
+}
+
+/// The codes of candidates that were selected.
+pub struct Codes {
+    pub first_row: usize,
+    pub groups: usize,
+    pub group: usize,
+    pub k: usize,
+    /// `[rows, groups]`.
+    pub best_groups: Vec<u32>,
+    /// `[rows, groups * group]`.
+    pub candidate_values: Vec<f32>,
+    /// By number and key: `[rows, k]`.
+    pub selected: Vec<(u32, f32)>,
+}
+
+impl Codes {
+    /// Random ones, of which some values are not above 0.
+    pub fn random(rows: usize, first_row: usize) -> Self {
+        let (groups, group, k) = (5, 8, 3);
+        let starts = words(9, rows).into_iter().map(|word| word % 1000);
+        let numbers = words(10, rows * k).into_iter().enumerate();
+        let mut candidate_values = random(11, rows * groups * group);
+        candidate_values.iter_mut().step_by(7).for_each(|value| *value = 0.0);
+        candidate_values.iter_mut().step_by(13).for_each(|value| *value = f32::NAN);
+        Self {
+            first_row,
+            groups,
+            group,
+            k,
+            best_groups: starts.flat_map(|start| (0..groups as u32).map(move |at| start + 2 * at)).collect(),
+            candidate_values,
+            // A stratum for each slot keeps them ascending.
+            selected: numbers
+                .zip(random(12, rows * k))
+                .map(|((at, word), key)| {
+                    let stratum = (groups * group / k) as u32;
+                    ((at % k) as u32 * stratum + word % stratum, key)
+                })
+                .collect(),
+        }
+    }
+
+    /// What the entries of those rows should be, those before them untouched.
+    pub fn expected(&self) -> Vec<[u32; 4]> {
+        let candidates = self.groups * self.group;
+        let entry = |(at, (number, key)): (usize, &(u32, f32))| {
+            let (row, number) = (at / self.k, *number as usize);
+            let group = self.best_groups[row * self.groups + number / self.group] as usize;
+            let value = self.candidate_values[row * candidates + number];
+            let flag = u32::from(value > 0.0 || value.is_nan());
+            let place = (self.first_row + row) as u32 | flag << 25;
+            [(group * self.group + number % self.group) as u32, place, value.to_bits(), key.to_bits()]
+        };
+        let before = vec![[POISON; 4]; self.first_row * self.k];
+        before.into_iter().chain(self.selected.iter().enumerate().map(entry)).collect()
+    }
+
+    pub fn write(&self, gpu: &Gpu, kernel: &Rescore) -> Result<Vec<[u32; 4]>> {
+        let before = vec![[POISON; 4]; self.first_row * self.k];
+        let selected = self.selected.iter().map(|(number, key)| [*number, POISON, POISON, key.to_bits()]);
+        let entries = Tensor::new(gpu, &before.into_iter().chain(selected).collect::<Vec<_>>())?;
+        let best_groups = Tensor::new(gpu, &groups_as_entries(&self.best_groups))?;
+        let candidate_values = Tensor::new(gpu, &self.candidate_values)?;
+        let [rows, first_row, groups, group, k] =
+            [self.selected.len() / self.k, self.first_row, self.groups, self.group, self.k].map(|size| size as u32);
+        let params = Params { rows, first_row, groups, group, k, ..Default::default() };
+        submit(gpu, |recording| {
+            let bindings = write_codes::Bindings {
+                best_groups: &best_groups,
+                candidate_values: &candidate_values,
+                entries: &entries,
+                params,
+            };
+            kernel.record_codes(recording, bindings);
+        })?;
+        entries.read()
+    }
+}
+
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     let kernel = Rescore::new(checker.gpu)?;
     let mut keys = checker.compare("rescore", FOLD);
@@ -134,7 +216,12 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
             keys.close((shape, group, &cuts), &f32s(&inside(f64s(&actual))), &inside(expected.clone()));
         }
     }
-    let mut checks = vec![keys.done()];
+    let mut codes = checker.compare("rescore.codes", 0.0);
+    for (rows, first_row) in [(1, 0), (70, 3)] {
+        let case = Codes::random(rows, first_row);
+        codes.equal((rows, first_row), &case.write(checker.gpu, &kernel)?, &case.expected());
+    }
+    let mut checks = vec![keys.done(), codes.done()];
     for variant in EncodeVariant::available(checker.gpu.description()) {
         let kernel = GroupMaxima::new(checker.gpu, variant)?;
         let mut maxima = checker.compare("group maxima", 0.0).of_variant(variant);

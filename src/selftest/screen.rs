@@ -23,7 +23,7 @@ impl Case {
         let (group, quads, line) = (SCREEN_GROUP as usize, quads(self.d), half_quads(quads(self.d)));
         let groups = self.n.div_ceil(group);
         let (centred, w_enc) = (Tensor::new(gpu, &pad(&self.x, self.d))?, Tensor::new(gpu, &pad(&self.w_enc, self.d))?);
-        let (b_enc, norms) = (Tensor::new(gpu, &self.b_enc)?, Tensor::new(gpu, &self.norms)?);
+        let scalars = Tensor::new(gpu, &[&self.b_enc[..], &self.norms].concat())?;
         let halves =
             |count: usize| Ok((Tensor::poisoned(gpu, count * line as usize * 2)?, Tensor::poisoned(gpu, count * 4)?));
         let (x_halves, x_bounds) = halves(self.rows)?;
@@ -45,14 +45,14 @@ impl Case {
                     x_bounds: &x_bounds,
                     w_halves: &w_halves,
                     w_bounds: &w_bounds,
-                    b_enc: &b_enc,
-                    norms: &norms,
+                    scalars: &scalars,
                     maxima: &maxima,
                     params: screen_portable::Params {
                         rows: self.rows as u32,
                         line,
                         first: first as u32,
-                        count: count as u32,
+                        width: count as u32,
+                        count: self.n as u32,
                         stride: stride as u32,
                         scaled: 1,
                         margin: margin(quads),

@@ -1,5 +1,5 @@
 use super::check::{Check, Checker};
-use super::tensors::{Tensor, bits, f32s, f64s, random, submit};
+use super::tensors::{Tensor, f64s, random, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::select::{Params, main::Bindings};
@@ -14,66 +14,81 @@ pub struct Case {
     pub norms: Option<Vec<f32>>,
 }
 
-/// Features, and the bits of values and keys, where every NaN counts as one.
-pub type Selected = (Vec<u32>, Vec<u32>, Vec<u32>);
+/// (feature, place, bits of the value, bits of the key) of each entry, where every NaN counts as one.
+pub type Selected = Vec<[u32; 4]>;
 
-fn comparable(values: &[f32]) -> Vec<u32> {
-    bits(&values.iter().map(|value| if value.is_nan() { f32::NAN } else { *value }).collect::<Vec<_>>())
+fn comparable(value: f32) -> u32 {
+    if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// The entry of a row.
+fn entry(row: usize, feature: u32, value: f32, key: f32) -> [u32; 4] {
+    let flag = u32::from(value > 0.0 || value.is_nan());
+    [feature, row as u32 | flag << 25, comparable(value), comparable(key)]
 }
 
 impl Case {
     pub fn expected(&self, k: usize) -> Selected {
-        let keys: Vec<f32> = match &self.norms {
-            Some(norms) => self.pre_activations.iter().zip(norms.iter().cycle()).map(|(u, norm)| u * norm).collect(),
-            None => self.pre_activations.clone(),
-        };
-        let codes = reference::select(&f64s(&keys), &f64s(&self.pre_activations), self.n, k);
-        (codes.features, comparable(&f32s(&codes.values)), comparable(&f32s(&codes.keys)))
+        let mut selected = Vec::new();
+        for (row, values) in self.pre_activations.chunks_exact(self.n).enumerate() {
+            let keys: Vec<f32> = match &self.norms {
+                Some(norms) => values.iter().zip(norms).map(|(u, norm)| u * norm).collect(),
+                None => values.to_vec(),
+            };
+            for at in reference::largest(&f64s(&keys), 0..self.n, k) {
+                selected.push(entry(row, at as u32, values[at], keys[at]));
+            }
+        }
+        selected
     }
 
     /// Selects from chunks of these sizes, the last one repeated.
     pub fn select(&self, gpu: &Gpu, select: &Select, k: usize, chunks: &[usize]) -> Result<Selected> {
-        let output = || Tensor::poisoned(gpu, self.rows * k);
-        let (features, values, keys) = (output()?, output()?, output()?);
+        let entries = Tensor::poisoned(gpu, self.rows * k * 4)?;
         let mut sizes = chunks.iter().copied();
         let (mut first, mut size) = (0, self.n);
         while first < self.n {
             size = sizes.next().unwrap_or(size);
-            let count = size.min(self.n - first);
-            let stride = count.next_multiple_of(4) + 4;
+            let width = size.min(self.n - first);
+            let stride = width.next_multiple_of(4) + 4;
             let mut chunk = vec![f32::NAN; self.rows * stride];
             for row in 0..self.rows {
-                chunk[row * stride..][..count].copy_from_slice(&self.pre_activations[row * self.n + first..][..count]);
+                chunk[row * stride..][..width].copy_from_slice(&self.pre_activations[row * self.n + first..][..width]);
             }
+            // The shard begins a little before the chunk, and ends a little behind it.
             let first_in_shard = first.min(5);
-            let norms = self.norms.as_ref().map_or(&[][..], |norms| &norms[first - first_in_shard..first + count]);
-            let (pre_activations, norms) = (Tensor::new(gpu, &chunk)?, Tensor::new(gpu, norms)?);
+            let count = first_in_shard + width + 3;
+            let mut scalars = vec![f32::NAN; 2 * count];
+            if let Some(norms) = &self.norms {
+                let of_shard = &norms[first - first_in_shard..first + width];
+                scalars[count..][..of_shard.len()].copy_from_slice(of_shard);
+            }
+            let (pre_activations, scalars) = (Tensor::new(gpu, &chunk)?, Tensor::new(gpu, &scalars)?);
             let params = Params {
                 rows: self.rows as u32,
                 k: k as u32,
                 filled: first.min(k) as u32,
                 first: first as u32,
                 first_in_shard: first_in_shard as u32,
+                width: width as u32,
                 count: count as u32,
                 stride: stride as u32,
                 scaled: self.norms.is_some().into(),
-                last: (first + count == self.n).into(),
                 ..Default::default()
             };
             submit(gpu, |recording| {
-                let bindings = Bindings {
-                    pre_activations: &pre_activations,
-                    norms: &norms,
-                    features: &features,
-                    values: &values,
-                    keys: &keys,
-                    params,
-                };
+                let bindings =
+                    Bindings { pre_activations: &pre_activations, scalars: &scalars, entries: &entries, params };
                 select.record(recording, bindings);
             })?;
-            first += count;
+            first += width;
         }
-        Ok((features.read()?, comparable(&values.read::<f32>()?), comparable(&keys.read::<f32>()?)))
+        let comparable_bits = |word| comparable(f32::from_bits(word));
+        let read: Vec<[u32; 4]> = entries.read()?;
+        Ok(read
+            .into_iter()
+            .map(|[feature, place, u, key]| [feature, place, comparable_bits(u), comparable_bits(key)])
+            .collect())
     }
 }
 
@@ -123,10 +138,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
             for case in cases(n) {
                 for chunks in [&[n][..], &[5, 3, 64, 400]] {
                     let (actual, expected) = (case.select(checker.gpu, &select, k, chunks)?, case.expected(k));
-                    let what = |list: &'static str| (list, n, case.norms.is_some(), chunks.len());
-                    selected.equal(what("features"), &actual.0, &expected.0);
-                    selected.equal(what("values"), &actual.1, &expected.1);
-                    selected.equal(what("keys"), &actual.2, &expected.2);
+                    selected.equal((n, case.norms.is_some(), chunks.len()), &actual, &expected);
                 }
             }
         }

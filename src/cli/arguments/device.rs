@@ -1,8 +1,8 @@
 //! The device, and the kernels it takes: no result depends on the kernels.
 
 use clap::{Args, ValueEnum};
-use monosem::gpu::{AdapterChoice, AdapterDescription, Gpu};
 use monosem::engine::select::{Screening, Tuning};
+use monosem::gpu::{AdapterChoice, AdapterDescription, Gpu};
 use monosem::run::{choose_tuning, known_tuning};
 use monosem::sae::SaeConfig;
 use monosem::train::Recipe;

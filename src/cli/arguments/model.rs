@@ -99,11 +99,9 @@ impl ModelArguments {
                 .ok_or_else(|| Error::Config("--expansion makes more features than can be counted".into()))?,
         };
         let config = match self.arch {
-            Architecture::Topk => TopK {
-                k: self.k,
-                rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm,
-                auxk: self.auxk(),
-            },
+            Architecture::Topk => {
+                TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm, auxk: self.auxk() }
+            }
         };
         let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture: config.into() };
         config.validate()?;

@@ -15,9 +15,9 @@ use chunked::Chunked;
 use grouped::Grouped;
 use screened::Screened;
 
-use crate::error::{Error, Result};
 use super::entries::Entries;
 use super::parameters::Parameters;
+use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::sae::description::KeyScale;
 

@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::gpu::shaders::{check_bounds, screen_portable, to_f16};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::kernels::probe::Probe;
-use crate::kernels::{CheckBounds, EncodeVariant, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select, ToF16, half_quads, margin};
+use crate::kernels::{
+    CheckBounds, EncodeVariant, Rescore, SCREEN_GROUP, Screen, ScreenVariant, Select, ToF16, half_quads, margin,
+};
 
 /// Settings of [`SelectionMethod::Screened`].
 #[derive(Clone, Copy)]

@@ -1,12 +1,11 @@
 //! `manifest.json`: all of a checkpoint but its tensors.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::MANIFEST;
 use crate::data::Provenance;
@@ -14,10 +13,11 @@ use crate::engine::RULES;
 use crate::error::{Error, Result};
 use crate::gpu::shaders;
 use crate::sae::SaeConfig;
+use crate::storage::{self, Checksum, replace_file};
 use crate::train::Recipe;
 
 /// Raised when something changes that an older monosem would misunderstand.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// More than any manifest needs, and little enough to read from any file.
 const MAX_BYTES: u64 = 16 << 20;
@@ -34,16 +34,16 @@ pub struct Marks {
 impl Marks {
     /// Those of this build.
     pub fn current() -> Self {
-        let mut hash = Xxh3::new();
+        let mut checksum = Checksum::default();
         for source in shaders::ALL {
-            hash.update(source.name.as_bytes());
-            hash.update(source.text.as_bytes());
+            checksum.update(source.name.as_bytes());
+            checksum.update(source.text.as_bytes());
         }
         for entry in shaders::entry::ALL {
-            hash.update(entry.name.as_bytes());
-            hash.update(entry.text.as_bytes());
+            checksum.update(entry.name.as_bytes());
+            checksum.update(entry.text.as_bytes());
         }
-        Self { rules: RULES.into(), shaders: format!("{:016x}", hash.digest()) }
+        Self { rules: RULES.into(), shaders: checksum.digest() }
     }
 }
 
@@ -127,15 +127,11 @@ impl Manifest {
     /// Writes it into a checkpoint's directory, and waits until it is on the disk.
     pub(super) fn write(self, directory: &Path) -> Result<()> {
         let path = directory.join(MANIFEST);
-        let write = || -> std::io::Result<()> {
-            let checksum = self.checksum()?;
-            let mut text = serde_json::to_vec_pretty(&Sealed { manifest: self, checksum })?;
-            text.push(b'\n');
-            let mut file = File::create_new(&path)?;
-            file.write_all(&text)?;
-            file.sync_all()
-        };
-        write().map_err(Error::io(&path))
+        let checksum = self.checksum().map_err(Error::io(&path))?;
+        let text = serde_json::to_vec_pretty(&Sealed { manifest: self, checksum });
+        let mut text = text.map_err(|error| Error::io(&path)(error.into()))?;
+        text.push(b'\n');
+        replace_file(&path, &text)
     }
 
     /// Reads the manifest of the checkpoint in `directory`.
@@ -160,7 +156,7 @@ impl Manifest {
     }
 
     fn checksum(&self) -> std::io::Result<String> {
-        Ok(format!("{:016x}", xxh3_64(&serde_json::to_vec(self)?)))
+        Ok(storage::checksum(&serde_json::to_vec(self)?))
     }
 }
 

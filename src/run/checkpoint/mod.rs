@@ -9,8 +9,8 @@ mod reader;
 mod weights;
 mod writer;
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use manifest::{Manifest, Marks};
@@ -20,24 +20,11 @@ pub use reader::{Reader, verify};
 pub use weights::CheckpointWeights;
 pub use writer::Writer;
 
-use xxhash_rust::xxh3::Xxh3;
-
 use crate::error::{Error, Result};
 use crate::storage::staging;
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.safetensors";
-
-/// XXH3 (64 bits) of the file at `path`, in hexadecimal.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn checksum(path: &Path) -> Result<String> {
-    let mut hash = Xxh3::new();
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    io::copy(&mut file, &mut hash).map_err(Error::io(path))?;
-    Ok(format!("{:016x}", hash.digest()))
-}
 
 /// The checkpoint after `step` steps in `directory`.
 pub fn path(directory: &Path, step: u64) -> PathBuf {

@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::{MANIFEST, Manifest, STATE};
-use crate::error::{Error, Result};
-use crate::storage::tensor_file::TensorFile;
 use crate::engine::state::{StateSource, StateTensor, state_tensors};
+use crate::error::{Error, Result};
+use crate::storage::Checksum;
+use crate::storage::tensor_file::TensorFile;
 
 /// Bytes read at a time to verify a tensor.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -26,7 +25,7 @@ struct Tensor {
     place: Range<u64>,
     expected: String,
     read: u64,
-    hash: Xxh3,
+    checksum: Checksum,
 }
 
 impl Reader {
@@ -47,7 +46,7 @@ impl Reader {
             let Some((_, expected)) = manifest.checksums.iter().find(|(known, _)| known == name) else {
                 return Err(Error::data(path.join(MANIFEST), format!("has no checksum of {name}")));
             };
-            Ok(Tensor { place, expected: expected.clone(), read: 0, hash: Xxh3::new(), layout })
+            Ok(Tensor { place, expected: expected.clone(), read: 0, checksum: Checksum::default(), layout })
         });
         let tensors = tensors.collect::<Result<_>>()?;
         Ok(Self { path: path.to_owned(), manifest, file, tensors })
@@ -89,15 +88,15 @@ impl Reader {
 
 impl StateSource for Reader {
     fn read(&mut self, tensor: usize, first: u64, bytes: &mut [u8]) -> Result<()> {
-        let Tensor { layout, place, expected, read, hash } = &mut self.tensors[tensor];
+        let Tensor { layout, place, expected, read, checksum } = &mut self.tensors[tensor];
         let at = first * layout.row_bytes();
         self.file.read_raw(&layout.name, place.start + at, bytes)?;
         if at == 0 {
-            (*read, *hash) = (0, Xxh3::new());
+            (*read, *checksum) = (0, Checksum::default());
         }
-        hash.update(bytes);
+        checksum.update(bytes);
         *read += bytes.len() as u64;
-        if *read == place.end - place.start && format!("{:016x}", hash.digest()) != *expected {
+        if *read == place.end - place.start && checksum.digest() != *expected {
             return Err(Error::data(
                 self.file.path(),
                 format!(

@@ -5,14 +5,12 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::{Manifest, STATE, path};
+use crate::engine::state::{StateSink, StateTensor, Tile, state_tensors};
 use crate::error::{Error, Result};
 use crate::sae::SaeConfig;
-use crate::storage::TensorWriter;
 use crate::storage::staging::Staging;
-use crate::engine::state::{StateSink, StateTensor, Tile, state_tensors};
+use crate::storage::{Checksum, TensorWriter};
 use crate::train::MomentPrecision;
 
 /// Tiles that wait for the disk.
@@ -122,7 +120,7 @@ struct StateFile {
 struct Tensor {
     layout: StateTensor,
     written: u64,
-    hash: Xxh3,
+    checksum: Checksum,
 }
 
 impl StateFile {
@@ -130,7 +128,8 @@ impl StateFile {
         let path = staging.path().join(STATE);
         let named: Vec<_> = tensors.iter().map(|tensor| (&tensor.name[..], tensor.dtype, &tensor.shape[..])).collect();
         let file = TensorWriter::create(&path, &named)?;
-        let tensors = tensors.into_iter().map(|layout| Tensor { layout, written: 0, hash: Xxh3::new() }).collect();
+        let tensors =
+            tensors.into_iter().map(|layout| Tensor { layout, written: 0, checksum: Checksum::default() }).collect();
         Ok(Self { staging, file, tensors })
     }
 
@@ -145,7 +144,7 @@ impl StateFile {
             return Err(self.refuse(format!("{} is incomplete: {written} bytes of it were given", layout.name)));
         }
         self.file.finish()?;
-        let checksum = |tensor: &Tensor| (tensor.layout.name.to_owned(), format!("{:016x}", tensor.hash.digest()));
+        let checksum = |tensor: &Tensor| (tensor.layout.name.to_owned(), tensor.checksum.digest());
         manifest.checksums = self.tensors.iter().map(checksum).collect();
         manifest.write(self.staging.path())?;
         self.staging.commit(target)
@@ -159,7 +158,7 @@ impl StateFile {
             return Err(self.refuse(problem));
         }
         self.file.write(tile.tensor, at, &tile.bytes)?;
-        tensor.hash.update(&tile.bytes);
+        tensor.checksum.update(&tile.bytes);
         tensor.written += tile.bytes.len() as u64;
         Ok(())
     }

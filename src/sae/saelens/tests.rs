@@ -11,11 +11,13 @@ fn example() -> Sae {
     let (d_in, features) = (19, 5);
     let ramp = |start: usize, len: usize| (start..start + len).map(|i| i as f32 / 64.0).collect();
     Sae {
-        config: SaeConfig { d_in, features, k: 2, rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: false },
-        w_enc: ramp(0, 95),
-        b_enc: ramp(100, 5),
-        w_dec: ramp(110, 95),
-        b_dec: ramp(210, 19),
+        config: SaeConfig {
+            d_in,
+            features,
+            apply_b_dec_to_input: false,
+            architecture: TopK { rescale_acts_by_decoder_norm: true, ..TopK::new(2) }.into(),
+        },
+        tensors: vec![ramp(0, 95), ramp(100, 5), ramp(110, 95), ramp(210, 19)],
         provenance: Provenance { model_name: Some("m".into()), context_size: Some(126), ..Provenance::default() },
     }
 }
@@ -56,7 +58,7 @@ fn round_trip() {
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let w_enc = tensors.tensor("W_enc").unwrap();
     assert_eq!(w_enc.shape(), [19, 5]);
-    assert_eq!(w_enc.data()[4..8], sae.w_enc[19].to_le_bytes(), "row 0, column 1 is feature 1, input 0");
+    assert_eq!(w_enc.data()[4..8], sae.tensor("W_enc")[19].to_le_bytes(), "row 0, column 1 is feature 1, input 0");
     assert!(safetensors::SafeTensors::read_metadata(&bytes).unwrap().1.metadata().is_none());
 }
 
@@ -71,9 +73,9 @@ fn nothing_is_overwritten_and_nothing_left_behind() {
     }
     assert_eq!(load(&dir).unwrap(), sae);
     assert!(matches!(save(&sae, &root.path().join("absent/sae")), Err(Error::Io { .. })));
-    sae.b_enc[3] = f32::NAN;
+    sae.tensors[1][3] = f32::NAN;
     assert!(matches!(save(&sae, &root.path().join("new")), Err(Error::Config(_))));
-    sae.b_enc.pop();
+    sae.tensors[1].pop();
     assert!(matches!(save(&sae, &root.path().join("new")), Err(Error::Config(_))));
     drop(Staging::new(&root.path().join("new")).unwrap());
     assert_eq!(names(root.path()), ["file", "sae"]);
@@ -85,10 +87,12 @@ fn half_precision_weights() {
     let (_root, dir) = saved(&sae);
     for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
         let shapes = layout(&sae.config);
-        let transposed: Vec<f32> = (0..95).map(|i| sae.w_enc[i % 5 * 19 + i / 5]).collect();
-        let fields = [&sae.w_dec, &transposed, &sae.b_dec, &sae.b_enc];
-        let tensors: Vec<_> =
-            shapes.iter().zip(fields).map(|((name, shape), x)| Tensor::float(name, dtype, shape, x)).collect();
+        let transposed: Vec<f32> = (0..95).map(|i| sae.tensor("W_enc")[i % 5 * 19 + i / 5]).collect();
+        let values = |name| if name == "W_enc" { &transposed } else { sae.tensor(name) };
+        let tensors: Vec<_> = shapes
+            .iter()
+            .map(|(tensor, shape)| Tensor::float(tensor.name, dtype, shape, values(tensor.name)))
+            .collect();
         write(&dir.join(WEIGHTS), &tensors, &[("format", "pt")]);
         assert_eq!(load(&dir).unwrap(), sae, "{dtype:?}");
     }
@@ -129,7 +133,7 @@ fn configurations() {
     fs::write(&path, r#"{"architecture": "topk", "d_in": 19, "d_sae": 5, "k": 2, "other": 1}"#).unwrap();
     let sae = load(&dir).unwrap();
     assert_eq!(sae.provenance, Provenance::default());
-    assert!(sae.config.apply_b_dec_to_input && !sae.config.rescale_acts_by_decoder_norm, "SAELens's defaults");
+    assert_eq!(sae.config, SaeConfig::top_k(19, 5, 2), "SAELens's defaults");
 
     fs::remove_file(&path).unwrap();
     assert!(matches!(load(&dir), Err(Error::Data { .. })));
@@ -145,8 +149,8 @@ fn weights_must_fit_the_configuration() {
     let mut holed = vec![0.0; 95];
     holed[2 * 5 + 3] = f32::INFINITY;
     let tensor = |at: usize| {
-        let (name, shape) = &shapes[at];
-        Tensor::f32(name, shape, &vec![0.0; shape.iter().product()])
+        let (tensor, shape) = &shapes[at];
+        Tensor::f32(tensor.name, shape, &vec![0.0; shape.iter().product()])
     };
     let others = || vec![tensor(0), tensor(2), tensor(3)];
     let cases = [

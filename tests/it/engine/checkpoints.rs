@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use monosem::Error;
 use monosem::engine::select::{Screening, Tuning};
+use monosem::engine::state::{StateSink, Tile, state_tensors};
 use monosem::gpu::Gpu;
 use monosem::run::checkpoint::{self, Manifest, Reader, Writer, verify};
 use monosem::run::open_sae;
 use monosem::sae::SaeConfig;
-use monosem::train::{MomentPrecision, Recipe, StateSink, Tile, Trainer, initialize, state_tensors};
+use monosem::train::{MomentPrecision, Recipe, Trainer, initialize};
 use serde_json::json;
 
 use crate::engine::training::{BATCH, D, FEATURES, batches, config, hash, recipe, trained};
@@ -17,20 +18,20 @@ use crate::kernels::gpu;
 
 const STEPS: u64 = 8;
 
-fn trainer<'a>(gpu: &'a Gpu, recipe: &Recipe) -> Trainer<'a> {
+fn trainer(gpu: &Gpu, recipe: &Recipe) -> Trainer {
     let initial = initialize(&config(FEATURES), 3, &batches(3, 1)[0].rows).unwrap();
     Trainer::new(gpu, &initial, recipe.clone()).unwrap()
 }
 
 /// Takes the steps from where the trainer is up to `end`.
-fn take_steps(trainer: &mut Trainer<'_>, end: u64) {
+fn take_steps(trainer: &mut Trainer, end: u64) {
     for batch in &batches(3, STEPS)[trainer.submitted() as usize..end as usize] {
         trainer.step(batch).unwrap();
     }
 }
 
 /// Writes the checkpoint after as many steps as the trainer has taken.
-fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
+fn save(trainer: &Trainer, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
     let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
@@ -39,7 +40,7 @@ fn save(trainer: &Trainer<'_>, recipe: &Recipe, directory: &Path) -> PathBuf {
     checkpoint::path(directory, step)
 }
 
-fn resume<'a>(gpu: &'a Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer<'a>> {
+fn resume(gpu: &Gpu, recipe: &Recipe, reader: &mut Reader) -> monosem::Result<Trainer> {
     let step = reader.manifest().step;
     let config = config(FEATURES);
     let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);
@@ -141,8 +142,9 @@ fn damage_is_named() {
     };
 
     let mut damaged = sound_state.clone();
-    let first_value = damaged.len() - sound_state.len() % 4 - 12 * D;
-    for at in [first_value, sound_state.len() - 1] {
+    // b_dec and its moments lie before the two counters of each feature.
+    let end = sound_state.len() - 8 * FEATURES;
+    for at in [end - 12 * D, end - 1] {
         damaged[at] ^= 1;
     }
     fs::write(&state, &damaged).unwrap();
@@ -157,21 +159,21 @@ fn damage_is_named() {
     named(&["its checksum does not match"]);
     fs::write(&manifest, &sound_manifest[..200]).unwrap();
     named(&["is damaged: "]);
-    fs::write(&manifest, sound_manifest.replace("\"format\": 2", "\"format\": 3")).unwrap();
-    named(&["was written by a newer monosem (format 3"]);
+    fs::write(&manifest, sound_manifest.replace("\"format\": 3", "\"format\": 4")).unwrap();
+    named(&["was written by a newer monosem (format 4"]);
     fs::write(&manifest, sound_manifest).unwrap();
     named(&[]);
 }
 
-/// The first format had neither marks nor provenance.
+/// The first format had neither marks nor provenance, the second another state.
 #[test]
-fn a_checkpoint_of_the_first_format_is_refused_by_name() {
+fn a_checkpoint_of_an_older_format_is_refused_by_name() {
     let recipe = recipe(FEATURES, STEPS);
     let directory = tempfile::tempdir().unwrap();
     let path = save(&trainer(gpu(), &recipe), &recipe, directory.path());
-    let manifest = json!({ "manifest": { "format": 1, "version": "0.1.0", "step": 0 }, "checksum": "0" });
+    let manifest = json!({ "manifest": { "format": 2, "version": "0.1.0", "step": 0 }, "checksum": "0" });
     fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
-    let words = "step-0 was written by monosem before format 2 (format 1, version 0.1.0); it cannot be resumed, start \
+    let words = "step-0 was written by monosem before format 3 (format 2, version 0.1.0); it cannot be resumed, start \
                  again, or use the commit that wrote it";
     for error in [Reader::open(&path).err().unwrap(), open_sae(&path).err().unwrap()] {
         assert!(matches!(&error, Error::Config(message) if message.ends_with(words)), "{error}");

@@ -9,16 +9,16 @@ use monosem::data::Activations;
 use monosem::run::checkpoint::{CheckpointPolicy, Every, Manifest, Marks};
 use monosem::run::{self, End, Event, Job, Run, RunOptions};
 use monosem::sae::{self, SaeConfig};
+use monosem::storage;
 use monosem::train::Recipe;
 use serde_json::{Value, json};
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::program::cli::Files;
 use crate::kernels::gpu;
+use crate::program::cli::Files;
 
 // Its main is not called here.
 #[allow(dead_code)]
-#[path = "../../examples/resume.rs"]
+#[path = "../../../examples/resume.rs"]
 mod example;
 
 #[test]
@@ -30,13 +30,7 @@ fn the_example_resumes_to_the_same_bits() {
 /// 12 steps on the 500 rows of the files.
 fn job(files: &Files) -> Job {
     let data = Arc::new(Activations::open(&[files.data.clone().into()]).unwrap());
-    let config = SaeConfig {
-        d_in: data.width(),
-        features: 64,
-        k: 4,
-        rescale_acts_by_decoder_norm: false,
-        apply_b_dec_to_input: true,
-    };
+    let config = SaeConfig::top_k(data.width(), 64, 4);
     Job { seed: 7, ..Job::new(gpu(), config, Recipe::top_k(64, 50, 12), data) }
 }
 
@@ -140,7 +134,7 @@ pub fn change_marks(checkpoint: &Path, marks: &Marks) {
     let sealed: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let mut manifest: Manifest = serde_json::from_value(sealed["manifest"].clone()).unwrap();
     (manifest.rules, manifest.shaders) = (marks.rules.clone(), marks.shaders.clone());
-    let checksum = format!("{:016x}", xxh3_64(&serde_json::to_vec(&manifest).unwrap()));
+    let checksum = storage::checksum(&serde_json::to_vec(&manifest).unwrap());
     fs::write(path, json!({ "manifest": manifest, "checksum": checksum }).to_string()).unwrap();
 }
 

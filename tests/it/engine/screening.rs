@@ -1,12 +1,12 @@
 //! Screening where f32 itself is at its ends: whatever the numbers, its codes are those of f32, to the bit.
 
+use monosem::apply::Encoder;
 use monosem::data::Provenance;
-use monosem::engine::select::SelectionMethod;
+use monosem::engine::select::{SelectionMethod, Tuning};
 use monosem::rng::{Purpose, Rng};
-use monosem::sae::{Sae, SaeConfig};
+use monosem::sae::{Sae, SaeConfig, TopK};
 use monosem::selftest::screen::variants;
 use monosem::selftest::tensors::bits;
-use monosem::train::Encoder;
 
 use crate::kernels::gpu;
 
@@ -34,20 +34,23 @@ impl Edge<'_> {
         let norm = |feature| self.norm.map_or(1.0, |norm| norm(feature));
         let sae = Sae {
             config: SaeConfig {
-                d_in: d,
-                features: n,
-                k: self.k,
-                rescale_acts_by_decoder_norm: self.norm.is_some(),
                 apply_b_dec_to_input: false,
+                architecture: TopK { rescale_acts_by_decoder_norm: self.norm.is_some(), ..TopK::new(self.k) }.into(),
+                ..SaeConfig::top_k(d, n, self.k)
             },
-            w_enc: (0..n * d).map(|at| (self.weight)(at / d, at % d)).collect(),
-            b_enc: (0..n).map(self.bias).collect(),
-            w_dec: (0..n * d).map(|at| if at % d == 0 { norm(at / d) } else { 0.0 }).collect(),
-            b_dec: vec![0.0; d],
+            tensors: vec![
+                (0..n * d).map(|at| (self.weight)(at / d, at % d)).collect(),
+                (0..n).map(self.bias).collect(),
+                (0..n * d).map(|at| if at % d == 0 { norm(at / d) } else { 0.0 }).collect(),
+                vec![0.0; d],
+            ],
             provenance: Provenance::default(),
         };
         let codes = |method| {
-            let codes = Encoder::with_method(gpu(), &sae, 1, method).unwrap().encode(&self.x).unwrap();
+            let codes = Encoder::with_tuning(gpu(), &sae, 1, Tuning::usual(gpu().description(), method))
+                .unwrap()
+                .encode(&self.x)
+                .unwrap();
             let values: Vec<f32> = codes.values.iter().map(|v| if v.is_nan() { f32::NAN } else { *v }).collect();
             (codes.features, bits(&values))
         };

@@ -2,15 +2,16 @@
 
 use std::cmp::Ordering;
 
+use monosem::apply::{Encoder, HostCodes};
 use monosem::data::Provenance;
-use monosem::engine::select::{Screening, SelectionMethod, SelectionShape};
+use monosem::engine::select::{Screening, SelectionMethod, SelectionShape, Tuning};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::{EncodeVariant, ScreenVariant};
 use monosem::rng::{Purpose, Rng};
-use monosem::sae::{Sae, SaeConfig};
+use monosem::sae::{Architecture, Sae, SaeConfig, TopK};
 use monosem::selftest::screen::variants;
 use monosem::selftest::tensors::random;
-use monosem::train::{Encoder, HostCodes, Trainer, initialize};
+use monosem::train::{Trainer, initialize};
 
 use crate::engine::training::{BATCH, D, batches, config, hash, recipe, trained};
 use crate::kernels::gpu;
@@ -36,35 +37,36 @@ fn integers(seed: u64, count: usize) -> Vec<f32> {
     (0..count as u64).map(|at| (rng.block(at, 0)[0] % 5) as f32 - 2.0).collect()
 }
 
+fn scaled_by_norms(k: usize, scaled: bool) -> Architecture {
+    TopK { rescale_acts_by_decoder_norm: scaled, ..TopK::new(k) }.into()
+}
+
 fn sae(features: usize, k: usize, scaled: bool) -> Sae {
-    let config =
-        SaeConfig { d_in: WIDTH, features, k, rescale_acts_by_decoder_norm: scaled, apply_b_dec_to_input: true };
+    let config = SaeConfig { architecture: scaled_by_norms(k, scaled), ..SaeConfig::top_k(WIDTH, features, k) };
     // Decoder rows of norm 1 or 2, exactly.
     let norm = |feature: usize| if feature.is_multiple_of(3) { 2.0 } else { 1.0 };
     let w_dec = (0..features * WIDTH).map(|at| if at % WIDTH == 1 { norm(at / WIDTH) } else { 0.0 }).collect();
     Sae {
         config,
-        w_enc: integers(1, features * WIDTH),
-        b_enc: integers(2, features),
-        w_dec,
-        b_dec: vec![0.0; WIDTH],
+        tensors: vec![integers(1, features * WIDTH), integers(2, features), w_dec, vec![0.0; WIDTH]],
         provenance: Provenance::default(),
     }
 }
 
 /// The codes of a row by sorting all of its keys.
-fn sorted(sae: &Sae, row: &[f32]) -> (Vec<u32>, Vec<f32>) {
+fn sorted(sae: &Sae, scaled: bool, row: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    let ([w_enc, b_enc, w_dec], k) = (["W_enc", "b_enc", "W_dec"].map(|name| sae.tensor(name)), sae.config.k());
     let key = |feature: usize| {
-        let weights = &sae.w_enc[feature * WIDTH..(feature + 1) * WIDTH];
-        let value = weights.iter().zip(row).map(|(w, x)| w * x).sum::<f32>() + sae.b_enc[feature];
-        if sae.config.rescale_acts_by_decoder_norm { value * sae.w_dec[feature * WIDTH + 1] } else { value }
+        let weights = &w_enc[feature * WIDTH..(feature + 1) * WIDTH];
+        let value = weights.iter().zip(row).map(|(w, x)| w * x).sum::<f32>() + b_enc[feature];
+        if scaled { value * w_dec[feature * WIDTH + 1] } else { value }
     };
     let mut order: Vec<(usize, f32)> = (0..sae.config.features).map(|feature| (feature, key(feature))).collect();
     let before =
         |a: &(usize, f32), b: &(usize, f32)| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0));
-    if sae.config.k < order.len() {
-        order.select_nth_unstable_by(sae.config.k, before);
-        order.truncate(sae.config.k);
+    if k < order.len() {
+        order.select_nth_unstable_by(k, before);
+        order.truncate(k);
     }
     order.sort_unstable_by_key(|(feature, _)| *feature);
     order.into_iter().map(|(feature, key)| (feature as u32, key.max(0.0))).unzip()
@@ -81,7 +83,7 @@ fn differences(
     let sae = sae(features, k, scaled);
     // A batch of codes, and of candidates, within a binding.
     let batch = (100_000_000 / (4 * 16 * k)).clamp(1, rows);
-    let encoder = |method| Encoder::with_method(gpu, &sae, batch, method).unwrap();
+    let encoder = |method| Encoder::with_tuning(gpu, &sae, batch, Tuning::usual(gpu.description(), method)).unwrap();
     let mut encoders: Vec<_> = methods.into_iter().map(encoder).collect();
     let mut differing = 0;
     for first in (0..rows).step_by(batch) {
@@ -89,7 +91,7 @@ fn differences(
         let x = integers(3 + first as u64, count * WIDTH);
         let codes: Vec<HostCodes> = encoders.iter_mut().map(|encoder| encoder.encode(&x).unwrap()).collect();
         for (at, row) in x.chunks_exact(WIDTH).enumerate() {
-            let (features, values) = sorted(&sae, row);
+            let (features, values) = sorted(&sae, scaled, row);
             let slots = at * k..(at + 1) * k;
             let is_equal =
                 |codes: &HostCodes| codes.features[slots.clone()] == features && codes.values[slots.clone()] == values;
@@ -139,8 +141,10 @@ fn shards_and_methods_give_the_same_bits() {
     for shards in [1, 3, 17] {
         let rows = features.div_ceil(shards).next_multiple_of(1024);
         let gpu = gpu().with_max_binding_bytes((rows * 16 * 4) as u64);
-        for method in [methods(&gpu), screened(&gpu, config(features).k)].concat() {
-            let mut trainer = Trainer::with_method(&gpu, &initial, recipe(features, 3), method).unwrap();
+        for method in [methods(&gpu), screened(&gpu, config(features).k())].concat() {
+            let mut trainer =
+                Trainer::with_tuning(&gpu, &initial, recipe(features, 3), Tuning::usual(gpu.description(), method))
+                    .unwrap();
             for batch in batches(3, 3) {
                 trainer.step(&batch).unwrap();
             }
@@ -157,13 +161,10 @@ fn shards_and_methods_give_the_same_bits() {
 fn random_case(features: usize, k: usize, rows: usize) -> (Sae, Vec<f32>) {
     let d = 200;
     let w_enc = random(1, features * d).into_iter().enumerate().map(|(at, w)| w * 10_f32.powi((at / d % 5) as i32 - 2));
-    let config = SaeConfig { d_in: d, features, k, rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: true };
+    let config = SaeConfig { architecture: scaled_by_norms(k, true), ..SaeConfig::top_k(d, features, k) };
     let sae = Sae {
         config,
-        w_enc: w_enc.collect(),
-        b_enc: random(2, features),
-        w_dec: random(3, features * d),
-        b_dec: random(4, d),
+        tensors: vec![w_enc.collect(), random(2, features), random(3, features * d), random(4, d)],
         provenance: Provenance::default(),
     };
     let x = random(5, rows * d).iter().enumerate().map(|(at, x)| x * 30_f32.powi((at / d % 9) as i32 - 4)).collect();
@@ -177,7 +178,8 @@ fn screened_codes_are_those_of_f32_to_the_bit_and_are_certain_on_random_rows() {
         // One shard and several.
         for gpu in [gpu().with_max_binding_bytes(u64::MAX), gpu().with_max_binding_bytes(1024 * 208 * 4)] {
             let encoded = |method| {
-                let mut encoder = Encoder::with_method(&gpu, &sae, rows, method).unwrap();
+                let mut encoder =
+                    Encoder::with_tuning(&gpu, &sae, rows, Tuning::usual(gpu.description(), method)).unwrap();
                 (encoder.encode(&x).unwrap(), encoder.uncertain_rows())
             };
             let (expected, _) = encoded(SelectionMethod::Chunked);
@@ -202,23 +204,23 @@ fn rows_that_are_equal_but_for_less_than_f16_can_tell_are_selected_by_chunks() {
     // Features in pairs, whose weights differ by less than the margin.
     let (features, k, rows, d) = (600, 8, 5, 40);
     let (mut sae, _) = random_case(features, k, rows);
-    (sae.config.d_in, sae.b_dec) = (d, vec![0.0; d]);
+    sae.config.d_in = d;
     let weights = random(1, d);
-    sae.w_enc =
-        (0..features).flat_map(|feature| weights.iter().map(move |w| w * (1.0 + feature as f32 * 1e-6))).collect();
-    (sae.b_enc, sae.w_dec) = (vec![0.0; features], vec![1.0; features * d]);
+    let w_enc = (0..features).flat_map(|feature| weights.iter().map(move |w| w * (1.0 + feature as f32 * 1e-6)));
+    sae.tensors = vec![w_enc.collect(), vec![0.0; features], vec![1.0; features * d], vec![0.0; d]];
     let x = random(6, rows * d);
-    let mut chunked = Encoder::with_method(gpu(), &sae, rows, SelectionMethod::Chunked).unwrap();
+    let usual = |method| Tuning::usual(gpu().description(), method);
+    let mut chunked = Encoder::with_tuning(gpu(), &sae, rows, usual(SelectionMethod::Chunked)).unwrap();
     let expected = chunked.encode(&x).unwrap();
     for variant in variants(gpu()) {
         let method = SelectionMethod::Screened { variant, groups: 24 };
-        let mut encoder = Encoder::with_method(gpu(), &sae, rows, method).unwrap();
+        let mut encoder = Encoder::with_tuning(gpu(), &sae, rows, usual(method)).unwrap();
         assert!(encoder.encode(&x).unwrap() == expected, "{variant}");
         assert_eq!(encoder.uncertain_rows(), rows as u32);
         // What is left over from a batch that was uncertain does not make the next one so.
         let (sae, x) = random_case(5000, 16, 70);
-        let mut encoder =
-            Encoder::with_method(gpu(), &sae, 70, SelectionMethod::Screened { variant, groups: 40 }).unwrap();
+        let method = SelectionMethod::Screened { variant, groups: 40 };
+        let mut encoder = Encoder::with_tuning(gpu(), &sae, 70, usual(method)).unwrap();
         let first = encoder.encode(&x).unwrap();
         assert!(encoder.encode(&x).unwrap() == first && encoder.uncertain_rows() == 0);
     }
@@ -232,7 +234,7 @@ fn blocks_of_rows_give_the_bits_of_one_block() {
     let group = EncodeVariant::best(gpu().description()).group();
     let narrow = gpu().with_max_binding_bytes(1024 * 208 * 4);
     let encoded = |gpu: &Gpu, method| {
-        let mut encoder = Encoder::with_method(gpu, &sae, rows, method).unwrap();
+        let mut encoder = Encoder::with_tuning(gpu, &sae, rows, Tuning::usual(gpu.description(), method)).unwrap();
         (encoder.encode(&x).unwrap(), encoder.uncertain_rows())
     };
     let (expected, _) = encoded(gpu(), SelectionMethod::Chunked);

@@ -1,11 +1,12 @@
 //! Whole training runs: what they promise of bits, and what they do when something is not finite.
 
+use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, Provenance, RowStatistics};
 use monosem::gpu::Gpu;
 use monosem::reference;
 use monosem::rng::{Purpose, Rng, symmetric};
-use monosem::sae::{Sae, SaeConfig};
-use monosem::train::{Encoder, Progress, Recipe, Trainer, evaluate, initialize, train};
+use monosem::sae::{Sae, SaeConfig, TopK};
+use monosem::train::{Progress, Recipe, Trainer, initialize, train};
 use monosem::{Divergence, Error};
 use sha2::{Digest, Sha256};
 
@@ -17,7 +18,7 @@ pub const FEATURES: usize = 5000;
 pub const BATCH: usize = 300;
 
 pub fn config(features: usize) -> SaeConfig {
-    SaeConfig { d_in: D, features, k: 7, rescale_acts_by_decoder_norm: false, apply_b_dec_to_input: true }
+    SaeConfig::top_k(D, features, 7)
 }
 
 pub fn recipe(features: usize, steps: u64) -> Recipe {
@@ -54,13 +55,13 @@ fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Pr
 }
 
 /// What a trainer has made of its SAE.
-pub fn trained(trainer: &Trainer<'_>) -> Sae {
+pub fn trained(trainer: &Trainer) -> Sae {
     Sae::read(&trainer.weights(Provenance::default())).unwrap()
 }
 
 pub fn hash(sae: &Sae) -> String {
     let mut hash = Sha256::new();
-    for tensor in [&sae.w_enc, &sae.b_enc, &sae.w_dec, &sae.b_dec] {
+    for tensor in &sae.tensors {
         hash.update(bytemuck::cast_slice::<f32, u8>(tensor));
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -87,7 +88,11 @@ fn any_number_of_shards_gives_the_same_bits() {
 
 #[test]
 fn free_decoder_norms_are_sharded_alike() {
-    let config = SaeConfig { rescale_acts_by_decoder_norm: true, apply_b_dec_to_input: false, ..config(FEATURES) };
+    let config = SaeConfig {
+        architecture: TopK { rescale_acts_by_decoder_norm: true, ..TopK::new(7) }.into(),
+        apply_b_dec_to_input: false,
+        ..config(FEATURES)
+    };
     let recipe = Recipe { unit_norm_decoder: false, clip: None, ..recipe(FEATURES, 6) };
     let (whole, _) = run(gpu(), 3, &config, recipe.clone());
     let (sharded, _) = run(&gpu().with_max_binding_bytes(1024 * 16 * 4), 3, &config, recipe);
@@ -102,7 +107,7 @@ fn training_explains_the_variance() {
     let (first, last) = (&progress[0], &progress[149]);
     assert!(last.fvu < first.fvu / 4.0, "FVU {} after {}", last.fvu, first.fvu);
     assert_eq!((last.tokens, last.l0 <= 7.0), (150 * BATCH as u64, true));
-    for norm in reference::norms(&sae.w_dec.iter().map(|&value| value.into()).collect::<Vec<f64>>(), D) {
+    for norm in reference::norms(&sae.tensor("W_dec").iter().map(|&value| value.into()).collect::<Vec<f64>>(), D) {
         assert!((norm - 1.0).abs() < 1e-6, "a decoder row of norm {norm}");
     }
 }
@@ -112,9 +117,10 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let (sae, _) = run(gpu(), 1, &config(200), recipe(200, 20));
     let data = batches(7, 1).remove(0);
     let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
-    let (x, w_enc, w_dec, b_dec) = (double(&data.rows), double(&sae.w_enc), double(&sae.w_dec), double(&sae.b_dec));
-    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(&sae.b_enc), D);
-    let codes = reference::select(&u, &u, sae.config.features, sae.config.k);
+    let (x, w_enc, w_dec, b_dec) =
+        (double(&data.rows), double(sae.tensor("W_enc")), double(sae.tensor("W_dec")), double(sae.tensor("b_dec")));
+    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(sae.tensor("b_enc")), D);
+    let codes = reference::select(&u, &u, sae.config.features, sae.config.k());
     let residual = reference::residual(&reference::decode(&codes, &w_dec, &b_dec, D), &x, D, BATCH);
     let error: f64 = residual.squared_error.iter().sum();
     let mut fired = vec![false; sae.config.features];

@@ -2,8 +2,8 @@ use std::sync::OnceLock;
 
 use monosem::kernels::{Encode, EncodeVariant};
 use monosem::selftest::FOLD;
-use monosem::selftest::encode::Case;
-use monosem::selftest::tensors::bits;
+use monosem::selftest::encode::{Case, columns, some_dead};
+use monosem::selftest::tensors::{bits, planes};
 
 use super::{assert_close, coarse, deterministic, gpu, rule_d};
 
@@ -63,6 +63,28 @@ fn chunks_give_the_bits_of_one_chunk() {
         for &chunk in chunks {
             let chunks = bits(&case.encode(gpu(), encode, chunk).unwrap());
             assert_eq!(chunks, whole, "{variant}, chunks of {chunk}");
+        }
+    }
+}
+
+#[test]
+fn dead_features_have_the_bits_that_they_have_among_all() {
+    for shape in [(50, 33, 300), (3, 100, 1)] {
+        let case = Case::new(shape);
+        for dead in [some_dead(case.n), (0..case.n as u32).collect(), vec![case.n as u32 - 1], vec![]] {
+            for (variant, encode) in variants() {
+                let compacted = Encode::compacted(gpu(), *variant, &planes().defines()).unwrap();
+                let whole = columns(&case.encode(gpu(), encode, case.n).unwrap(), case.n, &dead);
+                for chunk in [case.n, 63] {
+                    let actual = case.encode_dead(gpu(), &compacted, &dead, chunk).unwrap();
+                    assert_eq!(
+                        bits(&actual),
+                        bits(&whole),
+                        "{variant}, {shape:?}, {} dead, chunks of {chunk}",
+                        dead.len()
+                    );
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::OnceLock;
 use monosem::kernels::{EncodeVariant, GroupMaxima, Rescore};
 use monosem::reference;
 use monosem::selftest::FOLD;
-use monosem::selftest::rescore::Case;
+use monosem::selftest::rescore::{Case, Codes};
 use monosem::selftest::tensors::{bits, f64s};
 
 use super::{assert_close, coarse, gpu, rule_d};
@@ -59,6 +59,15 @@ fn sums_are_folded_by_rule_d() {
     let groups: Vec<u32> = (0..rows).flat_map(|_| 0..5).collect();
     let (values, keys) = case.rescore(gpu(), &Rescore::new(gpu()).unwrap(), &groups, group, &[n]).unwrap();
     assert_eq!((bits(&values), bits(&keys)), (bits(&expected), bits(&expected)));
+}
+
+#[test]
+fn codes_have_the_features_and_values_of_their_candidates() {
+    let kernel = Rescore::new(gpu()).unwrap();
+    for (rows, first_row) in [(0, 0), (1, 0), (65, 7), (65_535 * 64 / 3 + 1, 1)] {
+        let case = Codes::random(rows, first_row);
+        assert!(case.write(gpu(), &kernel).unwrap() == case.expected(), "{rows} rows from {first_row}");
+    }
 }
 
 /// Every variant that the device can run.

@@ -1,6 +1,6 @@
 use monosem::kernels::Select;
 use monosem::selftest::select::{Case, cases};
-use monosem::selftest::tensors::{random, words};
+use monosem::selftest::tensors::{bits, random, words};
 
 use super::{deterministic, gpu};
 
@@ -24,9 +24,7 @@ fn every_k_matches_a_sort_in_any_chunks() {
                     for row in 0..case.rows {
                         let slots = row * k..(row + 1) * k;
                         let what = format!("row {row}, k {k}, n {n}, scaled {scaled}, chunks {chunks:?}");
-                        assert_eq!(selected.0[slots.clone()], expected.0[slots.clone()], "features, {what}");
-                        assert_eq!(selected.1[slots.clone()], expected.1[slots.clone()], "values, {what}");
-                        assert_eq!(selected.2[slots.clone()], expected.2[slots], "keys, {what}");
+                        assert_eq!(selected[slots.clone()], expected[slots], "{what}");
                     }
                 }
             }
@@ -46,23 +44,23 @@ fn more_rows_than_one_dimension_of_a_dispatch_has_groups() {
 }
 
 #[test]
-fn only_the_last_chunk_rectifies() {
+fn what_is_not_above_0_is_kept_as_it_is_without_a_flag() {
     let (n, k) = (6, 3);
-    let case = Case { rows: 1, n, pre_activations: vec![-3.0, -1.0, -2.0, -0.5, -7.0, -6.0], norms: None };
+    let values = [-3.0, -1.0, -0.0, 0.5, -7.0, -6.0];
+    let case = Case { rows: 1, n, pre_activations: values.to_vec(), norms: None };
     let select = Select::new(gpu(), k as u32).unwrap();
-    // Rectified too early, -3 would enter as 0 and stay.
-    let (features, values, keys) = case.select(gpu(), &select, k, &[2]).unwrap();
-    assert_eq!((features, values, keys), (vec![1, 2, 3], vec![0; 3], vec![0; 3]));
+    let entry =
+        |feature: usize, flag: u32| [feature as u32, flag << 25, bits(&values)[feature], bits(&values)[feature]];
+    for chunks in [&[2][..], &[6], &[1]] {
+        assert_eq!(case.select(gpu(), &select, k, chunks).unwrap(), [entry(1, 0), entry(2, 0), entry(3, 1)]);
+    }
 }
 
 #[test]
 fn no_rows_and_the_same_bits_every_time() {
     let select = Select::new(gpu(), 7).unwrap();
     let none = Case { rows: 0, n: 9, pre_activations: Vec::new(), norms: None };
-    assert_eq!(none.select(gpu(), &select, 7, &[9]).unwrap(), (vec![], vec![], vec![]));
+    assert_eq!(none.select(gpu(), &select, 7, &[9]).unwrap(), Vec::<[u32; 4]>::new());
     let case = Case { rows: 20, n: 3000, pre_activations: random(8, 60_000), norms: None };
-    deterministic(|| {
-        let (features, values, keys) = case.select(gpu(), &select, 7, &[700]).unwrap();
-        [features, values, keys].concat()
-    });
+    deterministic(|| case.select(gpu(), &select, 7, &[700]).unwrap().concat());
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use monosem::run::checkpoint::Marks;
 use serde_json::Value;
 
+use crate::engine::run::change_marks;
 use crate::program::cli::{Files, fail, monosem, succeed};
-use crate::run::change_marks;
 
 const SIZES: [&str; 14] =
     ["--features", "64", "--k", "4", "--batch", "50", "--seed", "2", "--warmup", "0", "--decay", "0", "--lr", "0.001"];

@@ -5,8 +5,9 @@ use std::process::Output;
 use monosem::engine::select::{Screening, SelectionMethod, SelectionShape, Tuning};
 use monosem::gpu::Gpu;
 use monosem::kernels::EncodeVariant;
+use monosem::measure::{autotune, autotune_pays};
 use monosem::sae::SaeConfig;
-use monosem::train::{Recipe, Trainer, autotune, autotune_pays, initialize};
+use monosem::train::{Recipe, Trainer, initialize};
 use serde_json::Value;
 
 use crate::engine::training::{BATCH, batches, config, hash, recipe, trained};
