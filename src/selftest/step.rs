@@ -246,6 +246,9 @@ fn keys(list: &List) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::Forward;
+    use crate::sae::description::Keep;
+
     /// The smallest gap of a pass, over its lists and rows, between the keys that are kept and those that are not, or
     /// between 0 and one whose sign counts, as a fraction of the largest key.
     fn nearest_tie(config: &SaeConfig, pass: &Forward) -> f64 {
