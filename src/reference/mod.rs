@@ -14,6 +14,7 @@ mod decode;
 mod encode;
 mod gradients;
 mod halve;
+pub mod lists;
 mod norms;
 mod rescore;
 mod residual;

@@ -3,7 +3,7 @@ use super::tensors::{Tensor, random, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::ceilings::{Params, copy, multiply_add};
-use crate::kernels::CeilingKernels;
+use crate::measure::CeilingKernels;
 use crate::reference;
 
 pub const FACTOR: f32 = 0.75;

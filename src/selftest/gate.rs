@@ -3,7 +3,7 @@ use super::tensors::{Tensor, random, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::ceilings::{Params, copy::Bindings};
-use crate::kernels::CeilingKernels;
+use crate::measure::CeilingKernels;
 
 /// What `targets` hold after a section that copies `values` to each, under a condition; they hold zeros before.
 pub fn copied_if(gpu: &Gpu, condition: u32, values: &[f32], targets: usize) -> Result<Vec<Vec<f32>>> {

@@ -1,4 +1,4 @@
-use monosem::kernels::{CeilingKernels, Ceilings};
+use monosem::measure::{CeilingKernels, Ceilings};
 use monosem::reference;
 use monosem::selftest::FOLD;
 use monosem::selftest::ceilings::{ADDEND, FACTOR, copied, multiplied};
