@@ -43,7 +43,8 @@ impl Case {
         let chunk = chunk_features(runs.n as u32);
         let mut sums = vec![0.0; CHUNKS as usize];
         for (run, feature) in runs.features.iter().enumerate() {
-            let [slope, encoder, decoder] = [self.slopes[run], self.squares[0][run], self.squares[1][run]].map(f64::from);
+            let [slope, encoder, decoder] =
+                [self.slopes[run], self.squares[0][run], self.squares[1][run]].map(f64::from);
             sums[(feature / chunk) as usize] += slope * slope + encoder + decoder;
         }
         sums

@@ -145,7 +145,8 @@ impl Case {
             ..Params::default()
         };
         let scalars = |shard: Range<usize>| {
-            let scalars = Scalars::new(gpu, planes(), shard.len())?.with(Plane::LastFired, &self.last_fired[shard.clone()]);
+            let scalars =
+                Scalars::new(gpu, planes(), shard.len())?.with(Plane::LastFired, &self.last_fired[shard.clone()]);
             Ok(match &self.marks {
                 Some(marks) => scalars.with(Plane::Mark, &marks[shard]),
                 None => scalars,

@@ -245,7 +245,12 @@ impl Batch {
     pub fn upload<'g>(&self, gpu: &'g Gpu) -> Result<DeviceBatch<'g>> {
         let tensor = |values: &[f32]| Tensor::new(gpu, &pad(values, self.d));
         let [g0, g1] = &self.gradients;
-        Ok(DeviceBatch { runs: self.runs.upload(gpu)?, centred: tensor(&self.centred)?, g0: tensor(g0)?, g1: tensor(g1)? })
+        Ok(DeviceBatch {
+            runs: self.runs.upload(gpu)?,
+            centred: tensor(&self.centred)?,
+            g0: tensor(g0)?,
+            g1: tensor(g1)?,
+        })
     }
 }
 

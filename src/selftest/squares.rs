@@ -105,7 +105,8 @@ impl Case {
                 squares.decoder.push(f32::from_bits(read[1][feature]));
             }
             let has_run = runs.run_plane(&shard);
-            let is_poison = |plane: &Vec<u32>| floats(plane).iter().zip(&has_run).all(|(v, run)| *run != 0 || v.is_nan());
+            let is_poison =
+                |plane: &Vec<u32>| floats(plane).iter().zip(&has_run).all(|(v, run)| *run != 0 || v.is_nan());
             assert!(read.iter().all(is_poison), "a feature without a run was written");
         }
         Ok(squares)

@@ -55,12 +55,14 @@ fn sums_are_folded_by_rules_b_and_f() {
         let mut expected = Vec::new();
         for column in 0..d {
             let batch = rule_b((0..rows).map(|row| (0, row, case.batch.gradients[0][row * d + column])));
-            let encoder = features().map(|(feature, slope)| (feature, slope * case.w_enc[feature as usize * d + column]));
+            let encoder =
+                features().map(|(feature, slope)| (feature, slope * case.w_enc[feature as usize * d + column]));
             expected.push(batch - rule_t(&rule_f(n, encoder)));
         }
         let squares = features().zip(case.squares[0].iter().zip(&case.squares[1]));
         // Whether the driver fuses the slope's square with the sum shows in its last bit.
-        let squares = squares.map(|((feature, slope), (encoder, decoder))| (feature, slope.mul_add(*slope, encoder + decoder)));
+        let squares =
+            squares.map(|((feature, slope), (encoder, decoder))| (feature, slope.mul_add(*slope, encoder + decoder)));
         let actual = case.sums(gpu(), true, &cuts).unwrap();
         assert_eq!(bits(&actual.gradient), bits(&expected), "{n}");
         assert_eq!(bits(&actual.chunk_squares), bits(&rule_f(n, squares)), "{n}");

@@ -1,7 +1,7 @@
 use monosem::reference;
+use monosem::selftest::ELEMENTWISE;
 use monosem::selftest::center::center;
 use monosem::selftest::tensors::{AT_REST, bits, f64s, random};
-use monosem::selftest::ELEMENTWISE;
 
 use super::{assert_close, deterministic, gpu};
 

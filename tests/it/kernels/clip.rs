@@ -43,7 +43,12 @@ fn sums_are_folded_by_rules_t_and_r() {
     gradient[0] = 8192.0;
     let sum = f64::from(rule_r(&gradient, &gradient));
     assert_eq!(sum, f64::from(1 << 26) + 40.0);
-    assert_close("norm by rule R", &[clip(gpu(), &[-(1 << 26) as f32], &gradient, 0.0).unwrap().norm], &[40_f64.sqrt()], FOLD);
+    assert_close(
+        "norm by rule R",
+        &[clip(gpu(), &[-(1 << 26) as f32], &gradient, 0.0).unwrap().norm],
+        &[40_f64.sqrt()],
+        FOLD,
+    );
 }
 
 #[test]

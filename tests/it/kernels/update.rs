@@ -139,9 +139,8 @@ fn gradients_are_folded_by_rule_b() {
     };
     let at = |term: &HostTerm, column: usize| term.row as usize * d + column;
     assert_eq!(bits(&model.w_enc.m), moments(&|term, column| term.p * batch.centred[at(term, column)]));
-    let of_decoder = |term: &HostTerm, column: usize| {
-        (term.a0 + term.a1) * batch.gradients[term.list as usize][at(term, column)]
-    };
+    let of_decoder =
+        |term: &HostTerm, column: usize| (term.a0 + term.a1) * batch.gradients[term.list as usize][at(term, column)];
     assert_eq!(bits(&model.w_dec.m), moments(&of_decoder));
 }
 
