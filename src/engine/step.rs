@@ -55,6 +55,16 @@ pub struct StepResults {
     pub uncertain_rows: u32,
 }
 
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was taken.
+    Done(StepResults),
+    /// Entries did not fit their list: neither it nor any step after it changed the model, and all are to be taken again
+    /// ([`TrainingStep::take_back`]).
+    ListFull,
+}
+
 /// The buffers that are read after a step.
 struct Reported<'a> {
     rows: &'a Buffer,
@@ -212,6 +222,18 @@ impl TrainingStep {
         Ok(())
     }
 
+    /// Lowers the guard and forgets the last `steps` steps, none of which changed the model: they can be taken again.
+    pub fn take_back(&mut self, gpu: &Gpu, steps: u32) {
+        gpu.upload(&self.forward.guard, 0, &[Guard { status: 0, row: 0 }]);
+        self.taken -= steps;
+    }
+
+    /// Has the next step find a list full, as no list of today's models can be.
+    #[doc(hidden)]
+    pub fn raise_list_full(&self, gpu: &Gpu) {
+        gpu.upload(&self.forward.guard, 0, &[Guard { status: center::LIST_FULL, row: 0 }]);
+    }
+
     /// Submits what comes before the exchange of this number; the owners then exchange.
     ///
     /// # Errors
@@ -270,9 +292,14 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters, unless
     /// it was their own update ([`Divergence::ParameterNotFinite`]).
-    pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<StepResults> {
+    pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
-        check_guard(results.get(3)[0])?;
+        let guard: Guard = results.get(3)[0];
+        // What follows from a full list need not be finite; the rows do not follow from it.
+        if guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0 {
+            return Ok(Outcome::ListFull);
+        }
+        check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
@@ -284,14 +311,14 @@ impl TrainingStep {
             let loss = if found { field.weight * factor * sum / self.recipe.batch as f64 } else { 0.0 };
             (field.name, loss)
         });
-        Ok(StepResults {
+        Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),
             losses: losses.collect(),
             active: rows.iter().map(|row| f64::from(row[3])).sum(),
             gradient_norm: clip.norm,
             dead: results.get(2)[0],
             uncertain_rows: results.get(4)[0],
-        })
+        }))
     }
 
     /// The parameters.

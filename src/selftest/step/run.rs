@@ -4,13 +4,13 @@ use crate::data::Provenance;
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
+use crate::engine::select::SelectionMethod;
 use crate::engine::select::Tuning;
 use crate::engine::stage::World;
 use crate::engine::state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
-use crate::engine::step::{StepInput, StepResults, TrainingStep};
-use crate::error::Result;
+use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::SelectionMethod;
 use crate::reference::{self, Counters, Entry, List};
 use crate::sae::{Sae, SaeConfig};
 use crate::selftest::tensors::{f32s, stored};
@@ -77,7 +77,9 @@ impl<'g> Run<'g> {
         let variance = reference::variance(x, self.config.d_in);
         let input = StepInput { rows: &f32s(x), learning_rate, variance };
         let pending = self.step.submit(self.gpu, input)?;
-        let results = self.step.results(self.gpu, pending)?;
+        let Outcome::Done(results) = self.step.results(self.gpu, pending)? else {
+            return Err(Error::Device("a list is full".into()));
+        };
         self.taken += 1;
         self.copy_state()?;
         Ok(results)

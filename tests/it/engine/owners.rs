@@ -161,8 +161,7 @@ fn order(key: u32) -> u32 {
 
 /// Each owner keeps of its own keys those among the k largest of all: larger first, then the lower feature.
 fn exchange_keys(gpu: &Gpu, steps: &[TrainingStep]) {
-    let lists: Vec<Vec<[u32; 4]>> =
-        steps.iter().map(|step| gpu.read(&step.forward().entries.list).unwrap()).collect();
+    let lists: Vec<Vec<[u32; 4]>> = steps.iter().map(|step| gpu.read(&step.forward().entries.list).unwrap()).collect();
     let mut kept = vec![(Vec::<[u32; 4]>::new(), vec![0_u32]); steps.len()];
     for row in 0..BATCH {
         let mut all: Vec<_> = lists.iter().flat_map(|list| &list[row * K..(row + 1) * K]).collect();

@@ -3,7 +3,7 @@
 use monosem::reference::{Clock, Forward, List, Parameters, backward, forward};
 use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 
-use crate::vectors::{DEAD_WINDOW, Worst};
+use crate::oracle::vectors::{DEAD_WINDOW, Worst};
 
 /// A loss whose gradient is compared with finite differences.
 #[derive(Clone, Copy, Debug)]

@@ -1,14 +1,16 @@
 //! Training steps on the device against what SAELens and dictionary_learning computed in f64.
 
 use monosem::apply::{Encoder, evaluate};
-use monosem::data::{Batch, Moments};
+use monosem::data::{Batch, RowStatistics};
 use monosem::reference::Entry;
 use monosem::sae::{self, SaeConfig};
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::train::{Recipe, geometric_median};
 
 use crate::kernels::gpu;
-use crate::vectors::{self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config};
+use crate::oracle::vectors::{
+    self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config,
+};
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
@@ -119,7 +121,7 @@ fn golden_saelens_topk_directory_on_the_device() {
         let reconstruction = expected.f64s("reconstruction");
         let squares = |difference: &dyn Fn(usize) -> f64| (0..rows * d).map(|i| difference(i).powi(2)).sum::<f64>();
         let error = squares(&|i| reconstruction[i] - f64::from(x[i]));
-        let mut moments = Moments::new(d);
+        let mut moments = RowStatistics::new(d);
         moments.add(&x);
         let batch = Batch { count: rows, variance: moments.total_variance(), rows: x };
         let result = evaluate(gpu(), &sae, rows, [Ok(batch)]).unwrap();

@@ -1,13 +1,15 @@
 //! The reference against what SAELens and dictionary_learning computed, and by hand.
 
 use monosem::reference::{
-    Clock, Codes, Counters, Entry, Parameters, Settings, State, activity, clip, forward, select, step, transpose,
-    variance,
+    Clock, Counters, Entry, Parameters, Settings, State, clip, forward, largest, select_row, step, variance,
 };
+use monosem::sae::description::{Counted, Keep};
 use monosem::sae::{SaeConfig, TopK};
 use serde_json::Value;
 
-use crate::vectors::{self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config};
+use crate::oracle::vectors::{
+    self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config,
+};
 
 /// Largest difference from a golden tensor, of that tensor's largest magnitude.
 const TOLERANCE: f64 = 1e-12;
@@ -107,59 +109,27 @@ fn a_feature_dies_when_its_window_is_over() {
 }
 
 #[test]
-fn select_prefers_the_lower_feature_among_equals() {
-    let keys = [1.0, 3.0, 2.0, 2.0, 2.0, 0.5];
-    let codes = select(&keys, &keys, 6, 3);
-    assert_eq!(codes.features, [1, 2, 3]);
-    assert_eq!(codes.values, [3.0, 2.0, 2.0]);
+fn the_largest_are_the_lower_features_among_equals() {
+    assert_eq!(largest(&[1.0, 3.0, 2.0, 2.0, 2.0, 0.5], 0..6, 3), [1, 2, 3]);
+    // Minus zero is zero.
+    assert_eq!(largest(&[-0.0, 0.0, -1.0], 0..3, 1), [0]);
+    assert_eq!(largest(&[0.0, -0.0, -1.0], 0..3, 1), [0]);
+    // NaN is seen.
+    assert_eq!(largest(&[f64::INFINITY, 1.0, f64::NAN, -f64::NAN], 0..4, 3), [0, 2, 3]);
+    // Of some of the features.
+    assert_eq!(largest(&[9.0, 1.0, 8.0, 2.0], [1, 2, 3], 2), [2, 3]);
 }
 
 #[test]
-fn select_takes_negative_zero_for_zero() {
-    for keys in [[-0.0, 0.0, -1.0], [0.0, -0.0, -1.0]] {
-        let codes = select(&keys, &keys, 3, 1);
-        assert_eq!(codes.features, [0]);
-        assert_eq!(codes.values[0].to_bits(), 0.0f64.to_bits());
-    }
-}
-
-#[test]
-fn select_lets_nan_be_seen() {
-    let keys = [f64::INFINITY, 1.0, f64::NAN, -f64::NAN];
-    let codes = select(&keys, &keys, 4, 3);
-    assert_eq!(codes.features, [0, 2, 3]);
-    assert_eq!(codes.values[0], f64::INFINITY);
-    assert!(codes.values[1].is_nan() && codes.values[2].is_nan());
-    assert!(codes.keys[1].is_nan() && codes.keys[2].is_nan());
-}
-
-#[test]
-fn select_rectifies_after_selecting_and_keeps_keys_apart_from_values() {
-    let keys = [-1.0, -3.0, 8.0, /* row 2 */ 5.0, 6.0, 7.0];
-    let values = [-0.5, -1.5, 4.0, /* row 2 */ 2.5, 3.0, 3.5];
-    let codes = select(&keys, &values, 3, 2);
-    assert_eq!(codes.features, [0, 2, 1, 2]);
-    assert_eq!(codes.keys, [0.0, 8.0, 6.0, 7.0]);
-    assert_eq!(codes.values, [0.0, 4.0, 3.0, 3.5]);
-}
-
-#[test]
-fn transpose_lists_positive_entries_by_feature_then_row() {
-    let codes = Codes {
-        k: 2,
-        features: vec![1, 4, 0, 4, 1, 2],
-        values: vec![1.0, 2.0, 0.0, 3.0, 4.0, 5.0],
-        keys: vec![0.0; 6],
+fn an_entry_that_is_not_positive_carries_nothing_unless_it_is_raw() {
+    let (keys, u) = ([-1.0, -3.0, 8.0], [-0.5, -1.5, 4.0]);
+    let kept = |keep| -> Vec<(usize, f64, f64)> {
+        let entries = select_row(keep, &u, &keys, &[0, 1]);
+        entries.iter().map(|entry| (entry.feature, entry.value(), entry.key)).collect()
     };
-    let runs = transpose(&codes, 5);
-    assert_eq!(runs.features, [1, 2, 4]);
-    assert_eq!(runs.starts, [0, 2, 3, 5]);
-    assert_eq!(runs.entries, [0, 4, 5, 1, 3]);
-
-    let (mut last_fired, mut counts) = ([7; 5], [10; 5]);
-    activity(&runs, 9, &mut last_fired, &mut counts);
-    assert_eq!(last_fired, [7, 9, 9, 7, 9]);
-    assert_eq!(counts, [10, 12, 11, 10, 12]);
+    assert_eq!(kept(Keep::PerRow { k: 2 }), [(0, 0.0, -1.0), (2, 4.0, 8.0)]);
+    let dead = |raw| Keep::Dead { most: 1, raw, counted: Counted::Before };
+    assert_eq!((kept(dead(false)), kept(dead(true))), (vec![(0, 0.0, -1.0)], vec![(0, -0.5, -1.0)]));
 }
 
 #[test]
