@@ -61,6 +61,8 @@ pub mod summary;
 #[doc(hidden)]
 pub mod tensors;
 #[doc(hidden)]
+pub mod trained;
+#[doc(hidden)]
 pub mod update;
 #[doc(hidden)]
 pub mod variance;
