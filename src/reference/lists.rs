@@ -133,8 +133,8 @@ pub fn largest(keys: &[f64], k: usize) -> Vec<usize> {
     order
 }
 
-/// `input_variance` over the mean squared distance of the rows of `error`, `[rows, d]`, from their mean; 0 where that is
-/// 0.
+/// `input_variance` over the mean squared distance of the rows of `error`, `[rows, d]`, from their mean; 0 where
+/// that is 0.
 pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
     let rows = error.len() / d;
     let mut mean = vec![0.0; d];
