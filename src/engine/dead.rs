@@ -5,6 +5,7 @@ use super::backward::Backward;
 use super::field::{Field, Listed};
 use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
+use super::planes::Plane;
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
@@ -207,7 +208,10 @@ impl Dead {
 
     fn record_mark(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
         let entries = &inputs.forward.entries;
+        let planes = inputs.parameters.planes();
         for Shard { first, count, scalars, .. } in &inputs.parameters.shards {
+            // A step that is taken again must not see what it marked before.
+            recording.clear_range(scalars, planes.bytes(Plane::Mark, *count));
             let params = mark::Params { entries: entries.second, first: *first, count: *count, all: 0 };
             let step = Slot::from(&inputs.optimizer.step);
             recording.run(&self.kernels.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });

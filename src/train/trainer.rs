@@ -168,7 +168,8 @@ impl Trainer {
         self.submit(batch, |step, gpu, input| match is_timed {
             true => step.submit_and_time(gpu, input).map(|(pending, timing)| (pending, Some(timing))),
             false => Ok((step.submit(gpu, input)?, None)),
-        })
+        })?;
+        self.finish_one_of_many()
     }
 
     /// As [`Trainer::step`], and meanwhile copies the state as it is before this step to `sink`.
@@ -177,14 +178,20 @@ impl Trainer {
     /// As [`Trainer::step`], and those of the sink.
     pub fn step_and_copy(&mut self, batch: &Batch, sink: &mut dyn StateSink) -> Result<Option<Progress>> {
         self.settle()?;
-        self.submit(batch, |step, gpu, input| Ok((step.submit_and_copy(gpu, input, sink)?, None)))
+        self.submit(batch, |step, gpu, input| Ok((step.submit_and_copy(gpu, input, sink)?, None)))?;
+        self.finish_one_of_many()
+    }
+
+    fn finish_one_of_many(&mut self) -> Result<Option<Progress>> {
+        let are_many = self.settled.len() + self.in_flight.len() > STEPS_AHEAD;
+        if are_many { self.next_finished() } else { Ok(None) }
     }
 
     fn submit(
         &mut self,
         batch: &Batch,
         submit: impl FnOnce(&mut TrainingStep, &Gpu, StepInput<'_>) -> Result<(Pending, Option<Timing>)>,
-    ) -> Result<Option<Progress>> {
+    ) -> Result<()> {
         if let Some(left) = self.forced_fills.checked_sub(1) {
             self.forced_fills = left;
             self.step.raise_list_full(&self.gpu);
@@ -197,8 +204,7 @@ impl Trainer {
         let under_way = InFlight { pending, timing, variance: batch.variance, learning_rate, batch: kept };
         self.in_flight.push_back(under_way);
         self.submitted += 1;
-        let are_enough = self.settled.len() + self.in_flight.len() > STEPS_AHEAD;
-        if are_enough { self.next_finished() } else { Ok(None) }
+        Ok(())
     }
 
     /// Copies the state as it is after every step submitted so far to `sink`, and waits for it.
@@ -280,9 +286,7 @@ impl Trainer {
         let batches = batches.ok_or_else(|| self.list_is_full())?;
         self.step.take_back(&self.gpu, batches.len() as u32);
         self.submitted -= batches.len() as u64;
-        batches.iter().try_for_each(|batch| {
-            self.submit(batch, |step, gpu, input| Ok((step.submit(gpu, input)?, None))).map(|_| ())
-        })
+        batches.iter().try_for_each(|batch| self.submit(batch, |step, gpu, input| Ok((step.submit(gpu, input)?, None))))
     }
 
     fn list_is_full(&self) -> Error {

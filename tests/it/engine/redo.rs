@@ -66,7 +66,7 @@ fn steps_that_are_taken_again_leave_the_bits_and_reports_of_a_run_without() {
     for full in [vec![(copied, 1)], vec![(copied - 1, 1)], vec![(STEPS, 1)], vec![(2, 2), (5, 1)], vec![(anywhere, 1)]]
     {
         let (again, before_again, after_again) = run(&full, copied);
-        assert!(again == reports, "the reports differ, {full:?}");
+        assert_eq!(again, reports, "{full:?}");
         assert!(before_again == before, "the copied state differs, {full:?}");
         assert!(after_again == after, "the last state differs, {full:?}");
     }
