@@ -17,6 +17,7 @@ pub mod reference;
 pub mod rng;
 pub mod run;
 pub mod sae;
+pub mod selftest;
 pub mod storage;
 pub mod train;
 

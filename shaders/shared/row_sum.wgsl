@@ -16,5 +16,7 @@ fn row_sum(lanes: vec4<f32>, thread: u32) -> f32 {
     for (var lane = 1u; lane < ROW_THREADS; lane++) {
         sum = fma(vec4(one), row_lanes[first + lane], sum);
     }
-    return fma(one, fma(one, sum.w, sum.z), fma(one, sum.y, sum.x));
+    // A factor of its own, for Mesa takes fma(a, b, fma(a, c, d)) for fma(a, b + c, d).
+    let other = one * one;
+    return fma(other, fma(one, sum.w, sum.z), fma(one, sum.y, sum.x));
 }

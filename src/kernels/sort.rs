@@ -26,6 +26,7 @@ pub struct Sorted {
     totals: Buffer,
     feature_ranges: Buffer,
     ranges: Buffer,
+    shares: u32,
     features: u32,
     range_count: u32,
     capacity: u32,
@@ -37,20 +38,31 @@ impl Sorted {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>]) -> Result<Self> {
+        Self::with_shares(gpu, shares(gpu), capacity, features, ranges)
+    }
+
+    /// The same for a [`Sort::with_shares`] of as many.
+    pub(crate) fn with_shares(
+        gpu: &Gpu,
+        shares: u32,
+        capacity: u32,
+        features: u32,
+        ranges: &[Range<u32>],
+    ) -> Result<Self> {
         let runs = u64::from(capacity.min(features)) + 1;
-        let shares = u64::from(shares(gpu));
         let pairs = || gpu.buffer("pairs to sort", 2 * u64::from(capacity));
         let feature_ranges: Vec<[u32; 2]> = ranges.iter().map(|range| [range.start, range.end]).collect();
         Ok(Self {
             runs: gpu.buffer("runs", 2 * runs)?,
             bounds: gpu.buffer("bounds of runs", u64::from(features.div_ceil(BOUND_FEATURES)) + 1)?,
             pairs: [pairs()?, pairs()?],
-            counters: gpu.buffer("sort counters", 256 * shares)?,
+            counters: gpu.buffer("sort counters", 256 * u64::from(shares))?,
             bases: gpu.buffer("sort counters", 256)?,
-            heads: gpu.buffer("sort counters", shares)?,
+            heads: gpu.buffer("sort counters", shares.into())?,
             totals: gpu.buffer("number of runs", 2)?,
             feature_ranges: gpu.buffer_from("ranges of features", &feature_ranges)?,
             ranges: gpu.buffer("ranges of runs", RANGE_STRIDE / 4 * ranges.len() as u64)?,
+            shares,
             features,
             range_count: ranges.len() as u32,
             capacity,
@@ -65,6 +77,17 @@ impl Sorted {
     /// The sorted pairs (feature, entry).
     pub fn pairs(&self) -> &Buffer {
         &self.pairs[self.passes() % 2]
+    }
+
+    /// The number of runs, and of entries in them.
+    pub(crate) fn totals(&self) -> &Buffer {
+        &self.totals
+    }
+
+    /// All that a sort writes.
+    pub(crate) fn written(&self) -> [&Buffer; 9] {
+        let Self { runs, bounds, pairs: [first, second], counters, bases, heads, totals, ranges, .. } = self;
+        [runs, bounds, first, second, counters, bases, heads, totals, ranges]
     }
 
     /// The most entries.
@@ -95,7 +118,6 @@ pub struct Sort {
     write: Pipeline<write::Kernel>,
     bound: Pipeline<bound::Kernel>,
     range: Pipeline<range::Kernel>,
-    shares: u32,
 }
 
 impl Sort {
@@ -104,7 +126,11 @@ impl Sort {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses one.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        let shares = shares(gpu);
+        Self::with_shares(gpu, shares(gpu))
+    }
+
+    /// Compiles them for so many workgroups.
+    pub(crate) fn with_shares(gpu: &Gpu, shares: u32) -> Result<Self> {
         let defines = [("SHARES", shares)];
         Ok(Self {
             load: gpu.pipeline(&defines)?,
@@ -117,7 +143,6 @@ impl Sort {
             write: gpu.pipeline(&defines)?,
             bound: gpu.pipeline(&defines)?,
             range: gpu.pipeline(&defines)?,
-            shares,
         })
     }
 
@@ -127,7 +152,7 @@ impl Sort {
         let counts = Slot::from(counts);
         let sentinel = sorted.features;
         let params = sort::Params { second, shift: 0, sentinel };
-        let groups = grid(self.shares.into());
+        let groups = grid(sorted.shares.into());
         let pairs_out = &sorted.pairs[0];
         recording.dispatch(&self.load, load::Bindings { entries, pairs_out, counts, params }, groups);
         for pass in 0..sorted.passes() {

@@ -16,7 +16,7 @@ mod decode;
 mod encode;
 mod forward;
 mod gradients;
-
+pub mod lists;
 mod optimizer;
 mod rescore;
 mod residual;

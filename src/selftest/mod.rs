@@ -17,7 +17,9 @@ pub mod check_bounds;
 #[doc(hidden)]
 pub mod clip;
 #[doc(hidden)]
-pub mod code_gradients;
+pub mod count;
+#[doc(hidden)]
+pub mod dead;
 #[doc(hidden)]
 pub mod decode;
 #[doc(hidden)]
@@ -25,7 +27,13 @@ pub mod encode;
 #[doc(hidden)]
 pub mod gate;
 #[doc(hidden)]
-pub mod gradients;
+pub mod lists;
+#[doc(hidden)]
+pub mod mark;
+#[doc(hidden)]
+pub mod merge;
+#[doc(hidden)]
+pub mod model;
 #[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
@@ -37,15 +45,25 @@ pub mod screen;
 #[doc(hidden)]
 pub mod select;
 #[doc(hidden)]
-pub mod step;
+pub mod select_wide;
+#[doc(hidden)]
+pub mod slopes;
+#[doc(hidden)]
+pub mod sort;
+#[doc(hidden)]
+pub mod squares;
+// #[doc(hidden)]
+// pub mod step;
+#[doc(hidden)]
+pub mod summary;
 #[doc(hidden)]
 pub mod tensors;
 #[doc(hidden)]
 pub mod to_f16;
 #[doc(hidden)]
-pub mod transpose;
-#[doc(hidden)]
 pub mod update;
+#[doc(hidden)]
+pub mod variance;
 
 use std::time::{Duration, Instant};
 
@@ -75,27 +93,35 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 20] = [
+const OPERATIONS: [(&str, Operation); 27] = [
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
-    ("decode", decode::check),
     ("rescore", rescore::check),
     ("to_f16", to_f16::check),
     ("screen", screen::check),
     ("check_bounds", check_bounds::check),
     ("gate", gate::check),
+    ("count", count::check),
+    ("decode", decode::check),
     ("residual", residual::check),
     ("norms", norms::check),
-    ("transpose", transpose::check),
-    ("code_gradients", code_gradients::check),
-    ("gradients", gradients::check),
+    ("sort", sort::check),
+    ("slopes", slopes::check),
+    ("summary", summary::check),
+    ("squares", squares::check),
     ("bias_gradient", bias_gradient::check),
     ("clip", clip::check),
     ("update", update::check),
+    ("model", model::check),
     ("activity", activity::check),
-    ("step", step::check),
+    ("mark", mark::check),
+    ("dead", dead::check),
+    ("select_wide", select_wide::check),
+    ("variance", variance::check),
+    ("merge", merge::check),
     ("ceilings", ceilings::check),
+    // ("step", step::check),
 ];
 
 /// Checks every operation and whole training steps; `on_check` is told of each check as it is done.

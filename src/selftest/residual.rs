@@ -1,81 +1,121 @@
 use super::check::{Check, Checker, ELEMENTWISE, FOLD};
-use super::tensors::{AT_REST, HostCodes, Tensor, f64s, pad, random, stored, submit, unpad};
+use super::tensors::{AT_REST, Tensor, f64s, pad, random, stored, submit, unpad};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::residual::{Params, main::Bindings};
-use crate::kernels::{Residual, quads};
+use crate::gpu::shaders::residual::{Params, main};
+use crate::kernels::quads;
 use crate::reference;
 
-const LOSS_NOT_FINITE: u32 = 2;
+/// What a field is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The input.
+    Input,
+    /// What another field leaves of it.
+    Error,
+}
 
+pub struct Case {
+    pub d: usize,
+    pub x: Vec<f32>,
+    pub sums: Vec<f32>,
+    pub other_sums: Vec<f32>,
+    pub b_dec: Vec<f32>,
+    /// Rows that the loss is the mean over.
+    pub batch: usize,
+    pub factor: f32,
+}
+
+/// The gradient, the components of the rows' statistics, and the guard.
 pub struct Outcome {
     pub gradient: Vec<f32>,
-    /// Squared error, x · x^, |x^|², active features, each `[rows]`.
     pub statistics: [Vec<f32>; 4],
     pub guard: Vec<u32>,
 }
 
-pub fn residual(
-    gpu: &Gpu,
-    kernel: &Residual,
-    x: &[f32],
-    x_hat: &[f32],
-    values: &[f32],
-    d: usize,
-    batch: usize,
-) -> Result<Outcome> {
-    let rows = x.len() / d;
-    let k = values.len() / rows.max(1);
-    let (x, reconstruction) = (Tensor::new(gpu, &pad(x, d))?, Tensor::new(gpu, &pad(x_hat, d))?);
-    let values = Tensor::new(gpu, values)?;
-    let (gradient, row_statistics) = (Tensor::poisoned(gpu, rows * stored(d))?, Tensor::poisoned(gpu, rows * 4)?);
-    let guard = Tensor::new(gpu, &AT_REST)?;
-    let params = Params { rows: rows as u32, quads: quads(d), k: k as u32, scale: 2.0 / batch as f32 };
-    submit(gpu, |recording| {
-        let bindings = Bindings {
-            x: &x,
-            reconstruction: &reconstruction,
-            values: &values,
-            gradient: &gradient,
-            row_statistics: &row_statistics,
-            guard: &guard,
-            params,
-        };
-        kernel.record(recording, bindings);
-    })?;
-    let statistics: Vec<f32> = row_statistics.read()?;
-    let statistics = [0, 1, 2, 3].map(|which| statistics.iter().copied().skip(which).step_by(4).collect());
-    Ok(Outcome { gradient: unpad(&gradient.read::<f32>()?, d)?, statistics, guard: guard.read()? })
-}
+/// What the statistics' last component holds before and after.
+pub const ACTIVE: f32 = 7.0;
 
-/// Values above 0 of each row.
-pub fn active(codes: &HostCodes) -> Vec<f64> {
-    codes.values.chunks_exact(codes.k).map(|row| row.iter().filter(|value| **value > 0.0).count() as f64).collect()
+impl Case {
+    pub fn new(rows: usize, d: usize) -> Self {
+        let random = |seed| random(seed, rows * d);
+        let b_dec = super::tensors::random(4, d);
+        Self { d, x: random(1), sums: random(2), other_sums: random(3), b_dec, batch: 3 * rows.max(1), factor: 0.75 }
+    }
+
+    pub fn expected(&self, target: Target) -> reference::Residual {
+        let bias = f64s(&self.b_dec);
+        let with_bias = |sums: &[f32]| -> Vec<f64> {
+            f64s(sums).iter().zip(bias.iter().cycle()).map(|(sum, bias)| sum + bias).collect()
+        };
+        let x = f64s(&self.x);
+        let mut residual = match target {
+            Target::Input => reference::residual(&with_bias(&self.sums), &x, self.d, self.batch),
+            Target::Error => {
+                let left: Vec<f64> = x.iter().zip(with_bias(&self.other_sums)).map(|(x, other)| x - other).collect();
+                reference::residual(&f64s(&self.sums), &left, self.d, self.batch)
+            }
+        };
+        residual.gradient.iter_mut().for_each(|gradient| *gradient *= f64::from(self.factor));
+        residual
+    }
+
+    pub fn residual(&self, gpu: &Gpu, target: Target, evaluated: bool) -> Result<Outcome> {
+        let d = self.d;
+        let rows = self.x.len() / d;
+        let error = u32::from(target == Target::Error);
+        let pipeline = gpu.pipeline::<main::Kernel>(&[("ERROR", error), ("EVALUATED", evaluated.into())])?;
+        let tensor = |values: &[f32]| Tensor::new(gpu, &pad(values, d));
+        let (x, sums, other_sums) = (tensor(&self.x)?, tensor(&self.sums)?, tensor(&self.other_sums)?);
+        let (b_dec, gradient) = (tensor(&self.b_dec)?, Tensor::poisoned(gpu, rows * stored(d))?);
+        let before: Vec<[f32; 4]> = vec![[f32::NAN, f32::NAN, f32::NAN, ACTIVE]; rows];
+        let statistics = Tensor::new(gpu, &before)?;
+        let (guard, factor) = (Tensor::new(gpu, &AT_REST)?, Tensor::new(gpu, &[self.factor])?);
+        let scale = (2.0 / self.batch as f64) as f32;
+        let params = Params { rows: rows as u32, quads: quads(d), scale, one: 1.0 };
+        submit(gpu, |recording| {
+            let bindings = main::Bindings {
+                x: &x,
+                sums: &sums,
+                b_dec: &b_dec,
+                other_sums: &other_sums,
+                gradient: &gradient,
+                rows: &statistics,
+                guard: &guard,
+                factor: (&factor).into(),
+                params,
+            };
+            recording.run(&pipeline, bindings);
+        })?;
+        let statistics = statistics.read::<[f32; 4]>()?;
+        let component = |at: usize| statistics.iter().map(|row| row[at]).collect();
+        Ok(Outcome {
+            gradient: unpad(&gradient.read::<f32>()?, d)?,
+            statistics: [component(0), component(1), component(2), component(3)],
+            guard: guard.read()?,
+        })
+    }
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let kernel = Residual::new(checker.gpu)?;
-    let mut gradient = checker.compare("residual.gradient", ELEMENTWISE);
-    let mut sums = checker.compare("residual.sums", FOLD);
-    let mut counts = checker.compare("residual.active", 0.0);
-    let mut guards = checker.compare("residual.guard", 0.0);
-    for (rows, d, k) in [(1, 1, 1), (2, 127, 31), (5, 129, 33), (65, 768, 100)] {
-        let (mut x, x_hat) = (random(1, rows * d), random(2, rows * d));
-        let codes = HostCodes::random(3, rows, 200, k, false);
-        let batch = 3 * rows;
-        let run = |x: &[f32]| residual(checker.gpu, &kernel, x, &x_hat, &codes.values, d, batch);
-        let outcome = run(&x)?;
-        let expected = reference::residual(&f64s(&x_hat), &f64s(&x), d, batch);
-        let case = (rows, d, k);
-        gradient.close(case, &outcome.gradient, &expected.gradient);
-        let [squared_error, dot, squared_norm, count] = &outcome.statistics;
-        sums.close((case, "squared error"), squared_error, &expected.squared_error);
-        sums.close((case, "dot"), dot, &expected.dot);
-        sums.close((case, "squared norm"), squared_norm, &expected.squared_norm);
-        counts.equal(case, &f64s(count), &active(&codes));
-        guards.equal(case, &outcome.guard, &AT_REST);
-        x[rows * d - 1] = f32::NAN;
-        guards.equal((case, "NaN"), &run(&x)?.guard, &[LOSS_NOT_FINITE, !(rows as u32 - 1)]);
+    let mut gradients = checker.compare("residual.gradient", ELEMENTWISE);
+    let mut statistics = checker.compare("residual.statistics", FOLD);
+    for (rows, d) in [(1, 1), (3, 129), (65, 768)] {
+        let case = Case::new(rows, d);
+        for target in [Target::Input, Target::Error] {
+            let expected = case.expected(target);
+            for evaluated in [false, true] {
+                let name = (rows, d, target, evaluated);
+                let outcome = case.residual(checker.gpu, target, evaluated)?;
+                gradients.close(name, &outcome.gradient, &expected.gradient);
+                let zeros = vec![0.0; rows];
+                let (dot, squared_norm) =
+                    if evaluated { (&expected.dot, &expected.squared_norm) } else { (&zeros, &zeros) };
+                statistics.close(name, &outcome.statistics[0], &expected.squared_error);
+                statistics.close(name, &outcome.statistics[1], dot);
+                statistics.close(name, &outcome.statistics[2], squared_norm);
+            }
+        }
     }
-    Ok([gradient, sums, counts, guards].map(|comparison| comparison.done()).into())
+    Ok(vec![gradients.done(), statistics.done()])
 }

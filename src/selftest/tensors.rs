@@ -1,15 +1,17 @@
 //! Data for kernels, on the host and on the device, where every byte that a kernel must not touch is watched.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+use std::sync::OnceLock;
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod};
 
+use crate::engine::parameters::{BLOCK_FEATURES, pad_rows};
+use crate::engine::planes::{Plane, Planes};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recording, Slot};
-use crate::kernels::{BLOCK_FEATURES, quads};
-use crate::reference;
+use crate::kernels::quads;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::pad_rows;
+use crate::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 
 /// What fills outputs before a kernel runs and the margins of all buffers always: NaN as f32, out of reach as an index.
 pub const POISON: u32 = u32::MAX;
@@ -125,68 +127,86 @@ pub fn unpad(values: &[f32], d: usize) -> Result<Vec<f32>> {
     Ok(rows().flat_map(|row| row[..d].iter().copied()).collect())
 }
 
-/// Codes on the host: `k` different features a row, ascending, about a sixth of the values 0.
-pub struct HostCodes {
-    pub k: usize,
-    pub features: Vec<u32>,
-    pub values: Vec<f32>,
+/// The scalars of a shard's features: planes that are poison until something is put into them.
+pub struct Scalars<'g> {
+    gpu: &'g Gpu,
+    tensor: Tensor<'g>,
+    planes: &'g Planes,
+    before: Vec<u32>,
 }
 
-impl HostCodes {
-    /// `hot`: the first slot of every row holds feature 0, with a value above 0.
-    pub fn random(seed: u64, rows: usize, n: usize, k: usize, hot: bool) -> Self {
-        let mut features = Vec::new();
-        let mut values = Vec::new();
-        for (entry, word) in words(seed, rows * k).into_iter().enumerate() {
-            let slot = entry % k;
-            // A stratum a slot keeps features ascending and different.
-            let (first, end) = (n * slot / k, n * (slot + 1) / k);
-            let is_hot = hot && slot == 0;
-            features.push(if is_hot { 0 } else { (first + (word >> 8) as usize % (end - first)) as u32 });
-            let value = (word & 0xff) as f32 / 256.0 + 0.125;
-            values.push(if word % 6 == 0 && !is_hot { 0.0 } else { value });
+impl<'g> Scalars<'g> {
+    /// Planes of `count` words, all poison.
+    pub fn new(gpu: &'g Gpu, planes: &'g Planes, count: usize) -> Result<Self> {
+        let before = vec![POISON; planes.count() as usize * count];
+        Ok(Self { gpu, tensor: Tensor::new(gpu, &before)?, planes, before })
+    }
+
+    /// The same with `values` in a plane.
+    pub fn with<T: Pod>(mut self, plane: Plane, values: &[T]) -> Self {
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(values);
+        let range = self.words(plane);
+        self.gpu.upload(&self.tensor, 4 * range.start as u64, &words);
+        self.before[range].copy_from_slice(&words);
+        self
+    }
+
+    /// What each of the planes `written` holds; an error if another one was written.
+    pub fn read(&self, written: &[Plane]) -> Result<Vec<Vec<u32>>> {
+        let words = self.tensor.read::<u32>()?;
+        let mut rest = words.clone();
+        for plane in written {
+            let range = self.words(*plane);
+            rest[range.clone()].copy_from_slice(&self.before[range]);
         }
-        Self { k, features, values }
+        if rest != self.before {
+            return Err(wrong("a plane was written that is another kernel's"));
+        }
+        Ok(written.iter().map(|plane| words[self.words(*plane)].to_vec()).collect())
     }
 
-    /// As the reference takes them.
-    pub fn reference(&self) -> reference::Codes {
-        let values = f64s(&self.values);
-        reference::Codes { k: self.k, features: self.features.clone(), keys: values.clone(), values }
-    }
-}
-
-/// The runs of a batch on the device, as the reference sorts them.
-pub struct DeviceRuns<'g> {
-    pub features: Tensor<'g>,
-    pub starts: Tensor<'g>,
-    pub entries: Tensor<'g>,
-    pub block_bounds: Tensor<'g>,
-}
-
-impl<'g> DeviceRuns<'g> {
-    /// The runs of a model of `n` features.
-    pub fn new(gpu: &'g Gpu, runs: &reference::Runs, n: usize) -> Result<Self> {
-        Ok(Self {
-            features: Tensor::new(gpu, &runs.features)?,
-            starts: Tensor::new(gpu, &runs.starts)?,
-            entries: Tensor::new(gpu, &runs.entries)?,
-            block_bounds: Tensor::new(gpu, &block_bounds(runs, n))?,
-        })
+    fn words(&self, plane: Plane) -> Range<usize> {
+        let count = self.before.len() as u32 / self.planes.count();
+        let bytes = self.planes.bytes(plane, count);
+        bytes.start as usize / 4..bytes.end as usize / 4
     }
 }
 
-/// The first run of each block of features, and the number of runs.
-pub fn block_bounds(runs: &reference::Runs, n: usize) -> Vec<u32> {
-    let bound = |block| runs.features.partition_point(|feature| *feature < block * BLOCK_FEATURES) as u32;
-    (0..=(n as u32).div_ceil(BLOCK_FEATURES)).map(bound).collect()
+impl Deref for Scalars<'_> {
+    type Target = Buffer;
+
+    fn deref(&self) -> &Buffer {
+        &self.tensor
+    }
+}
+
+/// Every plane that there is.
+pub fn planes() -> &'static Planes {
+    static PLANES: OnceLock<Planes> = OnceLock::new();
+    PLANES.get_or_init(|| {
+        let auxk = AuxK::new(AuxKForm::Normalised);
+        let architecture = TopK { auxk: Some(auxk), ..TopK::new(1) }.into();
+        let config = SaeConfig { architecture, ..SaeConfig::top_k(2, 1, 1) };
+        Planes::training(&config.describe())
+    })
+}
+
+/// Floats of words.
+pub fn floats(words: &[u32]) -> Vec<f32> {
+    words.iter().map(|word| f32::from_bits(*word)).collect()
 }
 
 /// The ends of shards of `n` features: one shard, and where there are enough features several.
-pub(super) fn cuts(n: usize) -> Vec<Vec<usize>> {
+pub fn cuts(n: usize) -> Vec<Vec<usize>> {
+    let block = BLOCK_FEATURES as usize;
     let mut all = vec![vec![n]];
-    if n > BLOCK_FEATURES as usize {
-        all.push((0..n).step_by(BLOCK_FEATURES as usize).skip(1).chain([n]).collect());
+    if n > block {
+        all.push((0..n).step_by(block).skip(1).chain([n]).collect());
     }
     all
+}
+
+/// The shards that end there.
+pub fn shards(cuts: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    [0].into_iter().chain(cuts.iter().copied()).zip(cuts).map(|(first, end)| first..*end)
 }

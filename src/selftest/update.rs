@@ -1,15 +1,21 @@
+use std::ops::Range;
+
 use half::bf16;
 
 use super::check::{Check, Checker};
+use super::lists::{Batch, Lists};
 use super::tensors::{
-    AT_REST, DeviceRuns, HostCodes, Tensor, bits, cuts, f32s, f64s, pad, random, stored, submit, unpad,
+    AT_REST, Scalars, Tensor, bits, cuts, f32s, f64s, floats, pad, planes, random, shards, submit, unpad,
 };
+use crate::engine::apply::{StepConstants, step_constants};
+use crate::engine::planes::Plane;
+use crate::engine::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::update::{Params, bias, features};
+use crate::gpu::shaders::update::{Params, bias, decoder, encoder};
 use crate::gpu::shaders::{Clip, Step};
-use crate::kernels::{Update, quads};
-use crate::reference::{self, Adam, adam};
+use crate::kernels::quads;
+use crate::reference::{self, Adam, adam, lists};
 use crate::rng::{Purpose, Rng};
 
 /// Largest difference after three steps: a step of Adam is lr · m / sqrt(v), and lr is 1e-3 of the parameters, so even
@@ -26,154 +32,70 @@ pub const ROUNDING_SEED: u64 = 0x0123_4567_89ab_cdef;
 
 const EPSILON: f64 = f32::EPSILON as f64;
 
+/// The constants of a step of [`ADAM`].
 pub fn device_step(step: u64) -> Step {
     let Adam { lr, beta1, beta2, epsilon, .. } = ADAM;
-    Step {
-        number: step as u32,
-        learning_rate: (lr / (1.0 - beta1.powf(step as f64))) as f32,
-        second_correction: (1.0 / (1.0 - beta2.powf(step as f64)).sqrt()) as f32,
-        beta1: beta1 as f32,
-        one_minus_beta1: (1.0 - beta1) as f32,
-        beta2: beta2 as f32,
-        one_minus_beta2: (1.0 - beta2) as f32,
-        epsilon: epsilon as f32,
+    let recipe = Recipe { beta1, beta2, epsilon, ..Recipe::top_k(1, 1, 1) };
+    step_constants(&recipe, StepConstants { number: step as u32, learning_rate: lr, input_variance: 0.5 })
+}
+
+/// A tensor and its moments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracked<T> {
+    pub values: Vec<T>,
+    pub m: Vec<T>,
+    pub v: Vec<T>,
+}
+
+impl Tracked<f64> {
+    fn new(values: Vec<f64>) -> Self {
+        let zeros = || vec![0.0; values.len()];
+        Self { m: zeros(), v: zeros(), values }
+    }
+
+    /// As the device starts from it.
+    fn narrow(&self) -> Tracked<f32> {
+        Tracked { values: f32s(&self.values), m: f32s(&self.m), v: f32s(&self.v) }
+    }
+
+    fn step(&mut self, gradient: &[f64], coefficient: f64, settings: &Adam) {
+        adam(&mut self.values, &mut self.m, &mut self.v, gradient, coefficient, settings);
     }
 }
 
-/// What one batch has to say, of which the code gradients depend on the decoder.
-pub struct Batch {
-    pub codes: HostCodes,
-    pub runs: reference::Runs,
-    pub centred: Vec<f32>,
-    pub gradient: Vec<f32>,
-}
-
-impl Batch {
-    pub fn new(seed: u64, rows: usize, d: usize, n: usize, k: usize) -> Self {
-        let codes = HostCodes::random(seed, rows, n, k, true);
-        let runs = reference::transpose(&codes.reference(), n);
-        Self { codes, runs, centred: random(seed + 1, rows * d), gradient: random(seed + 2, rows * d) }
-    }
-
-    pub fn code_gradients(&self, w_dec: &[f64], d: usize) -> Vec<f32> {
-        f32s(&reference::code_gradients(&self.codes.reference(), &f64s(&self.gradient), w_dec, d))
-    }
-}
-
-/// The rows of one shard: encoder, decoder, b_enc, norms.
-pub struct Shard<'g> {
-    gpu: &'g Gpu,
-    first: usize,
-    count: usize,
-    pub w_enc: [Tensor<'g>; 3],
-    pub w_dec: [Tensor<'g>; 3],
-    pub b_enc: Tensor<'g>,
-    pub b_enc_moments: Tensor<'g>,
-    pub norms: Tensor<'g>,
-}
-
-impl<'g> Shard<'g> {
-    pub fn new(gpu: &'g Gpu, model: &Model, first: usize, end: usize) -> Result<Self> {
-        let d = model.d;
-        let tensor = |all: &[f64]| Tensor::new(gpu, &pad(&f32s(&all[first * d..end * d]), d));
-        let tensors = |[a, b, c]: &[Vec<f64>; 3]| Ok([tensor(a)?, tensor(b)?, tensor(c)?]);
-        let moments: Vec<f32> =
-            (first..end).flat_map(|at| [model.b_enc[1][at] as f32, model.b_enc[2][at] as f32]).collect();
-        Ok(Self {
-            gpu,
-            first,
-            count: end - first,
-            w_enc: tensors(&model.w_enc)?,
-            w_dec: tensors(&model.w_dec)?,
-            b_enc: Tensor::new(gpu, &f32s(&model.b_enc[0][first..end]))?,
-            b_enc_moments: Tensor::new(gpu, &moments)?,
-            norms: Tensor::new(gpu, &f32s(&reference::norms(&model.w_dec[0][first * d..end * d], d)))?,
-        })
-    }
-
-    /// The same with moments in bf16, which must hold them exactly.
-    pub fn with_bf16_moments(gpu: &'g Gpu, model: &Model, first: usize, end: usize) -> Result<Self> {
-        let d = model.d;
-        let packed = |all: &[f64]| {
-            let padded = pad(&f32s(&all[first * d..end * d]), d);
-            Tensor::new(gpu, &padded.iter().map(|&value| bf16::from_f32(value).to_bits()).collect::<Vec<_>>())
-        };
-        let mut shard = Self::new(gpu, model, first, end)?;
-        for (tensors, model) in [(&mut shard.w_enc, &model.w_enc), (&mut shard.w_dec, &model.w_dec)] {
-            (tensors[1], tensors[2]) = (packed(&model[1])?, packed(&model[2])?);
-        }
-        Ok(shard)
-    }
-
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor<'g>> {
-        self.w_enc.iter().chain(&self.w_dec).chain([&self.b_enc, &self.b_enc_moments, &self.norms])
-    }
-
-    pub fn update(
-        &self,
-        kernels: &Update,
-        (d, n): (usize, usize),
-        batch: &Batch,
-        code_gradients: &[f32],
-        (step, coefficient, unit_norm, guard): (u64, f32, bool, [u32; 2]),
-    ) -> Result<()> {
-        let gpu = self.gpu;
-        let runs = DeviceRuns::new(gpu, &batch.runs, n)?;
-        let (values, code_gradients) = (Tensor::new(gpu, &batch.codes.values)?, Tensor::new(gpu, code_gradients)?);
-        let (centred, gradient) =
-            (Tensor::new(gpu, &pad(&batch.centred, d))?, Tensor::new(gpu, &pad(&batch.gradient, d))?);
-        let (clip, guard) = (Tensor::new(gpu, &[Clip { norm: 1.0, coefficient }])?, Tensor::new(gpu, &guard)?);
-        let step = Tensor::new(gpu, &[device_step(step)])?;
-        let params = Params {
-            quads: quads(d),
-            k: batch.codes.k as u32,
-            first: self.first as u32,
-            count: self.count as u32,
-            unit_norm: unit_norm.into(),
-            seed_low: ROUNDING_SEED as u32,
-            seed_high: (ROUNDING_SEED >> 32) as u32,
-        };
-        submit(gpu, |recording| {
-            let bindings = features::Bindings {
-                run_features: &runs.features,
-                run_starts: &runs.starts,
-                run_entries: &runs.entries,
-                block_bounds: &runs.block_bounds,
-                values: &values,
-                code_gradients: &code_gradients,
-                centred: &centred,
-                gradient: &gradient,
-                w_enc: &self.w_enc[0],
-                m_w_enc: &self.w_enc[1],
-                v_w_enc: &self.w_enc[2],
-                w_dec: &self.w_dec[0],
-                m_w_dec: &self.w_dec[1],
-                v_w_dec: &self.w_dec[2],
-                b_enc: &self.b_enc,
-                b_enc_moments: &self.b_enc_moments,
-                norms: &self.norms,
-                clip: &clip,
-                guard: &guard,
-                step: (&step).into(),
-                params,
-            };
-            kernels.record_features(recording, bindings);
-        })
-    }
-}
-
-/// Parameters and both moments, of each.
-#[derive(Clone)]
-pub struct Model {
+/// The features of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model<T> {
     pub d: usize,
-    pub w_enc: [Vec<f64>; 3],
-    pub w_dec: [Vec<f64>; 3],
-    pub b_enc: [Vec<f64>; 3],
+    pub w_enc: Tracked<T>,
+    pub w_dec: Tracked<T>,
+    pub b_enc: Tracked<T>,
+    pub norms: Vec<T>,
+    /// Features that are marked.
+    pub flawed: Vec<u32>,
 }
 
-impl Model {
+/// What a step depends on besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub step: u64,
+    pub coefficient: f32,
+    pub unit_norm: bool,
+    pub guard: [u32; 2],
+    /// Whether the moments of matrices are bf16.
+    pub bf16: bool,
+    /// Workgroups of a dispatch.
+    pub groups: u32,
+}
+
+impl Settings {
+    pub fn of_step(step: u64) -> Self {
+        Self { step, coefficient: 0.5, unit_norm: true, guard: AT_REST, bf16: false, groups: 7 }
+    }
+}
+
+impl Model<f64> {
     pub fn new(d: usize, n: usize, unit_norm: bool) -> Self {
-        let with_moments = |values: Vec<f64>| [values.clone(), vec![0.0; values.len()], vec![0.0; values.len()]];
         let mut w_dec = f64s(&random(11, n * d));
         if unit_norm {
             reference::unit_norm(&mut w_dec, d, EPSILON);
@@ -181,40 +103,208 @@ impl Model {
         }
         Self {
             d,
-            w_enc: with_moments(f64s(&random(10, n * d))),
-            w_dec: with_moments(w_dec),
-            b_enc: with_moments(f64s(&random(12, n))),
+            norms: reference::norms(&w_dec, d),
+            w_enc: Tracked::new(f64s(&random(10, n * d))),
+            w_dec: Tracked::new(w_dec),
+            b_enc: Tracked::new(f64s(&random(12, n))),
+            flawed: vec![0; n],
         }
     }
 
-    pub fn update(&mut self, batch: &Batch, code_gradients: &[f32], step: u64, coefficient: f64, unit_norm: bool) {
-        let (d, n) = (self.d, self.b_enc[0].len());
-        let (centred, g) = (f64s(&batch.centred), f64s(&batch.gradient));
-        let norms = reference::norms(&self.w_dec[0], d);
-        let (runs, codes, s) = (&batch.runs, &batch.codes.reference(), &f64s(code_gradients));
-        let active = reference::gradients(runs, codes, s, &centred, &g, &self.w_dec[0], &norms, d, unit_norm);
-        let settings = Adam { step, ..ADAM };
-        let dense = |rows: &[f64], width: usize| {
-            let mut all = vec![0.0; n * width];
-            for (feature, row) in runs.features.iter().zip(rows.chunks_exact(width)) {
-                all[*feature as usize * width..][..width].copy_from_slice(row);
-            }
-            all
+    /// One whose moments are bf16 and not zero.
+    pub fn with_moments(d: usize, n: usize) -> Self {
+        let mut model = Self::new(d, n, true);
+        let narrow = |seed, scale: f32| -> Vec<f64> {
+            random(seed, n * d).into_iter().map(|value| bf16::from_f32(value * scale).to_f64()).collect()
         };
-        for ([parameter, m, v], gradient) in [
-            (&mut self.w_enc, dense(&active.w_enc, d)),
-            (&mut self.w_dec, dense(&active.w_dec, d)),
-            (&mut self.b_enc, dense(&active.b_enc, 1)),
-        ] {
-            adam(parameter, m, v, &gradient, coefficient, &settings);
+        let positive = |values: Vec<f64>| values.into_iter().map(f64::abs).collect();
+        (model.w_enc.m, model.w_dec.m) = (narrow(31, 1e-3), narrow(32, 1e-3));
+        (model.w_enc.v, model.w_dec.v) = (positive(narrow(33, 1e-6)), positive(narrow(34, 1e-6)));
+        model
+    }
+
+    pub fn narrow(&self) -> Model<f32> {
+        Model {
+            d: self.d,
+            w_enc: self.w_enc.narrow(),
+            w_dec: self.w_dec.narrow(),
+            b_enc: self.b_enc.narrow(),
+            norms: f32s(&self.norms),
+            flawed: self.flawed.clone(),
         }
-        if unit_norm {
-            reference::unit_norm(&mut self.w_dec[0], d, EPSILON);
+    }
+
+    pub fn update(&mut self, batch: &Batch, settings: &Settings) {
+        let (d, n, runs) = (self.d, self.flawed.len(), &batch.runs);
+        let (centred, g0, g1) = (f64s(&batch.centred), f64s(&batch.gradients[0]), f64s(&batch.gradients[1]));
+        let [mut w_enc, mut w_dec, mut b_enc] = [vec![0.0; n * d], vec![0.0; n * d], vec![0.0; n]];
+        for (run, feature) in runs.features.iter().enumerate() {
+            let (terms, feature) = (runs.reference(run), *feature as usize);
+            let row = feature * d..(feature + 1) * d;
+            let summary = lists::summary(&terms);
+            w_enc[row.clone()].copy_from_slice(&lists::encoder_gradient(&terms, &centred, d));
+            let mut gradient = lists::decoder_gradient(&terms, [&g0, &g1], d);
+            if settings.unit_norm {
+                lists::project(&mut gradient, &self.w_dec.values[row.clone()], summary.along);
+            }
+            w_dec[row].copy_from_slice(&gradient);
+            b_enc[feature] = summary.slopes;
         }
+        let of_step = Adam { step: settings.step, ..ADAM };
+        let coefficient = settings.coefficient.into();
+        self.w_enc.step(&w_enc, coefficient, &of_step);
+        self.w_dec.step(&w_dec, coefficient, &of_step);
+        self.b_enc.step(&b_enc, coefficient, &of_step);
+        if settings.unit_norm {
+            reference::unit_norm(&mut self.w_dec.values, d, EPSILON);
+        }
+        self.norms = reference::norms(&self.w_dec.values, d);
     }
 }
 
-/// What three steps left on the device, and what they should have.
+/// A matrix of a shard on the device.
+struct Matrix<'g> {
+    values: Tensor<'g>,
+    m: Tensor<'g>,
+    v: Tensor<'g>,
+    bf16: bool,
+    d: usize,
+}
+
+impl<'g> Matrix<'g> {
+    fn new(gpu: &'g Gpu, matrix: &Tracked<f32>, rows: Range<usize>, d: usize, bf16: bool) -> Result<Self> {
+        let own = rows.start * d..rows.end * d;
+        let moments = |values: &[f32]| {
+            let padded = pad(&values[own.clone()], d);
+            match bf16 {
+                false => Tensor::new(gpu, &padded),
+                true => {
+                    let narrow = padded.iter().map(|value| bf16::from_f32(*value).to_bits());
+                    Tensor::new(gpu, &narrow.collect::<Vec<u16>>())
+                }
+            }
+        };
+        let values = Tensor::new(gpu, &pad(&matrix.values[own.clone()], d))?;
+        Ok(Self { values, m: moments(&matrix.m)?, v: moments(&matrix.v)?, bf16, d })
+    }
+
+    fn read_into(&self, matrix: &mut Tracked<f32>, rows: Range<usize>) -> Result<()> {
+        let own = rows.start * self.d..rows.end * self.d;
+        let moments = |tensor: &Tensor<'_>| -> Result<Vec<f32>> {
+            if !self.bf16 {
+                return tensor.read();
+            }
+            let narrow = tensor.read::<u16>()?;
+            Ok(narrow.into_iter().map(|half| bf16::from_bits(half).to_f32()).collect())
+        };
+        matrix.values[own.clone()].copy_from_slice(&unpad(&self.values.read::<f32>()?, self.d)?);
+        matrix.m[own.clone()].copy_from_slice(&unpad(&moments(&self.m)?, self.d)?);
+        matrix.v[own].copy_from_slice(&unpad(&moments(&self.v)?, self.d)?);
+        Ok(())
+    }
+}
+
+impl Model<f32> {
+    /// A step on the device.
+    pub fn update(&mut self, gpu: &Gpu, batch: &Batch, settings: &Settings, cuts: &[usize]) -> Result<()> {
+        let d = self.d;
+        let defines = |silent: u32| {
+            let own = [batch.second(), ("BF16", settings.bf16.into()), ("SILENT", silent)];
+            [&planes().defines()[..], &own].concat()
+        };
+        let encoders = [gpu.pipeline::<encoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
+        let decoders = [gpu.pipeline::<decoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
+        let biases = gpu.pipeline::<bias::Kernel>(&defines(1))?;
+        let runs = &batch.runs;
+        let summaries: Vec<_> = (0..runs.features.len()).map(|run| lists::summary(&runs.reference(run))).collect();
+        let slopes: Vec<f32> = summaries.iter().map(|sum| sum.slopes as f32).collect();
+        let along: Vec<f32> = summaries.iter().map(|sum| sum.along as f32).collect();
+        let device = batch.upload(gpu)?;
+        let clip = Tensor::new(gpu, &[Clip { norm: 1.0, coefficient: settings.coefficient }])?;
+        let (guard, step) = (Tensor::new(gpu, &settings.guard)?, Tensor::new(gpu, &[device_step(settings.step)])?);
+        for shard in shards(cuts) {
+            let scalars = Scalars::new(gpu, planes(), shard.len())?
+                .with(Plane::Bias, &self.b_enc.values[shard.clone()])
+                .with(Plane::FirstMoment, &self.b_enc.m[shard.clone()])
+                .with(Plane::SecondMoment, &self.b_enc.v[shard.clone()])
+                .with(Plane::Norm, &self.norms[shard.clone()])
+                .with(Plane::Flawed, &self.flawed[shard.clone()])
+                .with(Plane::Run, &runs.run_plane(&shard))
+                .with(Plane::Slopes, &runs.plane(&shard, &slopes, f32::NAN))
+                .with(Plane::Along, &runs.plane(&shard, &along, f32::NAN));
+            let w_enc = Matrix::new(gpu, &self.w_enc, shard.clone(), d, settings.bf16)?;
+            let w_dec = Matrix::new(gpu, &self.w_dec, shard.clone(), d, settings.bf16)?;
+            let range = Tensor::new(gpu, &runs.range(&shard))?;
+            let params = Params {
+                quads: quads(d),
+                first: shard.start as u32,
+                count: shard.len() as u32,
+                groups: settings.groups,
+                project: settings.unit_norm.into(),
+                unit_norm: settings.unit_norm.into(),
+                seed_low: ROUNDING_SEED as u32,
+                seed_high: (ROUNDING_SEED >> 32) as u32,
+                one: 1.0,
+            };
+            submit(gpu, |recording| {
+                for (encoder, decoder) in encoders.iter().zip(&decoders) {
+                    let bindings = encoder::Bindings {
+                        runs: &device.runs.runs,
+                        terms: &device.runs.terms,
+                        centred: &device.centred,
+                        weights: &w_enc.values,
+                        m: &w_enc.m,
+                        v: &w_enc.v,
+                        range: (&range).into(),
+                        step: (&step).into(),
+                        clip: (&clip).into(),
+                        guard: (&guard).into(),
+                        params,
+                        marks: &scalars,
+                    };
+                    recording.run(encoder, bindings);
+                    let bindings = decoder::Bindings {
+                        runs: &device.runs.runs,
+                        terms: &device.runs.terms,
+                        g0: &device.g0,
+                        g1: &device.g1,
+                        scalars: &scalars,
+                        weights: &w_dec.values,
+                        m: &w_dec.m,
+                        v: &w_dec.v,
+                        range: (&range).into(),
+                        step: (&step).into(),
+                        clip: (&clip).into(),
+                        guard: (&guard).into(),
+                        params,
+                    };
+                    recording.run(decoder, bindings);
+                }
+                let (step, clip, guard) = ((&step).into(), (&clip).into(), (&guard).into());
+                recording.run(&biases, bias::Bindings { scalars: &scalars, step, clip, guard, params });
+            })?;
+            let written = [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment, Plane::Norm, Plane::Flawed];
+            let read = scalars.read(&written)?;
+            self.b_enc.values[shard.clone()].copy_from_slice(&floats(&read[0]));
+            self.b_enc.m[shard.clone()].copy_from_slice(&floats(&read[1]));
+            self.b_enc.v[shard.clone()].copy_from_slice(&floats(&read[2]));
+            self.norms[shard.clone()].copy_from_slice(&floats(&read[3]));
+            self.flawed[shard.clone()].copy_from_slice(&read[4]);
+            w_enc.read_into(&mut self.w_enc, shard.clone())?;
+            w_dec.read_into(&mut self.w_dec, shard)?;
+        }
+        Ok(())
+    }
+
+    /// All bits of it.
+    pub fn bits(&self) -> Vec<u32> {
+        let of = |tracked: &Tracked<f32>| [&tracked.values[..], &tracked.m, &tracked.v].concat();
+        let all = [of(&self.w_enc), of(&self.w_dec), of(&self.b_enc), self.norms.clone()].concat();
+        [bits(&all), self.flawed.clone()].concat()
+    }
+}
+
+/// What steps left on the device, and what they should have.
 pub struct Updated {
     pub what: &'static str,
     pub actual: Vec<f32>,
@@ -222,203 +312,111 @@ pub struct Updated {
     pub tolerance: f64,
 }
 
-/// Three steps of `features`, from `rows` rows on fewer each time: what was active becomes inactive.
+/// Three steps, from `rows` rows on fewer each time: what was active becomes inactive.
 pub fn three_steps(
     gpu: &Gpu,
-    kernels: &Update,
-    (rows, d, n, k): (usize, usize, usize, usize),
+    lists: impl Fn(u64) -> Lists,
+    d: usize,
     (coefficient, unit_norm): (f32, bool),
     cuts: &[usize],
 ) -> Result<Vec<Updated>> {
-    let mut model = Model::new(d, n, unit_norm);
-    let firsts = std::iter::once(0).chain(cuts.iter().copied());
-    let shards: Vec<_> =
-        firsts.zip(cuts).map(|(first, end)| Shard::new(gpu, &model, first, *end)).collect::<Result<_>>()?;
+    let mut expected = Model::new(d, lists(1).n, unit_norm);
+    let mut actual = expected.narrow();
     for step in 1..=3 {
-        let batch = Batch::new(step, rows.div_ceil(step as usize), d, n, k);
-        let s = batch.code_gradients(&model.w_dec[0], d);
-        for shard in &shards {
-            shard.update(kernels, (d, n), &batch, &s, (step, coefficient, unit_norm, AT_REST))?;
-        }
-        model.update(&batch, &s, step, coefficient.into(), unit_norm);
+        let batch = Batch::new(step, lists(step), d);
+        let settings = Settings { coefficient, unit_norm, ..Settings::of_step(step) };
+        actual.update(gpu, &batch, &settings, cuts)?;
+        expected.update(&batch, &settings);
     }
-    let of = |tensor: &dyn Fn(&Shard<'_>) -> Result<Vec<f32>>| -> Result<Vec<f32>> {
-        Ok(shards.iter().map(tensor).collect::<Result<Vec<_>>>()?.concat())
-    };
-    let moment = |which| {
-        of(&|shard| Ok(shard.b_enc_moments.read::<[f32; 2]>()?.into_iter().map(|moments| moments[which]).collect()))
-    };
-    let norms = reference::norms(&model.w_dec[0], d);
     let mut updated = Vec::new();
-    let mut add = |what, actual, expected: &[f64], tolerance| {
-        updated.push(Updated { what, actual, expected: expected.to_vec(), tolerance });
+    let mut add = |what, actual: &[f32], expected: &[f64], tolerance| {
+        updated.push(Updated { what, actual: actual.to_vec(), expected: expected.to_vec(), tolerance });
     };
-    let names = [("w_enc", "w_dec"), ("w_enc m", "w_dec m"), ("w_enc v", "w_dec v")];
-    for (which, (w_enc, w_dec)) in names.into_iter().enumerate() {
-        let tolerance = if which == 0 { PARAMETERS } else { MOMENTS };
-        add(w_enc, of(&|shard| unpad(&shard.w_enc[which].read::<f32>()?, d))?, &model.w_enc[which], tolerance);
-        add(w_dec, of(&|shard| unpad(&shard.w_dec[which].read::<f32>()?, d))?, &model.w_dec[which], tolerance);
+    for (names, actual, expected) in [
+        (["w_enc", "w_enc m", "w_enc v"], &actual.w_enc, &expected.w_enc),
+        (["w_dec", "w_dec m", "w_dec v"], &actual.w_dec, &expected.w_dec),
+        (["b_enc", "b_enc m", "b_enc v"], &actual.b_enc, &expected.b_enc),
+    ] {
+        add(names[0], &actual.values, &expected.values, PARAMETERS);
+        add(names[1], &actual.m, &expected.m, MOMENTS);
+        add(names[2], &actual.v, &expected.v, MOMENTS);
     }
-    add("b_enc", of(&|shard| shard.b_enc.read())?, &model.b_enc[0], PARAMETERS);
-    add("b_enc m", moment(0)?, &model.b_enc[1], MOMENTS);
-    add("b_enc v", moment(1)?, &model.b_enc[2], MOMENTS);
-    add("norms", of(&|shard| shard.norms.read())?, &norms, PARAMETERS);
+    add("norms", &actual.norms, &expected.norms, PARAMETERS);
     Ok(updated)
 }
 
-/// `b_dec` and its moments on the device.
-pub struct DecoderBias<'g> {
-    gpu: &'g Gpu,
-    d: usize,
-    tensors: [Tensor<'g>; 3],
+/// The lists of a step of [`three_steps`].
+pub fn shrinking(rows: usize, n: usize, per_row: [usize; 2]) -> impl Fn(u64) -> Lists {
+    move |step| Lists::random(step, rows.div_ceil(step as usize), n, per_row, true)
 }
 
-impl<'g> DecoderBias<'g> {
-    pub fn new(gpu: &'g Gpu, b_dec: &[f32]) -> Result<Self> {
-        let d = b_dec.len();
-        let tensor = |values: &[f32]| Tensor::new(gpu, &pad(values, d));
-        Ok(Self { gpu, d, tensors: [tensor(b_dec)?, tensor(&vec![0.0; d])?, tensor(&vec![0.0; d])?] })
-    }
-
-    pub fn update(
-        &self,
-        kernels: &Update,
-        gradient: &[f32],
-        (step, coefficient, guard): (u64, f32, [u32; 2]),
-    ) -> Result<()> {
-        let gpu = self.gpu;
-        let (gradient, guard) = (Tensor::new(gpu, &pad(gradient, self.d))?, Tensor::new(gpu, &guard)?);
-        let clip = Tensor::new(gpu, &[Clip { norm: 1.0, coefficient }])?;
-        let step = Tensor::new(gpu, &[device_step(step)])?;
-        let params = Params { quads: stored(self.d) as u32 / 4, ..Default::default() };
-        submit(gpu, |recording| {
-            let bindings = bias::Bindings {
-                b_dec: &self.tensors[0],
-                m_b_dec: &self.tensors[1],
-                v_b_dec: &self.tensors[2],
-                b_dec_gradient: &gradient,
-                clip: &clip,
-                guard: &guard,
-                step: (&step).into(),
-                params,
+/// A step with moments in bf16 against one with moments in f32 whose results are then rounded on the host: how many
+/// parameters, and how many moments, differ.
+pub fn bf16_differences(gpu: &Gpu, model: &Model<f64>, lists: Lists, step: u64, cuts: &[usize]) -> Result<[usize; 2]> {
+    let d = model.d;
+    let batch = Batch::new(step, lists, d);
+    let (mut wide, mut narrow) = (model.narrow(), model.narrow());
+    let settings = Settings::of_step(step);
+    wide.update(gpu, &batch, &settings, &[model.flawed.len()])?;
+    narrow.update(gpu, &batch, &Settings { bf16: true, ..settings }, cuts)?;
+    let (mut parameters, mut moments) = (0, 0);
+    for (matrix, actual, expected) in [(0, &narrow.w_enc, &wide.w_enc), (1, &narrow.w_dec, &wide.w_dec)] {
+        parameters += unequal(&actual.values, &expected.values);
+        for (is_v, actual, expected) in [(false, &actual.m, &expected.m), (true, &actual.v, &expected.v)] {
+            let round = |(at, &value): (usize, &f32)| {
+                let place = Place { feature: at / d, column: at % d, matrix, is_v };
+                reference::stochastic_bf16(value, rounding_noise(step, place)).to_f32()
             };
-            kernels.record_bias(recording, bindings);
-        })
-    }
-
-    /// `b_dec` and its moments.
-    pub fn read(&self) -> Result<[Vec<f32>; 3]> {
-        let read = |tensor: &Tensor<'_>| unpad(&tensor.read::<f32>()?, self.d);
-        Ok([read(&self.tensors[0])?, read(&self.tensors[1])?, read(&self.tensors[2])?])
-    }
-}
-
-/// A step with moments in bf16 from `model`, against a step with moments in f32 whose results are then rounded on the host:
-/// how many parameters, and how many moments of how many, differ.
-pub fn bf16_differences(
-    gpu: &Gpu,
-    model: &Model,
-    rows: usize,
-    k: usize,
-    step: u64,
-    cuts: &[usize],
-) -> Result<[usize; 3]> {
-    let (d, n) = (model.d, model.b_enc[0].len());
-    let (wide, narrow) = (Update::new(gpu, false)?, Update::new(gpu, true)?);
-    let batch = Batch::new(step, rows, d, n, k);
-    let s = batch.code_gradients(&model.w_dec[0], d);
-    let settings = (step, 0.5, true, AT_REST);
-    let expected = Shard::new(gpu, model, 0, n)?;
-    expected.update(&wide, (d, n), &batch, &s, settings)?;
-    let (mut parameters, mut moments, mut all) = (0, 0, 0);
-    let firsts = std::iter::once(0).chain(cuts.iter().copied());
-    for (first, &end) in firsts.zip(cuts) {
-        let shard = Shard::with_bf16_moments(gpu, model, first, end)?;
-        shard.update(&narrow, (d, n), &batch, &s, settings)?;
-        let matrices = [(&shard.w_enc, &expected.w_enc), (&shard.w_dec, &expected.w_dec)];
-        for (matrix, (actual, expected)) in (0..).zip(matrices) {
-            let width = stored(d);
-            let rows = first * width..end * width;
-            parameters += unequal(&bits(&actual[0].read()?), &bits(&expected[0].read()?)[rows.clone()]);
-            for moment in [1, 2] {
-                let expected = expected[moment].read::<f32>()?[rows.clone()].to_vec();
-                let round = |(at, &value): (usize, &f32)| {
-                    let place = (first + at / width, at % width, matrix, moment == 2);
-                    reference::stochastic_bf16(value, rounding_noise(step, place)).to_bits()
-                };
-                let expected: Vec<u16> = expected.iter().enumerate().map(round).collect();
-                moments += unequal(&actual[moment].read::<u16>()?[..expected.len()], &expected);
-                all += expected.len();
-            }
+            moments += unequal(actual, &expected.iter().enumerate().map(round).collect::<Vec<_>>());
         }
     }
-    Ok([parameters, moments, all])
+    Ok([parameters, moments])
 }
 
-fn unequal<T: PartialEq>(actual: &[T], expected: &[T]) -> usize {
+fn unequal(actual: &[f32], expected: &[f32]) -> usize {
     assert_eq!(actual.len(), expected.len());
-    actual.iter().zip(expected).filter(|(actual, expected)| actual != expected).count()
+    actual.iter().zip(expected).filter(|(actual, expected)| actual.to_bits() != expected.to_bits()).count()
 }
 
-/// The 16 random bits for (feature, column, matrix, whether it is v).
-fn rounding_noise(step: u64, (feature, column, matrix, is_v): (usize, usize, u32, bool)) -> u16 {
-    let rng = Rng::new(ROUNDING_SEED, Purpose::Rounding);
-    let words = rng.block(step << 32 | feature as u64, (column / 4) as u32 * 2 + matrix);
+/// The place of a moment.
+struct Place {
+    feature: usize,
+    column: usize,
+    matrix: u32,
+    is_v: bool,
+}
+
+/// Its 16 random bits.
+fn rounding_noise(step: u64, Place { feature, column, matrix, is_v }: Place) -> u16 {
+    let words = Rng::new(ROUNDING_SEED, Purpose::Rounding)
+        .block(feature as u64 | (step << 32), (column / 4) as u32 * 2 + matrix);
     let word = words[2 * usize::from(is_v) + column % 4 / 2];
     (word >> (16 * (column as u32 % 2))) as u16
 }
 
-/// A model whose moments are bf16 and not zero.
-pub fn model_with_moments(d: usize, n: usize) -> Model {
-    let mut model = Model::new(d, n, true);
-    let narrow = |seed, scale: f32| -> Vec<f64> {
-        random(seed, n * d).into_iter().map(|value| bf16::from_f32(value * scale).to_f64()).collect()
-    };
-    (model.w_enc[1], model.w_dec[1]) = (narrow(31, 1e-3), narrow(32, 1e-3));
-    (model.w_enc[2], model.w_dec[2]) = (narrow(33, 1e-6), narrow(34, 1e-6));
-    for v in model.w_enc[2].iter_mut().chain(&mut model.w_dec[2]) {
-        *v = v.abs();
-    }
-    model
-}
-
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let kernels = Update::new(checker.gpu, false)?;
     let mut parameters = checker.compare("update.parameters", PARAMETERS);
     let mut moments = checker.compare("update.moments", MOMENTS);
-    for (shape, coefficient, unit_norm) in [
-        ((1, 1, 1, 1), 1.0, false),
-        ((257, 128, 61, 3), 0.125, true),
-        ((300, 33, 1100, 4), 1.0, true),
-        ((9, 800, 40, 2), 0.125, false),
+    for (rows, d, n, per_row, coefficient, unit_norm) in [
+        (1, 1, 1, [1, 0], 1.0, false),
+        (257, 128, 61, [3, 2], 0.125, true),
+        (300, 33, 1100, [4, 0], 1.0, true),
+        (9, 800, 40, [2, 3], 0.125, false),
     ] {
-        for cuts in cuts(shape.2) {
-            for updated in three_steps(checker.gpu, &kernels, shape, (coefficient, unit_norm), &cuts)? {
+        for cuts in cuts(n) {
+            let lists = shrinking(rows, n, per_row);
+            for updated in three_steps(checker.gpu, lists, d, (coefficient, unit_norm), &cuts)? {
                 let check = if updated.tolerance == PARAMETERS { &mut parameters } else { &mut moments };
-                check.close((updated.what, shape, unit_norm, &cuts), &updated.actual, &updated.expected);
+                check.close((updated.what, rows, d, n, unit_norm, &cuts), &updated.actual, &updated.expected);
             }
         }
-    }
-    for d in [1, 17, 257] {
-        let mut model = [f64s(&random(1, d)), vec![0.0; d], vec![0.0; d]];
-        let bias = DecoderBias::new(checker.gpu, &f32s(&model[0]))?;
-        for step in 1..=3 {
-            let gradient = random(20 + step, d);
-            bias.update(&kernels, &gradient, (step, 0.5, AT_REST))?;
-            let [parameter, m, v] = &mut model;
-            adam(parameter, m, v, &f64s(&gradient), 0.5, &Adam { step, ..ADAM });
-        }
-        let [parameter, m, v] = bias.read()?;
-        parameters.close(("b_dec", d), &parameter, &model[0]);
-        moments.close(("b_dec m", d), &m, &model[1]);
-        moments.close(("b_dec v", d), &v, &model[2]);
     }
     let mut rounding = checker.compare("update.rounding", 0.0);
     for (d, n) in [(1, 1), (33, 1100), (130, 61)] {
         for cuts in cuts(n) {
-            let [parameters, moments, _] =
-                bf16_differences(checker.gpu, &model_with_moments(d, n), 50, n.min(3), 7, &cuts)?;
-            rounding.equal((d, n, &cuts), &[parameters, moments], &[0, 0]);
+            let lists = Lists::random(7, 50, n, [n.min(3), n.min(2)], true);
+            let differences = bf16_differences(checker.gpu, &Model::with_moments(d, n), lists, 7, &cuts)?;
+            rounding.equal((d, n, &cuts), &differences, &[0, 0]);
         }
     }
     Ok(vec![parameters.done(), moments.done(), rounding.done()])

@@ -2,6 +2,7 @@
 
 pub mod checkpoints;
 pub mod gpu;
+pub mod order;
 pub mod run;
 pub mod screening;
 pub mod selection;

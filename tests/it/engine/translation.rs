@@ -1,26 +1,74 @@
+use std::collections::HashSet;
+
+use monosem::engine::planes::Planes;
 use monosem::gpu::shaders::{self, ALL};
 use monosem::gpu::{AdapterDescription, Source, template};
-use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select, Update};
+use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select};
+use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use naga::back::{hlsl, msl, spv};
-use naga::proc::Layouter;
-use naga::valid::{
-    Capabilities, FunctionInfo, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator,
-};
-use naga::{AddressSpace, Module, ShaderStage};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::{Module, ShaderStage};
 
-/// What every adapter has: the least that WebGPU promises.
-const WORKGROUP_BYTES: u32 = 16_384;
+// The same that the build script has.
+#[path = "../../../src/gpu/lint.rs"]
+mod lint;
 
-type Defines = Vec<(&'static str, u32)>;
+use lint::{FaultKind, workgroup_bytes};
 
-/// The definitions under which `src/kernels` compiles a shader.
-fn variants(source: Source) -> Vec<Defines> {
-    match source.name {
+pub type Defines = Vec<(&'static str, u32)>;
+
+/// The planes that SAEs have: those that encode, that train, with the dead features of each published loss.
+fn planes() -> Vec<Planes> {
+    let training = |auxk: Option<AuxKForm>| {
+        let architecture = TopK { auxk: auxk.map(AuxK::new), ..TopK::new(1) }.into();
+        Planes::training(&SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe())
+    };
+    let forms = [None, Some(AuxKForm::SaeLens), Some(AuxKForm::Normalised)];
+    [Planes::inference()].into_iter().chain(forms.map(training)).collect()
+}
+
+/// Every combination of a value of each name.
+fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
+    names.iter().fold(vec![vec![]], |all, (name, values)| {
+        let with = |defines: &Defines| values.iter().map(|value| [&defines[..], &[(*name, *value)]].concat()).collect();
+        all.iter().flat_map(|defines| -> Vec<Defines> { with(defines) }).collect()
+    })
+}
+
+/// The definitions under which the library compiles a shader.
+pub fn variants(source: Source) -> Vec<Defines> {
+    let own = match source.name {
         "encode_subgroup" | "encode_tiled" => encode_variants(source).iter().map(|variant| variant.defines()).collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "update" => [false, true].map(|bf16| Update::defines(bf16).to_vec()).into(),
+        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1])]),
+        "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1])]),
+        "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
+        "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
+        "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
+        "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
+        "select_wide" => combinations(&[("SCALED", &[0, 1]), ("RAW", &[0, 1])]),
         _ => vec![vec![]],
+    };
+    if !source.text.contains("#define BIAS ") {
+        return own;
+    }
+    let with = |defines: &Defines| planes().iter().map(|planes| [&planes.defines()[..], defines].concat()).collect();
+    own.iter().flat_map(|defines| -> Vec<Defines> { with(defines) }).collect()
+}
+
+#[test]
+fn every_definition_that_chooses_is_chosen() {
+    // What a shader defines besides are sizes, and planes, which an SAE may leave out.
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS"];
+    for source in ALL {
+        let known: HashSet<&str> = variants(*source).iter().flatten().map(|(name, _)| *name).collect();
+        for line in source.text.lines() {
+            if let Some(definition) = line.trim().strip_prefix("#define ") {
+                let name = definition.split(' ').next().unwrap();
+                assert!(known.contains(name) || sizes.contains(&name), "{}: nobody chooses {name}", source.name);
+            }
+        }
     }
 }
 
@@ -46,7 +94,7 @@ fn encode_variants(source: Source) -> Vec<EncodeVariant> {
     EncodeVariant::all().into_iter().filter(is_of).collect()
 }
 
-fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
+pub fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
     let text = template::expand(source.text, defines).unwrap();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
     let info = Validator::new(
@@ -118,45 +166,39 @@ fn every_variant_of_every_shader_is_translated_for_every_back_end() {
     assert!(translated > 0);
 }
 
-fn workgroup_bytes(module: &Module, uses: &FunctionInfo) -> u32 {
-    let mut layouter = Layouter::default();
-    layouter.update(module.to_ctx()).unwrap();
-    let used = module
-        .global_variables
-        .iter()
-        .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !uses[*handle].is_empty());
-    // As WebGPU counts them: each rounded up to 16 bytes.
-    used.map(|(_, variable)| layouter[variable.ty].size.next_multiple_of(16)).sum()
-}
-
 #[test]
-fn workgroup_memory_fits_every_adapter() {
-    let mut largest = 0;
+fn every_variant_runs_on_every_adapter() {
     for source in ALL {
-        let every_adapter = |defines: &Defines| {
-            // Of tiles an adapter takes those that fit it.
-            source.name != "encode_tiled" || defines == &EncodeVariant::best(&AdapterDescription::default()).defines()
-        };
-        for defines in variants(*source).into_iter().filter(every_adapter) {
+        for defines in variants(*source) {
             let (module, info) = parse(*source, &defines);
-            for (index, entry) in module.entry_points.iter().enumerate() {
-                let bytes = workgroup_bytes(&module, info.get_entry_point(index));
-                let what = format!("{}.{} {defines:?}", source.name, entry.name);
-                if source.name == "screen_cooperative" {
-                    // Taken only where it fits, so what it takes must be known.
-                    let known =
-                        screen_blocks().find(|block| block.defines()[..] == defines[..]).unwrap().workgroup_bytes();
-                    // `subgroups` needs less than `main`.
-                    assert!(bytes == known || (entry.name == "subgroups" && bytes < known), "{what}");
-                    continue;
-                }
-                assert!(bytes <= WORKGROUP_BYTES, "{what} takes {bytes} bytes of workgroup memory");
-                largest = largest.max(bytes);
+            // Larger tiles are taken only where they fit.
+            let usual = EncodeVariant::best(&AdapterDescription::default()).defines();
+            let is_chosen_by_size = match source.name {
+                "encode_tiled" => defines != usual,
+                "screen_cooperative" => true,
+                _ => false,
+            };
+            for fault in lint::faults(&module, &info) {
+                let is_known = match fault.kind {
+                    FaultKind::WorkgroupMemory => is_chosen_by_size,
+                    // As in the build script.
+                    FaultKind::ComponentStore => ["encode_tiled", "select"].contains(&source.name),
+                    FaultKind::StorageBuffers => false,
+                };
+                assert!(is_known, "{} {defines:?}, {:?}: {}", source.name, fault.entry, fault.message);
             }
         }
     }
-    println!("at most {largest} bytes of workgroup memory");
-    assert!(largest > 0);
+}
+
+#[test]
+fn blocks_take_the_workgroup_memory_that_they_say() {
+    for block in screen_blocks() {
+        let (module, info) = parse(shaders::screen_cooperative::SOURCE, &block.defines().to_vec());
+        for index in 0..module.entry_points.len() {
+            assert_eq!(workgroup_bytes(&module, info.get_entry_point(index)), block.workgroup_bytes(), "{block:?}");
+        }
+    }
 }
 
 #[test]

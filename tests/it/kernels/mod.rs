@@ -6,24 +6,33 @@ mod ceilings;
 mod center;
 mod check_bounds;
 mod clip;
-mod code_gradients;
+mod count;
+mod dead;
 mod decode;
 mod encode;
-mod gradients;
+mod mark;
+mod merge;
+mod model;
 mod norms;
 mod rescore;
 mod residual;
 mod screen;
 mod select;
+mod select_wide;
+mod slopes;
+mod sort;
+mod squares;
+mod summary;
 mod to_f16;
-mod transpose;
 mod update;
+mod variance;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use monosem::engine::parameters::{CHUNKS, chunk_features};
+use monosem::gpu::shaders::bias_gradient::BLOCK_ROWS;
 use monosem::gpu::{AdapterChoice, Gpu};
-use monosem::kernels::BLOCK_ROWS;
 use monosem::selftest::tensors::{POISON, Tensor, random};
 use monosem::selftest::worst_error;
 
@@ -67,8 +76,7 @@ pub fn rule_d(a: &[f32], b: &[f32]) -> f32 {
 pub fn rule_r(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0_f32; 128];
     for (column, (a, b)) in a.iter().zip(b).enumerate() {
-        let vector = column / 4;
-        let lane = 4 * (vector / 24 % 4 * 8 + vector % 8) + column % 4;
+        let lane = column % 128;
         lanes[lane] = a.mul_add(*b, lanes[lane]);
     }
     let mut sums = [lanes[0], lanes[1], lanes[2], lanes[3]];
@@ -80,13 +88,47 @@ pub fn rule_r(a: &[f32], b: &[f32]) -> f32 {
     (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
-/// Rule B of docs/architecture.md, of terms with their rows.
-pub fn rule_b(terms: impl Iterator<Item = (usize, f32)>) -> f32 {
-    let mut blocks: BTreeMap<usize, f32> = BTreeMap::new();
-    for (row, term) in terms {
-        *blocks.entry(row / BLOCK_ROWS as usize).or_insert(0.0) += term;
+/// Rule B of docs/architecture.md, of terms with their list and row.
+pub fn rule_b(terms: impl Iterator<Item = (u32, usize, f32)>) -> f32 {
+    let mut blocks: BTreeMap<(u32, usize), f32> = BTreeMap::new();
+    for (list, row, term) in terms {
+        *blocks.entry((list, row / BLOCK_ROWS as usize)).or_insert(0.0) += term;
     }
     blocks.into_values().fold(0.0, |sum, block| sum + block)
+}
+
+/// Rule T of docs/architecture.md, of sums of chunks.
+pub fn rule_t(leaves: &[f32]) -> f32 {
+    match leaves {
+        [leaf] => *leaf,
+        _ => rule_t(&leaves[..leaves.len() / 2]) + rule_t(&leaves[leaves.len() / 2..]),
+    }
+}
+
+/// Rule X of docs/architecture.md, of terms with their features, ascending, of a model of `n`.
+pub fn rule_x(n: usize, terms: impl Iterator<Item = (u32, f32)>) -> f32 {
+    let mut chunks = [0_f32; CHUNKS as usize];
+    for (feature, term) in terms {
+        chunks[(feature / chunk_features(n as u32)) as usize] += term;
+    }
+    rule_t(&chunks) + 0.0
+}
+
+/// The sums of chunks by rule F of docs/architecture.md.
+pub fn rule_f(n: usize, terms: impl Iterator<Item = (u32, f32)>) -> Vec<f32> {
+    let mut blocks: BTreeMap<u32, f32> = BTreeMap::new();
+    for (feature, term) in terms {
+        *blocks.entry(feature / 64).or_insert(0.0) += term;
+    }
+    let mut larger: BTreeMap<u32, f32> = BTreeMap::new();
+    for (block, sum) in blocks {
+        *larger.entry(block / 16).or_insert(0.0) += sum;
+    }
+    let mut chunks = vec![0_f32; CHUNKS as usize];
+    for (block, sum) in larger {
+        chunks[(block * 1024 / chunk_features(n as u32)) as usize] += sum;
+    }
+    chunks
 }
 
 /// Asserts that no value differs from the expected one by more than `tolerance` of the largest expected magnitude.

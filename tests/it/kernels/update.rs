@@ -1,32 +1,29 @@
 use half::bf16;
-use monosem::kernels::Update;
-use monosem::reference::{Adam, adam, stochastic_bf16};
+use monosem::reference::stochastic_bf16;
 use monosem::rng::{Purpose, Rng};
-use monosem::selftest::tensors::{AT_REST, f64s, random};
-use monosem::selftest::update::{
-    ADAM, Batch, DecoderBias, MOMENTS, Model, PARAMETERS, Shard, Updated, bf16_differences, model_with_moments,
-    three_steps,
-};
+use monosem::selftest::lists::{Batch, HostTerm, Lists};
+use monosem::selftest::tensors::bits;
+use monosem::selftest::update::{Model, Settings, Updated, bf16_differences, device_step, shrinking, three_steps};
 
-use super::{assert_close, deterministic, gpu};
+use super::{assert_close, coarse, deterministic, gpu, rule_b};
 
 #[test]
 fn three_steps_match_the_reference() {
-    let kernels = Update::new(gpu(), false).unwrap();
-    for (rows, d, n, k, unit_norm) in [
-        (1, 1, 1, 1, false),
-        (20, 2, 130, 3, true),
-        (257, 127, 60, 3, false),
-        (257, 128, 61, 3, true),
-        (600, 33, 1100, 4, false),
-        (600, 33, 1100, 4, true),
-        (12, 385, 70, 9, true),
-        (9, 800, 40, 2, false),
-        (9, 800, 40, 2, true),
+    for (rows, d, n, per_row, unit_norm) in [
+        (1, 1, 1, [1, 0], false),
+        (20, 2, 130, [3, 0], true),
+        (257, 127, 60, [3, 2], false),
+        (257, 128, 61, [3, 2], true),
+        (600, 33, 1100, [4, 0], false),
+        (600, 33, 1100, [4, 3], true),
+        (12, 385, 70, [9, 1], true),
+        (9, 800, 40, [2, 0], false),
+        (9, 800, 40, [2, 3], true),
     ] {
         for coefficient in [1.0, 0.125] {
             let cuts = if n > 1024 { vec![1024, n] } else { vec![n] };
-            let updated = three_steps(gpu(), &kernels, (rows, d, n, k), (coefficient, unit_norm), &cuts).unwrap();
+            let lists = shrinking(rows, n, per_row);
+            let updated = three_steps(gpu(), lists, d, (coefficient, unit_norm), &cuts).unwrap();
             assert_eq!(updated.len(), 10);
             for Updated { what, actual, expected, tolerance } in updated {
                 let name = format!("update {what} {rows} x {d} of {n}, unit norm {unit_norm}, {coefficient}");
@@ -37,77 +34,126 @@ fn three_steps_match_the_reference() {
 }
 
 #[test]
-fn the_same_bits_every_time_and_in_any_shards() {
-    let kernels = Update::new(gpu(), false).unwrap();
+fn the_same_bits_every_time_in_any_shards_by_any_number_of_workgroups() {
     let (d, n) = (50, 1100);
-    let batch = Batch::new(1, 600, d, n, 6);
-    let update = |cuts: &[usize], which: usize| {
-        let model = Model::new(d, n, true);
-        let s = batch.code_gradients(&model.w_dec[0], d);
-        let shards = cuts.windows(2).map(|cut| Shard::new(gpu(), &model, cut[0], cut[1]).unwrap());
-        let tensors = shards.flat_map(|shard| {
-            shard.update(&kernels, (d, n), &batch, &s, (1, 0.5, true, AT_REST)).unwrap();
-            shard.tensors().nth(which).unwrap().read::<u32>().unwrap()
-        });
-        tensors.collect::<Vec<_>>()
+    let batch = Batch::new(1, Lists::random(1, 600, n, [6, 2], true), d);
+    let update = |groups: u32, cuts: &[usize]| {
+        let mut model = Model::with_moments(d, n).narrow();
+        model.update(gpu(), &batch, &Settings { groups, ..Settings::of_step(1) }, cuts).unwrap();
+        model.bits()
     };
-    for which in 0..9 {
-        let whole = deterministic(|| update(&[0, n], which));
-        assert!(update(&[0, 1024, n], which) == whole, "tensor {which}");
+    let whole = deterministic(|| update(7, &[n]));
+    for groups in [1, 550, 5000] {
+        assert!(update(groups, &[n]) == whole, "{groups} workgroups");
+    }
+    assert!(update(7, &[1024, n]) == whole);
+}
+
+#[test]
+fn a_batch_without_entries_moves_every_row() {
+    let (d, n) = (20, 65);
+    for rows in [0, 1] {
+        let mut lists = Lists::random(1, rows, n, [1, 0], false);
+        lists.entries.iter_mut().for_each(|entry| entry.flags = 0);
+        let batch = Batch::new(1, lists, d);
+        let mut expected = Model::with_moments(d, n);
+        let mut actual = expected.narrow();
+        actual.update(gpu(), &batch, &Settings::of_step(3), &[n]).unwrap();
+        expected.update(&batch, &Settings::of_step(3));
+        assert_close("update without entries", &actual.w_enc.values, &expected.w_enc.values, 2e-6);
+        assert_close("update without entries", &actual.w_dec.values, &expected.w_dec.values, 2e-6);
+        assert_close("update without entries", &actual.norms, &expected.norms, 2e-6);
     }
 }
 
 #[test]
 fn a_raised_guard_keeps_every_bit() {
-    let kernels = Update::new(gpu(), false).unwrap();
     let (d, n) = (20, 65);
-    let batch = Batch::new(1, 30, d, n, 3);
-    for unit_norm in [false, true] {
-        let model = Model::new(d, n, unit_norm);
-        let shard = Shard::new(gpu(), &model, 0, n).unwrap();
-        let all = || shard.tensors().map(|tensor| tensor.read::<u32>().unwrap()).collect::<Vec<_>>();
-        let before = all();
-        let s = batch.code_gradients(&model.w_dec[0], d);
+    let batch = Batch::new(1, Lists::random(1, 30, n, [3, 1], true), d);
+    for (unit_norm, bf16) in [(false, false), (true, false), (true, true)] {
+        let before = Model::with_moments(d, n).narrow();
+        let mut model = before.clone();
+        let settings = Settings { unit_norm, bf16, ..Settings::of_step(1) };
         for status in [1, 2, 4] {
-            shard.update(&kernels, (d, n), &batch, &s, (1, 1.0, unit_norm, [status, 0])).unwrap();
-            assert!(all() == before, "unit norm {unit_norm}, guard {status}");
+            model.update(gpu(), &batch, &Settings { guard: [status, 0], ..settings }, &[n]).unwrap();
+            assert!(model == before, "unit norm {unit_norm}, bf16 {bf16}, guard {status}");
         }
-        shard.update(&kernels, (d, n), &batch, &s, (1, 1.0, unit_norm, AT_REST)).unwrap();
-        assert!(all() != before);
+        model.update(gpu(), &batch, &settings, &[n]).unwrap();
+        assert!(model != before);
     }
 }
 
 #[test]
-fn the_decoder_bias_matches_the_reference() {
-    let kernels = Update::new(gpu(), false).unwrap();
-    for d in [1, 17, 255, 256, 257, 800] {
-        let mut model = [f64s(&random(1, d)), vec![0.0; d], vec![0.0; d]];
-        let bias = DecoderBias::new(gpu(), &random(1, d)).unwrap();
-        for step in 1..=3 {
-            let gradient = random(20 + step, d);
-            bias.update(&kernels, &gradient, (step, 0.5, AT_REST)).unwrap();
-            let [parameter, m, v] = &mut model;
-            adam(parameter, m, v, &f64s(&gradient), 0.5, &Adam { step, ..ADAM });
+fn what_is_not_finite_is_marked() {
+    let (d, n) = (40, 70);
+    let batch = Batch::new(1, Lists::random(1, 30, n, [3, 0], true), d);
+    let silent = (0..n as u32).find(|feature| !batch.runs.features.contains(feature)).unwrap() as usize;
+    // Feature 0 is active.
+    for feature in [0, silent] {
+        let update = |poison: &dyn Fn(&mut Model<f32>)| {
+            let mut model = Model::new(d, n, false).narrow();
+            poison(&mut model);
+            let settings = Settings { unit_norm: false, ..Settings::of_step(1) };
+            model.update(gpu(), &batch, &settings, &[n]).unwrap();
+            model
+        };
+        let marks = |model: &Model<f32>| (0..n).filter(|at| model.flawed[*at] != 0).collect::<Vec<_>>();
+        assert_eq!(marks(&update(&|_| ())), [0_usize; 0]);
+        for column in [0, d - 1] {
+            assert_eq!(marks(&update(&|model| model.w_enc.values[feature * d + column] = f32::INFINITY)), [feature]);
+            let model = update(&|model| model.w_dec.values[feature * d + column] = f32::NAN);
+            // A norm that is not finite is its own mark.
+            let norms: Vec<_> = (0..n).filter(|at| !model.norms[*at].is_finite()).collect();
+            assert_eq!((marks(&model), norms), (vec![], vec![feature]));
         }
-        let after = bias.read().unwrap();
-        for (which, tolerance) in [(0, PARAMETERS), (1, MOMENTS), (2, MOMENTS)] {
-            assert_close(&format!("update b_dec {which}, d {d}"), &after[which], &model[which], tolerance);
-        }
-        bias.update(&kernels, &random(30, d), (4, 0.5, [2, 0])).unwrap();
-        assert_eq!(bias.read().unwrap(), after, "the guard is raised");
+        assert_eq!(marks(&update(&|model| model.b_enc.values[feature] = f32::NAN)), [feature]);
     }
+}
+
+#[test]
+fn gradients_are_folded_by_rule_b() {
+    let (rows, d, n) = (1200, 20, 30);
+    let mut batch = Batch::new(1, Lists::random(1, rows, n, [3, 2], true), d);
+    let count = batch.runs.terms.len();
+    for (term, (p, a)) in batch.runs.terms.iter_mut().zip(coarse(1, count).into_iter().zip(coarse(2, count))) {
+        term.p = p;
+        (term.a0, term.a1) = if term.list == 0 { (a, 0.0) } else { (0.0, a) };
+    }
+    batch.centred = coarse(3, rows * d);
+    batch.gradients = [coarse(4, rows * d), coarse(5, rows * d)];
+    let mut model = Model::new(d, n, false).narrow();
+    let settings = Settings { unit_norm: false, coefficient: 1.0, ..Settings::of_step(1) };
+    model.update(gpu(), &batch, &settings, &[n]).unwrap();
+    let runs = &batch.runs;
+    // After the first step a first moment is a tenth of the gradient, rounded once.
+    let moments = |value: &dyn Fn(&HostTerm, usize) -> f32| -> Vec<u32> {
+        let mut moments = vec![0.0_f32; n * d];
+        for (run, feature) in runs.features.iter().enumerate() {
+            for column in 0..d {
+                let terms = runs.of(run).iter();
+                let sum = rule_b(terms.map(|term| (term.list, term.row as usize, value(term, column))));
+                moments[*feature as usize * d + column] = device_step(1).one_minus_beta1 * sum;
+            }
+        }
+        bits(&moments)
+    };
+    let at = |term: &HostTerm, column: usize| term.row as usize * d + column;
+    assert_eq!(bits(&model.w_enc.m), moments(&|term, column| term.p * batch.centred[at(term, column)]));
+    let of_decoder =
+        |term: &HostTerm, column: usize| (term.a0 + term.a1) * batch.gradients[term.list as usize][at(term, column)];
+    assert_eq!(bits(&model.w_dec.m), moments(&of_decoder));
 }
 
 #[test]
 fn moments_in_bf16_are_those_in_f32_rounded_by_the_host_s_own_bits() {
     for (d, n, rows, k) in [(1, 1, 3, 1), (13, 70, 20, 5), (385, 40, 300, 3), (33, 1100, 50, 4)] {
-        let model = model_with_moments(d, n);
+        let model = Model::with_moments(d, n);
         for step in [1, 500_000] {
             let cuts: &[&[usize]] = if n > 1024 { &[&[n], &[1024, n]] } else { &[&[n]] };
             for cuts in cuts {
-                let [parameters, moments, all] = bf16_differences(gpu(), &model, rows, k, step, cuts).unwrap();
-                assert!(all >= 4 * d * n);
-                assert_eq!((parameters, moments), (0, 0), "of {all} moments, {d} x {n}, step {step}, {cuts:?}");
+                let lists = Lists::random(step, rows, n, [k, 2.min(n)], true);
+                let differences = bf16_differences(gpu(), &model, lists, step, cuts).unwrap();
+                assert_eq!(differences, [0, 0], "{d} x {n}, step {step}, {cuts:?}");
             }
         }
     }

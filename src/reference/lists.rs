@@ -1,0 +1,179 @@
+//! The operations on lists in f64: entries, the terms that they become, and the sums of these.
+
+use super::{dot, row};
+
+/// An entry of a list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// Its feature.
+    pub feature: u32,
+    /// Its row.
+    pub row: usize,
+    /// 0 for the main list, 1 for that of dead features.
+    pub list: u32,
+    /// Whether it is decoded.
+    pub is_active: bool,
+    /// Its pre-activation.
+    pub u: f64,
+}
+
+/// What an entry adds to its feature's gradients: `p c_row` to that of its encoder row, `p` to that of its bias,
+/// `a0 g0_row + a1 g1_row` to that of its decoder row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// Its row.
+    pub row: usize,
+    /// Its list.
+    pub list: u32,
+    /// The slope at its pre-activation.
+    pub p: f64,
+    /// Its value in list 0's field.
+    pub a0: f64,
+    /// Its value in list 1's field.
+    pub a1: f64,
+}
+
+/// The sums of a feature's terms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Of `p`: the gradient of its bias.
+    pub slopes: f64,
+    /// Of `(a0 + a1) p`: the gradient of its decoder row times the row.
+    pub along: f64,
+    /// Rows of list 0 in which it fires.
+    pub fired: u32,
+}
+
+/// The places of the active entries by feature; those of one feature in the order that they had.
+pub fn sort(entries: &[Entry]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..entries.len()).filter(|at| entries[*at].is_active).collect();
+    order.sort_by_key(|at| entries[*at].feature);
+    order
+}
+
+/// The sum of `u · decoder row` over each row's active entries: `[rows, d]`. `w_dec` is `[n, d]`.
+pub fn decode(entries: &[Entry], w_dec: &[f64], rows: usize, d: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; rows * d];
+    for entry in entries.iter().filter(|entry| entry.is_active) {
+        let sums = &mut sums[entry.row * d..][..d];
+        add_scaled(sums, entry.u, row(w_dec, entry.feature as usize, d));
+    }
+    sums
+}
+
+/// The term of an active entry. `gradients` are those of list 0's and list 1's field, `[rows, d]`.
+pub fn term(entry: &Entry, gradients: [&[f64]; 2], w_dec: &[f64], d: usize) -> Term {
+    let g = row(gradients[entry.list as usize], entry.row, d);
+    let p = dot(g, row(w_dec, entry.feature as usize, d));
+    let [a0, a1] = if entry.list == 0 { [entry.u, 0.0] } else { [0.0, entry.u] };
+    Term { row: entry.row, list: entry.list, p, a0, a1 }
+}
+
+/// The sums of a feature's terms.
+pub fn summary(terms: &[Term]) -> Summary {
+    Summary {
+        slopes: terms.iter().map(|term| term.p).sum(),
+        along: terms.iter().map(|term| (term.a0 + term.a1) * term.p).sum(),
+        fired: terms.iter().filter(|term| term.list == 0 && term.a0 > 0.0).count() as u32,
+    }
+}
+
+/// The gradient of a feature's encoder row, `[d]`; `centred` is `[rows, d]`.
+pub fn encoder_gradient(terms: &[Term], centred: &[f64], d: usize) -> Vec<f64> {
+    let mut gradient = vec![0.0; d];
+    for term in terms {
+        add_scaled(&mut gradient, term.p, row(centred, term.row, d));
+    }
+    gradient
+}
+
+/// The gradient of a feature's decoder row, `[d]`, not projected.
+pub fn decoder_gradient(terms: &[Term], gradients: [&[f64]; 2], d: usize) -> Vec<f64> {
+    let mut gradient = vec![0.0; d];
+    for term in terms {
+        for (a, g) in [term.a0, term.a1].into_iter().zip(gradients) {
+            if a != 0.0 {
+                add_scaled(&mut gradient, a, row(g, term.row, d));
+            }
+        }
+    }
+    gradient
+}
+
+/// Takes the component parallel to the decoder row `v` from its gradient, `along` being their product, as
+/// dictionary_learning does.
+pub fn project(gradient: &mut [f64], v: &[f64], along: f64) {
+    let divisor = dot(v, v).sqrt() + 1e-6;
+    add_scaled(gradient, -along / (divisor * divisor), v);
+}
+
+/// The gradient of `b_dec`, `[d]`: the sum of `g` `[rows, d]`, less that of `slopes` `[n]` times encoder rows `[n, d]` where
+/// the input is centred.
+pub fn b_dec_gradient(g: &[f64], slopes: &[f64], w_enc: &[f64], d: usize, input_centred: bool) -> Vec<f64> {
+    let mut gradient = vec![0.0; d];
+    for g in g.chunks_exact(d) {
+        add_scaled(&mut gradient, 1.0, g);
+    }
+    if input_centred {
+        for (slope, w) in slopes.iter().zip(w_enc.chunks_exact(d)) {
+            add_scaled(&mut gradient, -slope, w);
+        }
+    }
+    gradient
+}
+
+/// The places of the `k` largest keys, ascending; of equal keys the first. A NaN is above everything.
+pub fn largest(keys: &[f64], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    // -0.0 + 0.0 is 0.0.
+    let key = |at: usize| if keys[at].is_nan() { f64::NAN } else { keys[at] + 0.0 };
+    order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
+    order.truncate(k);
+    order.sort_unstable();
+    order
+}
+
+/// `input_variance` over the mean squared distance of the rows of `error` `[rows, d]` from their mean; 0 where that is 0.
+pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
+    let rows = error.len() / d;
+    let mut mean = vec![0.0; d];
+    for error in error.chunks_exact(d) {
+        add_scaled(&mut mean, 1.0 / rows as f64, error);
+    }
+    let distance = |error: &[f64]| error.iter().zip(&mean).map(|(error, mean)| (error - mean).powi(2)).sum::<f64>();
+    let variance = error.chunks_exact(d).map(distance).sum::<f64>() / rows as f64;
+    if variance > 0.0 { input_variance / variance } else { 0.0 }
+}
+
+fn add_scaled(sum: &mut [f64], scale: f64, values: &[f64]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += scale * value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_keys_go_to_the_first_and_a_nan_is_above_all() {
+        let keys = [1.0, -0.0, 0.0, f64::NAN, 1.0, -1.0];
+        assert_eq!(largest(&keys, 2), [0, 3]);
+        assert_eq!(largest(&keys, 4), [0, 1, 3, 4]);
+        assert_eq!(largest(&keys, 9), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(largest(&keys, 0), [0_usize; 0]);
+    }
+
+    #[test]
+    fn active_entries_are_sorted_in_order() {
+        let entry = |feature, is_active| Entry { feature, row: 0, list: 0, is_active, u: 1.0 };
+        assert_eq!(sort(&[entry(3, true), entry(1, false), entry(2, true), entry(3, true)]), [2, 0, 3]);
+    }
+
+    #[test]
+    fn the_projection_is_perpendicular() {
+        let (v, mut gradient) = ([3.0, 4.0], [1.0, 2.0]);
+        project(&mut gradient, &v, 11.0);
+        assert!(dot(&gradient, &v).abs() < 1e-5, "{gradient:?}");
+    }
+}

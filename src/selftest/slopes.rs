@@ -1,0 +1,104 @@
+use super::check::{Check, Checker, FOLD};
+use super::lists::{Batch, HostEntry, Lists, Runs};
+use super::tensors::{POISON, Tensor, cuts, f64s, floats, pad, random, shards, submit};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::gpu::shaders::slopes::{Params, main};
+use crate::kernels::quads;
+use crate::reference::lists;
+
+pub struct Case {
+    pub batch: Batch,
+    pub w_dec: Vec<f32>,
+}
+
+/// The members of the terms, in the order of the sort.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    pub places: Vec<u32>,
+    pub p: Vec<f32>,
+    pub a0: Vec<f32>,
+    pub a1: Vec<f32>,
+}
+
+impl Case {
+    pub fn new(rows: usize, d: usize, n: usize, per_row: [usize; 2]) -> Self {
+        Self { batch: Batch::new(1, Lists::random(1, rows, n, per_row, true), d), w_dec: random(9, n * d) }
+    }
+
+    /// The sorted entries.
+    pub fn sorted(&self) -> impl Iterator<Item = &HostEntry> {
+        let entries = &self.batch.lists.entries;
+        lists::sort(&self.batch.lists.reference()).into_iter().map(|at| &entries[at])
+    }
+
+    /// The p of the terms; the rest of a term is its entry's.
+    pub fn expected(&self) -> Vec<f64> {
+        let [g0, g1] = [f64s(&self.batch.gradients[0]), f64s(&self.batch.gradients[1])];
+        let w_dec = f64s(&self.w_dec);
+        self.sorted().map(|entry| lists::term(&entry.reference(), [&g0, &g1], &w_dec, self.batch.d).p).collect()
+    }
+
+    /// The terms with so many threads in a dispatch.
+    pub fn slopes(&self, gpu: &Gpu, threads: u32, cuts: &[usize]) -> Result<Terms> {
+        let Batch { d, ref lists, ref runs, .. } = self.batch;
+        let pipeline = gpu.pipeline::<main::Kernel>(&[self.batch.second()])?;
+        let sorted = lists::sort(&lists.reference()).into_iter();
+        let pairs: Vec<[u32; 2]> = sorted.map(|at| [lists.entries[at].feature, lists.place(at) as u32]).collect();
+        let (pairs, entries) = (Tensor::new(gpu, &pairs)?, Tensor::new(gpu, &lists.words())?);
+        let batch = self.batch.upload(gpu)?;
+        let terms = Tensor::new(gpu, &vec![[POISON; 4]; runs.terms.len()])?;
+        for shard in shards(cuts) {
+            let w_dec = Tensor::new(gpu, &pad(&self.w_dec[shard.start * d..shard.end * d], d))?;
+            let range = Tensor::new(gpu, &runs.range(&shard))?;
+            let params = Params { quads: quads(d), first: shard.start as u32, threads };
+            submit(gpu, |recording| {
+                let bindings = main::Bindings {
+                    pairs: &pairs,
+                    entries: &entries,
+                    g0: &batch.g0,
+                    g1: &batch.g1,
+                    w_dec: &w_dec,
+                    terms: &terms,
+                    range: (&range).into(),
+                    params,
+                };
+                recording.run(&pipeline, bindings);
+            })?;
+        }
+        let terms = terms.read::<[u32; 4]>()?;
+        let member = |at: usize| terms.iter().map(|term| term[at]).collect::<Vec<_>>();
+        Ok(Terms { places: member(0), p: floats(&member(1)), a0: floats(&member(2)), a1: floats(&member(3)) })
+    }
+
+    /// What the terms have of their entries: places, a0 and a1.
+    pub fn carried(&self) -> Terms {
+        let of_list = |list: u32| self.sorted().map(|entry| if entry.list == list { entry.u } else { 0.0 }).collect();
+        let places = self.sorted().map(|entry| entry.words()[1]).collect();
+        Terms { places, p: Vec::new(), a0: of_list(0), a1: of_list(1) }
+    }
+
+    pub fn runs(&self) -> &Runs {
+        &self.batch.runs
+    }
+}
+
+pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
+    let mut values = checker.compare("slopes", FOLD);
+    let mut members = checker.compare("slopes.carried", 0.0);
+    for (rows, d, n, per_row) in
+        [(1, 1, 1, [1, 0]), (20, 33, 40, [3, 0]), (50, 100, 2500, [7, 5]), (9, 768, 40, [2, 3])]
+    {
+        let case = Case::new(rows, d, n, per_row);
+        let (expected, carried) = (case.expected(), case.carried());
+        for cuts in cuts(n) {
+            let name = (rows, d, n, per_row, &cuts);
+            let actual = case.slopes(checker.gpu, 128, &cuts)?;
+            values.close(name, &actual.p, &expected);
+            members.equal((name, "places"), &actual.places, &carried.places);
+            members.equal((name, "a0"), &actual.a0, &carried.a0);
+            members.equal((name, "a1"), &actual.a1, &carried.a1);
+        }
+    }
+    Ok(vec![values.done(), members.done()])
+}
