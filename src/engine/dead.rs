@@ -100,7 +100,8 @@ impl Dead {
         };
         let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
         let fitting = gpu.max_binding_bytes() / (4 * u64::from(rows.max(1)));
-        let chunk = u64::from(CHUNK.min(largest)).min(fitting).max(4).next_multiple_of(4) as u32;
+        let wanted = u64::from(CHUNK.min(largest).next_multiple_of(4));
+        let chunk = wanted.min(fitting / 4 * 4).max(4) as u32;
         let chunks: u32 = parameters.shards.iter().map(|shard| shard.count.div_ceil(chunk)).sum();
         let gpu = &gpu.for_part("auxiliary loss");
         Ok(Some(Self {
