@@ -107,8 +107,8 @@ pub fn project(gradient: &mut [f64], v: &[f64], along: f64) {
     add_scaled(gradient, -along / (divisor * divisor), v);
 }
 
-/// The gradient of `b_dec`, `[d]`: the sum of `g` `[rows, d]`, less that of `slopes` `[n]` times encoder rows `[n, d]` where
-/// the input is centred.
+/// The gradient of `b_dec`, `[d]`: the sum of `g` `[rows, d]`, less that of `slopes` `[n]` times encoder rows `[n, d]`
+/// where the input is centred.
 pub fn b_dec_gradient(g: &[f64], slopes: &[f64], w_enc: &[f64], d: usize, input_centred: bool) -> Vec<f64> {
     let mut gradient = vec![0.0; d];
     for g in g.chunks_exact(d) {
@@ -133,7 +133,8 @@ pub fn largest(keys: &[f64], k: usize) -> Vec<usize> {
     order
 }
 
-/// `input_variance` over the mean squared distance of the rows of `error` `[rows, d]` from their mean; 0 where that is 0.
+/// `input_variance` over the mean squared distance of the rows of `error`, `[rows, d]`, from their mean; 0 where
+/// that is 0.
 pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
     let rows = error.len() / d;
     let mut mean = vec![0.0; d];

@@ -61,6 +61,8 @@ pub mod tensors;
 #[doc(hidden)]
 pub mod to_f16;
 #[doc(hidden)]
+pub mod trained;
+#[doc(hidden)]
 pub mod update;
 #[doc(hidden)]
 pub mod variance;

@@ -1,6 +1,7 @@
 use super::check::{Check, Checker};
 use super::tensors::{AT_REST, Tensor, f32s, f64s, pad, random, submit, unpad};
-use super::update::{ADAM, MOMENTS, PARAMETERS, device_step};
+use super::trained::{ADAM, device_step};
+use super::update::{MOMENTS, PARAMETERS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::Clip;

@@ -1,5 +1,5 @@
-//! The sums whose order is promised: a compiler with fast math may reorder `+`, but not a chain of `fma` with a factor that it
-//! does not know.
+//! The sums whose order is promised: a compiler with fast math may reorder `+`, but not a chain of `fma` with a factor
+//! that it does not know.
 
 use std::collections::BTreeSet;
 

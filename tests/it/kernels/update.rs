@@ -3,7 +3,8 @@ use monosem::reference::stochastic_bf16;
 use monosem::rng::{Purpose, Rng};
 use monosem::selftest::lists::{Batch, HostTerm, Lists};
 use monosem::selftest::tensors::bits;
-use monosem::selftest::update::{Model, Settings, Updated, bf16_differences, device_step, shrinking, three_steps};
+use monosem::selftest::trained::{Model, Settings, device_step};
+use monosem::selftest::update::{Updated, bf16_differences, shrinking, three_steps};
 
 use super::{assert_close, coarse, deterministic, gpu, rule_b};
 
