@@ -12,6 +12,8 @@ const LOSS_NOT_FINITE: u32 = 2u;
 const GRADIENT_NOT_FINITE: u32 = 4u;
 /// An update wrote it: the model is no longer what it was before the step.
 const PARAMETER_NOT_FINITE: u32 = 8u;
+/// Entries did not fit their list: what follows from them is void, and the step is taken again.
+const LIST_FULL: u32 = 16u;
 /// A row that is none.
 const NO_ROW: u32 = 0xffffffffu;
 

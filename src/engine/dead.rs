@@ -100,8 +100,7 @@ impl Dead {
         };
         let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
         let fitting = gpu.max_binding_bytes() / (4 * u64::from(rows.max(1)));
-        let wanted = u64::from(CHUNK.min(largest).next_multiple_of(4));
-        let chunk = wanted.min(fitting / 4 * 4).max(4) as u32;
+        let chunk = u64::from(CHUNK.min(largest.next_multiple_of(4))).min(fitting / 4 * 4).max(4) as u32;
         let chunks: u32 = parameters.shards.iter().map(|shard| shard.count.div_ceil(chunk)).sum();
         let gpu = &gpu.for_part("auxiliary loss");
         Ok(Some(Self {
@@ -144,7 +143,7 @@ impl Dead {
         recording.run(&kernels.row_starts, dead::row_starts::Bindings { block_dead, starts, params });
     }
 
-    /// Lists those of each row with the largest keys, and decodes them.
+    /// Lists those of each row with the largest keys.
     pub fn record_select(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
         let DeadInputs { parameters, forward, .. } = inputs;
         let firsts = |shard: &Shard| (0..shard.count).step_by(self.chunk as usize);
@@ -161,7 +160,12 @@ impl Dead {
                 recording.run(&self.kernels.rename, bindings);
             });
         }
-        let listed = Listed { entries, starts: &forward.entries.starts[1] };
+    }
+
+    /// Decodes them.
+    pub fn record_decode(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
+        let DeadInputs { parameters, forward, .. } = inputs;
+        let listed = Listed { entries: &forward.entries.list, starts: &forward.entries.starts[1] };
         let rows = forward.rows();
         recording.only_if(&self.found, |recording| {
             forward.decoder.record(recording, parameters, listed, &self.sums.nodes, rows);

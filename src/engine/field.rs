@@ -54,9 +54,8 @@ impl Field {
 /// The chunks that the shards hold; all of them if they hold the model's last feature.
 fn owned_chunks(parameters: &Parameters) -> Range<u32> {
     let chunk = parameters.chunk();
-    let first = parameters.shards.first().map_or(0, |shard| shard.first);
     let end = parameters.shards.last().map_or(0, |shard| shard.first + shard.count);
-    first / chunk..if end == parameters.features() { CHUNKS } else { end / chunk }
+    parameters.first() / chunk..if end == parameters.features() { CHUNKS } else { end / chunk }
 }
 
 /// The largest nodes (first chunk, level) that lie in a range of chunks, and cover it.

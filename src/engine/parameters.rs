@@ -164,6 +164,11 @@ impl Parameters {
         self.quads
     }
 
+    /// The first feature that is here.
+    pub fn first(&self) -> u32 {
+        self.shards.first().map_or(0, |shard| shard.first)
+    }
+
     /// Features of the whole model.
     pub fn features(&self) -> u32 {
         self.config.features as u32

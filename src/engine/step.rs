@@ -55,6 +55,16 @@ pub struct StepResults {
     pub uncertain_rows: u32,
 }
 
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was taken.
+    Done(StepResults),
+    /// Entries did not fit their list: neither it nor any step after it changed the model, and all are to be taken again
+    /// ([`TrainingStep::take_back`]).
+    ListFull,
+}
+
 /// The buffers that are read after a step.
 struct Reported<'a> {
     rows: &'a Buffer,
@@ -119,6 +129,8 @@ impl TrainingStep {
             step.run(|r| dead.record_find(r, inputs));
             step.meet(Exchange::DeadCount);
             step.run(|r| dead.record_select(r, inputs));
+            step.meet(Exchange::DeadKeys);
+            step.run(|r| dead.record_decode(r, inputs));
             step.meet(Exchange::DeadSums);
             step.run(|r| dead.record_loss(r, inputs));
         }
@@ -156,8 +168,8 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::Config`] if the rows are no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
     pub fn submit(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<Pending> {
-        self.prepare(gpu, input)?;
-        gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
+        self.begin(gpu, input)?;
+        self.end(gpu)
     }
 
     /// As [`TrainingStep::submit`], and times each dispatch.
@@ -165,7 +177,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`TrainingStep::submit`], and [`Error::Device`] if the device has no timestamps.
     pub fn submit_and_time(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<(Pending, Timing)> {
-        self.prepare(gpu, input)?;
+        self.begin(gpu, input)?;
         gpu.submit_and_time(&self.programs.last, &self.reported().buffers())
     }
 
@@ -175,7 +187,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`TrainingStep::submit`], and those of the sink.
     pub fn submit_and_copy(&mut self, gpu: &Gpu, input: StepInput<'_>, sink: &mut dyn StateSink) -> Result<Pending> {
-        self.prepare(gpu, input)?;
+        self.begin(gpu, input)?;
         let (tensors, stages) = (state_tensors(self.parameters.config(), self.recipe.moments), self.state_parts());
         let mut copy = state::copy(gpu, sink, &tensors, &stages);
         let reported = self.reported().buffers();
@@ -187,22 +199,54 @@ impl TrainingStep {
         Ok(pending)
     }
 
-    /// Submits a step stage by stage, and has `exchange` merge what the owners of the model found in between.
+    /// What the owners of the model exchange in a step, in order.
+    pub fn exchanges(&self) -> impl Iterator<Item = Exchange> {
+        self.programs.exchanged.iter().map(|(_, exchange)| *exchange)
+    }
+
+    /// Uploads the rows and the constants of the next step.
     ///
     /// # Errors
-    /// As [`TrainingStep::submit`], and those of `exchange`.
-    #[doc(hidden)]
-    pub fn submit_stages(
-        &mut self,
-        gpu: &Gpu,
-        input: StepInput<'_>,
-        mut exchange: impl FnMut(&Self, Exchange) -> Result<()>,
-    ) -> Result<Pending> {
-        self.prepare(gpu, input)?;
-        for (program, met) in &self.programs.exchanged {
-            gpu.submit(program)?;
-            exchange(self, *met)?;
+    /// [`Error::Config`] if the rows are no whole batch.
+    pub fn begin(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
+        let d = self.parameters.config().d_in;
+        let StepInput { rows, learning_rate, variance } = input;
+        if rows.len() != self.recipe.batch * d {
+            let (batch, values) = (self.recipe.batch, rows.len());
+            return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
+        self.taken += 1;
+        self.forward.upload(gpu, rows, d);
+        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
+        self.optimizer.upload(gpu, &self.recipe, constants);
+        Ok(())
+    }
+
+    /// Lowers the guard and forgets the last `steps` steps, none of which changed the model: they can be taken again.
+    pub fn take_back(&mut self, gpu: &Gpu, steps: u32) {
+        gpu.upload(&self.forward.guard, 0, &[Guard { status: 0, row: 0 }]);
+        self.taken -= steps;
+    }
+
+    /// Has the next step find a list full, as no list of today's models can be.
+    #[doc(hidden)]
+    pub fn raise_list_full(&self, gpu: &Gpu) {
+        gpu.upload(&self.forward.guard, 0, &[Guard { status: center::LIST_FULL, row: 0 }]);
+    }
+
+    /// Submits what comes before the exchange of this number; the owners then exchange.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`].
+    pub fn run_stage(&self, gpu: &Gpu, number: usize) -> Result<()> {
+        gpu.submit(&self.programs.exchanged[number].0)
+    }
+
+    /// Submits what comes after the last exchange.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::submit`].
+    pub fn end(&self, gpu: &Gpu) -> Result<Pending> {
         gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
     }
 
@@ -231,20 +275,6 @@ impl TrainingStep {
         state::state_parts(&self.parameters, &self.optimizer, self.recipe.moments)
     }
 
-    fn prepare(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
-        let d = self.parameters.config().d_in;
-        let StepInput { rows, learning_rate, variance } = input;
-        if rows.len() != self.recipe.batch * d {
-            let (batch, values) = (self.recipe.batch, rows.len());
-            return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
-        }
-        self.taken += 1;
-        self.forward.upload(gpu, rows, d);
-        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
-        self.optimizer.upload(gpu, &self.recipe, constants);
-        Ok(())
-    }
-
     fn reported(&self) -> Reported<'_> {
         let Self { forward, backward, optimizer, dead, .. } = self;
         Reported {
@@ -262,9 +292,14 @@ impl TrainingStep {
     /// # Errors
     /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters, unless
     /// it was their own update ([`Divergence::ParameterNotFinite`]).
-    pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<StepResults> {
+    pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
-        check_guard(results.get(3)[0])?;
+        let guard: Guard = results.get(3)[0];
+        // What follows from a full list need not be finite; the rows do not follow from it.
+        if guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0 {
+            return Ok(Outcome::ListFull);
+        }
+        check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
@@ -276,14 +311,14 @@ impl TrainingStep {
             let loss = if found { field.weight * factor * sum / self.recipe.batch as f64 } else { 0.0 };
             (field.name, loss)
         });
-        Ok(StepResults {
+        Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),
             losses: losses.collect(),
             active: rows.iter().map(|row| f64::from(row[3])).sum(),
             gradient_norm: clip.norm,
             dead: results.get(2)[0],
             uncertain_rows: results.get(4)[0],
-        })
+        }))
     }
 
     /// The parameters.

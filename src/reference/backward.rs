@@ -23,8 +23,8 @@ pub fn backward(config: &SaeConfig, parameters: &Parameters, pass: &Forward) -> 
             }
             for entry in entries.iter().filter(|entry| entry.carries) {
                 let j = entry.feature;
-                // With respect to the entry's value, then to its pre-activation. Keys have no part in it: a decoder norm
-                // that multiplies a key divides the decoder row, and cancels.
+                // With respect to the entry's value, then to its pre-activation. Keys have no part in it: a decoder
+                // norm that multiplies a key divides the decoder row, and cancels.
                 let s = dot(&g, row(w_dec, j, d));
                 let p = match kind {
                     EntryKind::TopK => s,

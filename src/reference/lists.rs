@@ -1,6 +1,6 @@
 //! The operations on lists in f64: entries, the terms that they become, and the sums of these.
 
-use super::{dot, row};
+use super::{add_scaled, dot, row};
 
 /// An entry of a list.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,19 +122,7 @@ pub fn b_dec_gradient(g: &[f64], slopes: &[f64], w_enc: &[f64], d: usize, input_
     gradient
 }
 
-/// The places of the `k` largest keys, ascending; of equal keys the first. A NaN is above everything.
-pub fn largest(keys: &[f64], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..keys.len()).collect();
-    // -0.0 + 0.0 is 0.0.
-    let key = |at: usize| if keys[at].is_nan() { f64::NAN } else { keys[at] + 0.0 };
-    order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
-    order.truncate(k);
-    order.sort_unstable();
-    order
-}
-
-/// `input_variance` over the mean squared distance of the rows of `error`, `[rows, d]`, from their mean; 0 where
-/// that is 0.
+/// `input_variance` over the mean squared distance of the rows of `error` `[rows, d]` from their mean; 0 where that is 0.
 pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
     let rows = error.len() / d;
     let mut mean = vec![0.0; d];
@@ -146,24 +134,9 @@ pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
     if variance > 0.0 { input_variance / variance } else { 0.0 }
 }
 
-fn add_scaled(sum: &mut [f64], scale: f64, values: &[f64]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += scale * value;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn equal_keys_go_to_the_first_and_a_nan_is_above_all() {
-        let keys = [1.0, -0.0, 0.0, f64::NAN, 1.0, -1.0];
-        assert_eq!(largest(&keys, 2), [0, 3]);
-        assert_eq!(largest(&keys, 4), [0, 1, 3, 4]);
-        assert_eq!(largest(&keys, 9), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(largest(&keys, 0), [0_usize; 0]);
-    }
 
     #[test]
     fn active_entries_are_sorted_in_order() {

@@ -1,51 +1,37 @@
 //! A training step on the CPU in f64: the oracle that the device is tested against, written to be read.
 //!
-//! [`step`] is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them, `backward`
-//! has the gradients, `optimizer` applies them. The other files are the references of single kernels.
+//! [`step`] is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them,
+//! `backward` has the gradients, `optimizer` applies them. The other files are the references of single kernels.
 //!
 //! Matrices are row-major slices: activations `[rows, d]`, pre-activations `[rows, n]`, both weights feature-major
 //! `[n, d]`. Every sum runs in ascending order.
 
-mod activity;
 mod backward;
-mod bias_gradient;
 mod ceilings;
 mod check_bounds;
-mod code_gradients;
-mod decode;
 mod encode;
 mod forward;
-mod gradients;
 pub mod lists;
 mod optimizer;
 mod rescore;
 mod residual;
 mod screen;
-mod select;
 mod selection;
 mod step;
 mod to_f16;
-mod transpose;
 
-pub use activity::activity;
 pub use backward::backward;
-pub use bias_gradient::bias_gradient;
 pub use ceilings::multiply_add;
 pub use check_bounds::check_bounds;
-pub use code_gradients::code_gradients;
-pub use decode::decode;
 pub use encode::encode;
 pub use forward::{Forward, Reconstruction, center, forward, norms, variance};
-pub use gradients::{Gradients, gradients};
 pub use optimizer::{Adam, Clip, Counters, Settings, adam, clip, project, stochastic_bf16, unit_norm};
 pub use rescore::rescore;
 pub use residual::{Residual, residual};
 pub use screen::screen;
-pub use select::select;
 pub use selection::{Clock, Entry, List, largest, select_row};
 pub use step::{State, StepOutput, step};
 pub use to_f16::to_f16;
-pub use transpose::{Runs, transpose};
 
 /// One number for every parameter: the parameters themselves, their gradients or their moments.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,24 +69,6 @@ impl Parameters {
     pub fn each_mut(&mut self) -> [&mut [f64]; 4] {
         [&mut self.w_enc, &mut self.b_enc, &mut self.w_dec, &mut self.b_dec]
     }
-}
-
-/// The sparse codes of a batch: exactly `k` entries per row, ascending by feature. All lists are `[rows, k]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Codes {
-    /// Entries per row.
-    pub k: usize,
-    /// The feature of each entry.
-    pub features: Vec<u32>,
-    /// `relu(u)`: what decode multiplies the feature's decoder row by.
-    pub values: Vec<f64>,
-    /// `relu(key)`: what SAELens reports as feature activations.
-    pub keys: Vec<f64>,
-}
-
-/// `max(u, 0)`, except that NaN stays NaN.
-fn relu(u: f64) -> f64 {
-    if u > 0.0 || u.is_nan() { u } else { 0.0 }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -1,4 +1,4 @@
-//! From gradients to parameters: projection, clipping, Adam, the norm of decoder rows, and the counters of the features.
+//! From gradients to parameters: projection, clipping, Adam, the norm of decoder rows; and the counters of features.
 
 use half::bf16;
 
@@ -9,7 +9,7 @@ use super::{List, add_scaled, dot, norms, row};
 pub struct Settings {
     /// The largest norm of the whole gradient, if it is clipped.
     pub clip: Option<f64>,
-    /// Keeps decoder rows at norm 1: projects their gradients, and divides them by `|v|` + this epsilon after the update.
+    /// Keeps decoder rows at norm 1: projects their gradients, and divides rows by `|v|` + this epsilon after the update.
     pub unit_norm_decoder: Option<f64>,
     /// Adam's decay of the first moment.
     pub beta1: f64,
@@ -88,8 +88,8 @@ pub fn adam(parameter: &mut [f64], m: &mut [f64], v: &mut [f64], gradient: &[f64
     }
 }
 
-/// `value` as bf16, rounded up with the probability of what is cut: `random` is uniform over its 16 bits. What would become
-/// infinite is cut.
+/// `value` as bf16, rounded up with the probability of what is cut: `random` is uniform over its 16 bits. What would
+/// become infinite is cut.
 pub fn stochastic_bf16(value: f32, random: u16) -> bf16 {
     let rounded = value.to_bits().wrapping_add(random.into());
     let kept = if rounded & 0x7f80_0000 == 0x7f80_0000 { value.to_bits() } else { rounded };

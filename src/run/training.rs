@@ -220,7 +220,10 @@ impl Run {
     fn suspend(&mut self, events: &mut Listener<'_>) -> Result<End> {
         let checkpoint = match self.trainer.finished() {
             0 => None,
-            step => Some(self.checkpoints.save(&self.trainer, self.manifest(step))?),
+            step => {
+                let manifest = self.manifest(step);
+                Some(self.checkpoints.save(&mut self.trainer, manifest)?)
+            }
         };
         self.report_saved(events)?;
         events(&Event::Interrupted { checkpoint: checkpoint.as_deref() })?;

@@ -52,8 +52,8 @@ pub mod slopes;
 pub mod sort;
 #[doc(hidden)]
 pub mod squares;
-// #[doc(hidden)]
-// pub mod step;
+#[doc(hidden)]
+pub mod step;
 #[doc(hidden)]
 pub mod summary;
 #[doc(hidden)]
@@ -95,7 +95,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 27] = [
+const OPERATIONS: [(&str, Operation); 28] = [
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
@@ -123,7 +123,7 @@ const OPERATIONS: [(&str, Operation); 27] = [
     ("variance", variance::check),
     ("merge", merge::check),
     ("ceilings", ceilings::check),
-    // ("step", step::check),
+    ("step", step::check),
 ];
 
 /// Checks every operation and whole training steps; `on_check` is told of each check as it is done.

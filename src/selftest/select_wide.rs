@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::Extent;
 use crate::gpu::shaders::select_wide::{Params, VALUE, main};
-use crate::reference::lists;
+use crate::reference;
 
 /// What candidates are ranked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Case {
                 if keys.raw || u[at] > 0.0 { key } else { 0.0 }
             };
             let all: Vec<f64> = (0..self.candidates).map(|at| key(at).into()).collect();
-            for at in lists::largest(&all, self.k) {
+            for at in reference::largest(&all, 0..all.len(), self.k) {
                 let flags = if keys.raw || u[at] > 0.0 { VALUE } else { 0 };
                 let place = row as u32 | (1 << 24) | (flags << 25);
                 expected.push([at as u32, place, u[at].to_bits(), key(at).to_bits()]);

@@ -10,7 +10,7 @@ use crate::engine::recipe::Recipe;
 use crate::engine::select::{Screening, SelectionMethod, Tuning};
 use crate::engine::stage::World;
 use crate::engine::state::{StateSink, StateSource};
-use crate::engine::step::{StepInput, TrainingStep};
+use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
 use crate::sae::{Sae, SaeConfig, Weights};
@@ -45,6 +45,8 @@ struct InFlight {
     timing: Option<Timing>,
     variance: f64,
     learning_rate: f64,
+    /// The batch, if a list may be too short for it.
+    batch: Option<Batch>,
 }
 
 /// Trains one SAE on one device, step by step.
@@ -53,6 +55,12 @@ pub struct Trainer {
     recipe: Recipe,
     step: TrainingStep,
     in_flight: VecDeque<InFlight>,
+    /// Finished ahead of being asked for.
+    settled: VecDeque<Progress>,
+    /// Whether a list may be full, and batches are kept until their steps are known to be taken.
+    lists_may_fill: bool,
+    /// [`Trainer::fill_list`].
+    forced_fills: u32,
     submitted: u64,
     finished: u64,
     profile: Option<Profile>,
@@ -116,6 +124,10 @@ impl Trainer {
             recipe,
             step,
             in_flight: VecDeque::new(),
+            settled: VecDeque::new(),
+            // TopK's lists hold k entries per row.
+            lists_may_fill: false,
+            forced_fills: 0,
             submitted: 0,
             finished: 0,
             profile: None,
@@ -164,6 +176,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`], and those of the sink.
     pub fn step_and_copy(&mut self, batch: &Batch, sink: &mut dyn StateSink) -> Result<Option<Progress>> {
+        self.settle()?;
         self.submit(batch, |step, gpu, input| Ok((step.submit_and_copy(gpu, input, sink)?, None)))
     }
 
@@ -172,21 +185,39 @@ impl Trainer {
         batch: &Batch,
         submit: impl FnOnce(&mut TrainingStep, &Gpu, StepInput<'_>) -> Result<(Pending, Option<Timing>)>,
     ) -> Result<Option<Progress>> {
+        if let Some(left) = self.forced_fills.checked_sub(1) {
+            self.forced_fills = left;
+            self.step.raise_list_full(&self.gpu);
+        }
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
         let variance = batch.variance / batch.count.max(1) as f64;
         let input = StepInput { rows: &batch.rows, learning_rate, variance };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
-        self.in_flight.push_back(InFlight { pending, timing, variance: batch.variance, learning_rate });
+        let kept = self.lists_may_fill.then(|| batch.clone());
+        let under_way = InFlight { pending, timing, variance: batch.variance, learning_rate, batch: kept };
+        self.in_flight.push_back(under_way);
         self.submitted += 1;
-        if self.in_flight.len() > STEPS_AHEAD { self.next_finished() } else { Ok(None) }
+        let are_enough = self.settled.len() + self.in_flight.len() > STEPS_AHEAD;
+        if are_enough { self.next_finished() } else { Ok(None) }
     }
 
     /// Copies the state as it is after every step submitted so far to `sink`, and waits for it.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device fails, and those of the sink.
-    pub fn copy_state(&self, sink: &mut dyn StateSink) -> Result<()> {
+    /// As [`Trainer::next_finished`], and those of the sink.
+    pub fn copy_state(&mut self, sink: &mut dyn StateSink) -> Result<()> {
+        self.settle()?;
         self.step.copy_state(&self.gpu, sink)
+    }
+
+    /// Waits for every step that may have to be taken again: a copy of the state must be that of all steps before it.
+    fn settle(&mut self) -> Result<()> {
+        while self.lists_may_fill
+            && let Some(progress) = self.finish_oldest()?
+        {
+            self.settled.push_back(progress);
+        }
+        Ok(())
     }
 
     /// Feature shards.
@@ -201,31 +232,83 @@ impl Trainer {
 
     /// Steps whose results have been returned.
     pub fn finished(&self) -> u64 {
-        self.finished
+        self.finished - self.settled.len() as u64
     }
 
-    /// Waits for the oldest unfinished step; none if all are finished.
+    /// Waits for the oldest unfinished step; none if all are finished. If entries did not fit their list, it and those
+    /// after it are taken again, with the same result as if they had fitted at once.
     ///
     /// # Errors
     /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it, unless
-    /// its own update made one of them so.
+    /// its own update made one of them so. [`Error::Device`] if a list is full a second time.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
-        let Some(InFlight { pending, timing, variance, learning_rate }) = self.in_flight.pop_front() else {
-            return Ok(None);
-        };
-        self.finished += 1;
-        let results = self.step.results(&self.gpu, pending).map_err(|error| match error {
-            Error::Diverged { row, what, .. } => Error::Diverged { step: Some(self.finished), row, what },
-            other => other,
-        })?;
+        match self.settled.pop_front() {
+            Some(progress) => Ok(Some(progress)),
+            None => self.finish_oldest(),
+        }
+    }
+
+    fn finish_oldest(&mut self) -> Result<Option<Progress>> {
+        for _attempt in 0..2 {
+            let Some(InFlight { pending, timing, variance, learning_rate, batch }) = self.in_flight.pop_front() else {
+                return Ok(None);
+            };
+            let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
+                Error::Diverged { row, what, .. } => Error::Diverged { step: Some(self.finished + 1), row, what },
+                other => other,
+            })?;
+            match outcome {
+                Outcome::Done(results) => {
+                    self.add_to_profile(timing)?;
+                    self.finished += 1;
+                    return Ok(Some(self.progress(results, variance, learning_rate)));
+                }
+                Outcome::ListFull => self.take_again(batch)?,
+            }
+        }
+        Err(self.list_is_full())
+    }
+
+    /// Takes the oldest step, whose batch this is, and all after it again.
+    fn take_again(&mut self, oldest: Option<Batch>) -> Result<()> {
+        let mut batches = vec![oldest];
+        for InFlight { pending, batch, .. } in std::mem::take(&mut self.in_flight) {
+            pending.wait(&self.gpu)?;
+            batches.push(batch);
+        }
+        let batches: Option<Vec<Batch>> = batches.into_iter().collect();
+        let batches = batches.ok_or_else(|| self.list_is_full())?;
+        self.step.take_back(&self.gpu, batches.len() as u32);
+        self.submitted -= batches.len() as u64;
+        batches.iter().try_for_each(|batch| {
+            self.submit(batch, |step, gpu, input| Ok((step.submit(gpu, input)?, None))).map(|_| ())
+        })
+    }
+
+    fn list_is_full(&self) -> Error {
+        Error::Device(format!("the active features of step {} do not fit their list", self.finished + 1))
+    }
+
+    /// Has the next `times` submissions find a list full, as none of today's architectures does.
+    #[doc(hidden)]
+    pub fn fill_list(&mut self, times: u32) {
+        (self.lists_may_fill, self.forced_fills) = (true, times);
+    }
+
+    fn add_to_profile(&mut self, timing: Option<Timing>) -> Result<()> {
         match (&mut self.profile, timing) {
             (Some(profile), Some(timing)) => profile.add(&timing.wait(&self.gpu)?),
             (Some(profile), None) => profile.interrupt(),
             (None, _) => {}
         }
+        Ok(())
+    }
+
+    /// Of the last finished step.
+    fn progress(&self, results: StepResults, variance: f64, learning_rate: f64) -> Progress {
         let batch = self.recipe.batch as f64;
         let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
-        Ok(Some(Progress {
+        Progress {
             step: self.finished,
             tokens: self.finished * self.recipe.batch as u64,
             loss: squared_error / batch,
@@ -236,7 +319,7 @@ impl Trainer {
             learning_rate,
             dead: results.dead,
             uncertain_rows: results.uncertain_rows,
-        }))
+        }
     }
 
     /// The SAE as it is after every step submitted so far, on the device.

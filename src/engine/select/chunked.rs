@@ -69,7 +69,7 @@ impl Chunked {
                 rows: block.count,
                 first_row: block.first,
                 k: entries.k,
-                filled: before.min(entries.k),
+                filled: (before - parameters.first()).min(entries.k),
                 first: before,
                 first_in_shard: chunk.first,
                 width: chunk.count,

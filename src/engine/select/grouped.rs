@@ -73,7 +73,7 @@ impl Selector for Grouped {
                     params,
                 };
                 self.maxima.record(recording, bindings);
-                self.groups.record_merge(recording, block, chunk);
+                self.groups.record_merge(recording, inputs, block, chunk);
             }
             self.groups.record_candidates(recording, inputs, block);
             self.groups.record_codes(recording, inputs, block);

@@ -89,13 +89,13 @@ impl Groups {
     }
 
     /// Merges a chunk's maxima into the best so far.
-    pub fn record_merge(&self, recording: &mut Recording, block: RowBlock, chunk: Chunk<'_>) {
+    pub fn record_merge(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock, chunk: Chunk<'_>) {
         let Self { size, scratch: Scratch { best, .. }, .. } = self;
         let before = (chunk.shard.first + chunk.first) / size.group;
         let params = select::Params {
             rows: block.count,
             k: size.best,
-            filled: before.min(size.best),
+            filled: (before - inputs.parameters.first() / size.group).min(size.best),
             first: before,
             width: chunk.count.div_ceil(size.group),
             stride: self.stride(),

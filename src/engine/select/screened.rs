@@ -107,7 +107,7 @@ impl Screened {
         self.to_f16.record(recording, of_block.bindings(&self.x));
         for chunk in self.groups.chunks.of(parameters) {
             self.record_bounds(recording, inputs, block, chunk);
-            self.groups.record_merge(recording, block, chunk);
+            self.groups.record_merge(recording, inputs, block, chunk);
         }
         self.groups.record_candidates(recording, inputs, block);
         if self.leaves_out(parameters) {

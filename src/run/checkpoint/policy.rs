@@ -164,7 +164,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DeviceLost`].
-    pub fn save(&mut self, trainer: &Trainer, manifest: Manifest) -> Result<PathBuf> {
+    pub fn save(&mut self, trainer: &mut Trainer, manifest: Manifest) -> Result<PathBuf> {
         let step = manifest.step;
         if self.last_step != step {
             let writer = self.begin(step)?;

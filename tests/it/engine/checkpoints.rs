@@ -31,7 +31,7 @@ fn take_steps(trainer: &mut Trainer, end: u64) {
 }
 
 /// Writes the checkpoint after as many steps as the trainer has taken.
-fn save(trainer: &Trainer, recipe: &Recipe, directory: &Path) -> PathBuf {
+fn save(trainer: &mut Trainer, recipe: &Recipe, directory: &Path) -> PathBuf {
     let step = trainer.submitted();
     let mut writer = Writer::create(directory, &config(FEATURES), recipe.moments, step).unwrap();
     trainer.copy_state(&mut writer).unwrap();
@@ -67,7 +67,7 @@ fn resumed_runs_end_with_the_same_bits(recipe: Recipe) {
     let directory = tempfile::tempdir().unwrap();
     let mut half = trainer(gpu(), &recipe);
     take_steps(&mut half, STEPS / 2);
-    let path = save(&half, &recipe, directory.path());
+    let path = save(&mut half, &recipe, directory.path());
     for gpu in &shardings() {
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.manifest().data_position, STEPS / 2 * BATCH as u64);
@@ -130,7 +130,7 @@ fn damage_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let mut trainer = trainer(gpu(), &recipe);
     take_steps(&mut trainer, 2);
-    let path = save(&trainer, &recipe, directory.path());
+    let path = save(&mut trainer, &recipe, directory.path());
     assert!(verify(&path).unwrap().is_empty());
 
     let (state, manifest) = (path.join("state.safetensors"), path.join("manifest.json"));
@@ -170,7 +170,7 @@ fn damage_is_named() {
 fn a_checkpoint_of_an_older_format_is_refused_by_name() {
     let recipe = recipe(FEATURES, STEPS);
     let directory = tempfile::tempdir().unwrap();
-    let path = save(&trainer(gpu(), &recipe), &recipe, directory.path());
+    let path = save(&mut trainer(gpu(), &recipe), &recipe, directory.path());
     let manifest = json!({ "manifest": { "format": 2, "version": "0.1.0", "step": 0 }, "checksum": "0" });
     fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
     let words = "step-0 was written by monosem before format 3 (format 2, version 0.1.0); it cannot be resumed, start \
@@ -189,7 +189,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
         let entries = fs::read_dir(directory.path()).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    let trainer = trainer(gpu(), &recipe);
+    let mut trainer = trainer(gpu(), &recipe);
     let create = || Writer::create(directory.path(), &config(FEATURES), recipe.moments, 7).unwrap();
 
     let mut unwanted = create();
@@ -204,7 +204,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
     assert!(error.to_string().contains("W_enc is incomplete"), "{error}");
     assert_eq!(here(), Vec::<String>::new());
 
-    save(&trainer, &recipe, directory.path());
+    save(&mut trainer, &recipe, directory.path());
     fs::create_dir(directory.path().join(".step-9.1-0.tmp")).unwrap();
     for step in [30, 4, 200] {
         fs::create_dir(checkpoint::path(directory.path(), step)).unwrap();
@@ -222,7 +222,7 @@ fn a_checkpoint_is_there_as_a_whole_or_not_at_all() {
 fn other_sizes_are_refused() {
     let recipe = recipe(FEATURES, STEPS);
     let directory = tempfile::tempdir().unwrap();
-    let path = save(&trainer(gpu(), &recipe), &recipe, directory.path());
+    let path = save(&mut trainer(gpu(), &recipe), &recipe, directory.path());
     let manifest = path.join("manifest.json");
     let mut reader = Reader::open(&path).unwrap();
     assert_eq!(reader.manifest().sae, config(FEATURES));
@@ -231,7 +231,7 @@ fn other_sizes_are_refused() {
     // The manifest of another SAE, with a checksum of its own.
     let other = SaeConfig { features: FEATURES - 1, ..config(FEATURES) };
     let initial = initialize(&other, 3, &batches(3, 1)[0].rows).unwrap();
-    let smaller = Trainer::new(gpu(), &initial, recipe.clone()).unwrap();
+    let mut smaller = Trainer::new(gpu(), &initial, recipe.clone()).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let mut writer = Writer::create(elsewhere.path(), &other, recipe.moments, 0).unwrap();
     smaller.copy_state(&mut writer).unwrap();

@@ -3,6 +3,8 @@
 pub mod checkpoints;
 pub mod gpu;
 pub mod order;
+pub mod owners;
+pub mod redo;
 pub mod run;
 pub mod screening;
 pub mod selection;

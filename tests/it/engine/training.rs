@@ -4,7 +4,7 @@ use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, Provenance, RowStatistics};
 use monosem::engine::state::{StateSink, Tile, state_tensors};
 use monosem::gpu::Gpu;
-use monosem::reference;
+use monosem::reference::{self, Clock, Parameters, forward};
 use monosem::rng::{Purpose, Rng, symmetric};
 use monosem::sae::{AuxK, AuxKForm, Sae, SaeConfig, TopK};
 use monosem::train::{MomentPrecision, Progress, Recipe, Trainer, initialize, train};
@@ -182,15 +182,15 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let (sae, _) = run(gpu(), 1, &config(200), recipe(200, 20));
     let data = batches(7, 1).remove(0);
     let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
-    let (x, w_enc, w_dec, b_dec) =
-        (double(&data.rows), double(sae.tensor("W_enc")), double(sae.tensor("W_dec")), double(sae.tensor("b_dec")));
-    let u = reference::encode(&reference::center(&x, &b_dec), &w_enc, &double(sae.tensor("b_enc")), D);
-    let codes = reference::select(&u, &u, sae.config.features, sae.config.k());
-    let residual = reference::residual(&reference::decode(&codes, &w_dec, &b_dec, D), &x, D, BATCH);
+    let x = double(&data.rows);
+    let [w_enc, b_enc, w_dec, b_dec] = ["W_enc", "b_enc", "W_dec", "b_dec"].map(|name| double(sae.tensor(name)));
+    let clock = Clock { last_fired: &[], step: 0, window: 1 };
+    let pass = forward(&sae.config, &Parameters { w_enc, b_enc, w_dec, b_dec }, &x, clock);
+    let residual = reference::residual(&pass.fields[0].values, &x, D, BATCH);
     let error: f64 = residual.squared_error.iter().sum();
     let mut fired = vec![false; sae.config.features];
-    for (feature, value) in codes.features.iter().zip(&codes.values) {
-        fired[*feature as usize] |= *value > 0.0;
+    for entry in pass.lists[0].iter().flatten() {
+        fired[entry.feature] |= entry.value() > 0.0;
     }
     let unfired = fired.iter().filter(|fired| !**fired).count() as f64 / fired.len() as f64;
     // 77 leaves a shorter last batch.
@@ -207,7 +207,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
         close("mse", result.all.mse, error / BATCH as f64);
         close("mse_per_dim", result.all.mse_per_dim, error / (BATCH * D) as f64);
         close("fvu", result.all.fvu, error / data.variance);
-        let active = codes.values.iter().filter(|value| **value > 0.0).count();
+        let active = pass.lists[0].iter().flatten().filter(|entry| entry.value() > 0.0).count();
         close("l0", result.all.l0, active as f64 / BATCH as f64);
         close("unfired_fraction", result.unfired_fraction, unfired);
         let cosines = x.chunks(D).zip(residual.dot.iter().zip(&residual.squared_norm));

@@ -181,9 +181,7 @@ fn every_variant_runs_on_every_adapter() {
             for fault in lint::faults(&module, &info) {
                 let is_known = match fault.kind {
                     FaultKind::WorkgroupMemory => is_chosen_by_size,
-                    // As in the build script.
-                    FaultKind::ComponentStore => ["encode_tiled", "select"].contains(&source.name),
-                    FaultKind::StorageBuffers => false,
+                    FaultKind::ComponentStore | FaultKind::StorageBuffers => false,
                 };
                 assert!(is_known, "{} {defines:?}, {:?}: {}", source.name, fault.entry, fault.message);
             }
@@ -195,8 +193,10 @@ fn every_variant_runs_on_every_adapter() {
 fn blocks_take_the_workgroup_memory_that_they_say() {
     for block in screen_blocks() {
         let (module, info) = parse(shaders::screen_cooperative::SOURCE, &block.defines().to_vec());
-        for index in 0..module.entry_points.len() {
-            assert_eq!(workgroup_bytes(&module, info.get_entry_point(index)), block.workgroup_bytes(), "{block:?}");
+        for (index, entry) in module.entry_points.iter().enumerate() {
+            let (bytes, said) = (workgroup_bytes(&module, info.get_entry_point(index)), block.workgroup_bytes());
+            // `subgroups` needs less than `main`.
+            assert!(bytes == said || (entry.name == "subgroups" && bytes < said), "{block:?}, {}", entry.name);
         }
     }
 }

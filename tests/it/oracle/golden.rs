@@ -1,52 +1,75 @@
 //! Training steps on the device against what SAELens and dictionary_learning computed in f64.
 
+use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, RowStatistics};
-use monosem::reference::Codes;
-use monosem::sae;
+use monosem::reference::Entry;
+use monosem::sae::{self, SaeConfig};
 use monosem::selftest::step::{Run, TOLERANCE, loss};
-use monosem::train::{Encoder, Recipe, evaluate, geometric_median};
+use monosem::train::{Recipe, geometric_median};
 
 use crate::kernels::gpu;
-use crate::oracle::vectors::{self, Vectors, Worst, batches, dense, flag, number};
+use crate::oracle::vectors::{
+    self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config,
+};
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
-    let mut tested = 0;
-    for vectors in vectors::cases(|class| class == "TopKTrainingSAE") {
-        if vectors.f64s("dead_mask").contains(&1.0) {
-            println!("{}: not tested, it has an auxiliary loss", vectors.name);
-            continue;
-        }
-        let config = &vectors.case["config"];
+    saelens_steps(|vectors| !is_rescaled(vectors) && !has_dead(vectors));
+}
+
+#[test]
+fn golden_saelens_topk_steps_with_scaled_keys_on_the_device() {
+    saelens_steps(|vectors| is_rescaled(vectors) && !has_dead(vectors));
+}
+
+#[test]
+fn golden_saelens_topk_steps_with_dead_features_on_the_device() {
+    saelens_steps(|vectors| !is_rescaled(vectors) && has_dead(vectors));
+}
+
+#[test]
+fn golden_saelens_topk_steps_with_scaled_keys_and_dead_features_on_the_device() {
+    saelens_steps(|vectors| is_rescaled(vectors) && has_dead(vectors));
+}
+
+fn is_rescaled(vectors: &Vectors) -> bool {
+    flag(&vectors.case["config"], "rescale_acts_by_decoder_norm")
+}
+
+fn has_dead(vectors: &Vectors) -> bool {
+    vectors.f64s("dead_mask").contains(&1.0)
+}
+
+/// The cases of which `wanted` is true; fails if there is none.
+fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
+    let mut cases = vectors::cases(|class| class == "TopKTrainingSAE");
+    cases.retain(|vectors| wanted(vectors));
+    assert!(!cases.is_empty(), "no such case in {}", vectors::directory().display());
+    for vectors in cases {
+        let config = top_k_config(&vectors);
         let recipe = Recipe { clip: None, unit_norm_decoder: false, ..recipe(&vectors) };
-        let mut run = Run::new(
-            gpu(),
-            &vectors.saelens_parameters("init"),
-            number(config, "k") as usize,
-            flag(config, "rescale_acts_by_decoder_norm"),
-            flag(config, "apply_b_dec_to_input"),
-            recipe,
-        )
-        .unwrap();
+        let mut run = Run::by_chunks(gpu(), &config, &vectors.saelens_parameters("init"), recipe).unwrap();
         let lr = number(&vectors.case["adam"], "lr");
+        let dead_mask = vectors.f64s("dead_mask");
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.f64s(&format!("step{s}.{name}"));
+            // SAELens was given the same dead features in every step, whichever fired meanwhile.
+            run.set_last_fired(&last_fired(&dead_mask)).unwrap();
             let results = run.step(x, lr).unwrap();
-            worst.compare("loss", &[loss(&results)], &golden("loss"));
-            worst.compare("feature_acts", &dense(&run.codes().unwrap(), run.features()), &golden("feature_acts"));
+            let auxiliary: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
+            worst.compare("loss", &[loss(&results) + auxiliary], &golden("loss"));
+            worst.compare("loss.mse", &[loss(&results)], &golden("loss.mse_loss"));
+            if has_dead(&vectors) {
+                worst.compare("loss.auxk", &[auxiliary], &golden("loss.auxiliary_reconstruction_loss"));
+            }
+            worst.compare("feature_acts", &dense(&run.lists().unwrap()[0], run.features()), &golden("feature_acts"));
             worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
             worst.compare_each("grad", &run.gradients(), &vectors.saelens_parameters(&format!("step{s}.grad")));
-            worst.compare_each(
-                "after",
-                &run.parameters().unwrap(),
-                &vectors.saelens_parameters(&format!("step{s}.after")),
-            );
+            worst.compare_each("after", &run.parameters(), &vectors.saelens_parameters(&format!("step{s}.after")));
         }
         worst.report(&vectors.name);
-        tested += 1;
     }
-    assert!(tested > 0, "every case has an auxiliary loss");
 }
 
 #[test]
@@ -55,12 +78,14 @@ fn golden_dictionary_learning_topk_steps_on_the_device() {
         let config = &vectors.case["config"];
         let recipe = Recipe { clip: config["clip"].as_f64(), unit_norm_decoder: true, ..recipe(&vectors) };
         let mut initial = vectors.dictionary_learning_parameters("init", "b_dec_initial");
+        let [n, d] = [initial.b_enc.len(), initial.b_dec.len()];
         let first: Vec<f32> = batches(&vectors)[0].iter().map(|&value| value as f32).collect();
         let mut worst = Worst::new(TOLERANCE);
-        let median = geometric_median(&first, initial.b_dec.len());
+        let median = geometric_median(&first, d);
         worst.compare("b_dec_initial", &median, &initial.b_dec);
         initial.b_dec = median;
-        let mut run = Run::new(gpu(), &initial, number(config, "k") as usize, false, true, recipe).unwrap();
+        let config = SaeConfig::top_k(d, n, number(config, "k") as usize);
+        let mut run = Run::by_chunks(gpu(), &config, &initial, recipe).unwrap();
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
             let results = run.step(x, golden("lr")).unwrap();
@@ -68,7 +93,7 @@ fn golden_dictionary_learning_topk_steps_on_the_device() {
             worst.compare("norm", &[results.gradient_norm.into()], &[golden("grad_norm_before_clip")]);
             let after = format!("step{s}.after");
             let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
-            worst.compare_each("after", &run.parameters().unwrap(), &expected);
+            worst.compare_each("after", &run.parameters(), &expected);
         }
         worst.report(&vectors.name);
     }
@@ -80,14 +105,18 @@ fn golden_saelens_topk_directory_on_the_device() {
         let sae = sae::load(&directory).unwrap();
         let expected = Vectors::open(&directory.join("expected.safetensors"));
         let x: Vec<f32> = expected.f64s("x").iter().map(|&value| value as f32).collect();
-        let (d, n, k) = (sae.config.d_in, sae.config.features, sae.config.k);
+        let (d, n, k) = (sae.config.d_in, sae.config.features, sae.config.k());
         let rows = x.len() / d;
 
         let codes = Encoder::new(gpu(), &sae, rows).unwrap().encode(&x).unwrap();
-        let keys: Vec<f64> = codes.values.iter().map(|&value| value.into()).collect();
+        let entry = |(&feature, &value): (&u32, &f32)| {
+            let value = f64::from(value);
+            Entry { feature: feature as usize, u: value, key: value, carries: value != 0.0 }
+        };
+        let entries: Vec<Entry> = codes.features.iter().zip(&codes.values).map(entry).collect();
+        let list = entries.chunks_exact(k).map(<[Entry]>::to_vec).collect();
         let mut worst = Worst::new(TOLERANCE);
-        let codes = Codes { k, features: codes.features, values: keys.clone(), keys };
-        worst.compare("feature_acts", &dense(&codes, n), &expected.f64s("feature_acts"));
+        worst.compare("feature_acts", &dense(&list, n), &expected.f64s("feature_acts"));
 
         let reconstruction = expected.f64s("reconstruction");
         let squares = |difference: &dyn Fn(usize) -> f64| (0..rows * d).map(|i| difference(i).powi(2)).sum::<f64>();
@@ -111,6 +140,7 @@ fn recipe(vectors: &Vectors) -> Recipe {
         beta1: number(adam, "beta1"),
         beta2: number(adam, "beta2"),
         epsilon: number(adam, "eps"),
+        dead_window: DEAD_WINDOW as u64 * batch as u64,
         ..Recipe::top_k(1, batch, 100)
     }
 }

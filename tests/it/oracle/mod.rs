@@ -1,5 +1,6 @@
 //! The reference against finite differences and other implementations, and the library against the reference.
 
+pub mod finite_differences;
 pub mod golden;
 pub mod reference;
 pub mod vectors;

@@ -1,0 +1,226 @@
+//! A training run whose every step is read back.
+
+use crate::data::Provenance;
+use crate::engine::parameters::Parameters;
+use crate::engine::planes::Planes;
+use crate::engine::recipe::Recipe;
+use crate::engine::select::SelectionMethod;
+use crate::engine::select::Tuning;
+use crate::engine::stage::World;
+use crate::engine::state::{StateSink, StateSource, StateTensor, Tile, state_tensors};
+use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::reference::{self, Counters, Entry, List};
+use crate::sae::{Sae, SaeConfig};
+use crate::selftest::tensors::{f32s, stored};
+
+/// A training run, read back after every step.
+pub struct Run<'g> {
+    gpu: &'g Gpu,
+    config: SaeConfig,
+    beta1: f64,
+    step: TrainingStep,
+    taken: u32,
+    /// The state before the last step and after it.
+    before: State,
+    after: State,
+}
+
+impl<'g> Run<'g> {
+    /// A run whose parameters are the nearest to `initial` in f32.
+    ///
+    /// # Errors
+    /// Those of [`TrainingStep::new`].
+    pub fn new(
+        gpu: &'g Gpu,
+        config: &SaeConfig,
+        initial: &reference::Parameters,
+        recipe: Recipe,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let values = |name: &str| {
+            let at = reference::Parameters::NAMES.iter().position(|known| *known == name);
+            at.map(|at| f32s(initial.each()[at])).unwrap_or_default()
+        };
+        let tensors = config.tensors().iter().map(|tensor| values(tensor.name)).collect();
+        let sae = Sae { config: config.clone(), tensors, provenance: Provenance::default() };
+        let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
+        let empty = State::empty(state_tensors(config, recipe.moments));
+        let beta1 = recipe.beta1;
+        let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
+        step.fill(gpu, &sae)?;
+        let mut run = Self { gpu, config: config.clone(), beta1, step, taken: 0, before: empty.clone(), after: empty };
+        run.copy_state()?;
+        Ok(run)
+    }
+
+    /// As [`Run::new`], selecting by chunks, which every device can.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn by_chunks(
+        gpu: &'g Gpu,
+        config: &SaeConfig,
+        initial: &reference::Parameters,
+        recipe: Recipe,
+    ) -> Result<Self> {
+        let tuning = Tuning::usual(gpu.description(), SelectionMethod::Chunked);
+        Self::new(gpu, config, initial, recipe, tuning)
+    }
+
+    /// Takes a step on `x` `[batch, d]`.
+    ///
+    /// # Errors
+    /// Those of [`TrainingStep::submit`] and [`TrainingStep::results`].
+    pub fn step(&mut self, x: &[f64], learning_rate: f64) -> Result<StepResults> {
+        let variance = reference::variance(x, self.config.d_in);
+        let input = StepInput { rows: &f32s(x), learning_rate, variance };
+        let pending = self.step.submit(self.gpu, input)?;
+        let Outcome::Done(results) = self.step.results(self.gpu, pending)? else {
+            return Err(Error::Device("a list is full".into()));
+        };
+        self.taken += 1;
+        self.copy_state()?;
+        Ok(results)
+    }
+
+    /// Sets the step in which each feature last fired; one below 0 was so many steps before the first.
+    ///
+    /// # Errors
+    /// Those of [`TrainingStep::restore_state`].
+    pub fn set_last_fired(&mut self, last_fired: &[i64]) -> Result<()> {
+        // The device subtracts modulo 2^32.
+        let words: Vec<u32> = last_fired.iter().map(|&step| step as u32).collect();
+        self.after.set("last_fired", bytemuck::cast_slice(&words));
+        self.step.restore_state(self.gpu, &mut self.after, self.taken)
+    }
+
+    fn copy_state(&mut self) -> Result<()> {
+        let mut state = State::empty(self.after.tensors.clone());
+        self.step.copy_state(self.gpu, &mut state)?;
+        self.before = std::mem::replace(&mut self.after, state);
+        Ok(())
+    }
+
+    /// The gradients of the last step as they were applied, out of Adam's first moments: m = beta1 m + (1 - beta1) g.
+    pub fn gradients(&self) -> reference::Parameters {
+        parameters(|name| {
+            let moment = format!("{name}.m");
+            let pairs = self.after.floats(&moment).into_iter().zip(self.before.floats(&moment));
+            pairs.map(|(now, before)| (now - self.beta1 * before) / (1.0 - self.beta1)).collect()
+        })
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> reference::Parameters {
+        parameters(|name| self.after.floats(name))
+    }
+
+    /// When features fired, and how often.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            last_fired: self.after.words("last_fired").into_iter().map(|step| i64::from(step as i32)).collect(),
+            times_fired: self.after.words("times_fired").into_iter().map(u64::from).collect(),
+        }
+    }
+
+    /// Number of features.
+    pub fn features(&self) -> usize {
+        self.config.features
+    }
+
+    /// The lists of the last step.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`].
+    pub fn lists(&self) -> Result<Vec<List>> {
+        let entries = &self.step.forward().entries;
+        let all: Vec<[u32; 4]> = self.gpu.read(&entries.list)?;
+        let entry = |&[feature, place, u, key]: &[u32; 4]| Entry {
+            feature: feature as usize,
+            u: f32::from_bits(u).into(),
+            key: f32::from_bits(key).into(),
+            // The flags of shaders/shared/entry_list.wgsl.
+            carries: place >> 25 != 0,
+        };
+        let rows = self.step.forward().rows() as usize;
+        let list = |starts| {
+            let starts: Vec<u32> = self.gpu.read(starts)?;
+            let row = |ends: &[u32]| all[ends[0] as usize..ends[1] as usize].iter().map(entry).collect();
+            Ok(starts[..=rows].windows(2).map(row).collect())
+        };
+        entries.starts.iter().map(list).collect()
+    }
+
+    /// The reconstruction of the last step's rows, `[batch, d]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`].
+    pub fn reconstruction(&self) -> Result<Vec<f64>> {
+        let b_dec = self.before.floats("b_dec");
+        let sums: Vec<f32> = self.gpu.read(&self.step.forward().field.sums)?;
+        let rows = sums.chunks_exact(stored(self.config.d_in));
+        Ok(rows.flat_map(|sums| sums.iter().zip(&b_dec).map(|(&sum, bias)| f64::from(sum) + bias)).collect())
+    }
+}
+
+/// The tensors of an SAE, by name.
+fn parameters(values: impl Fn(&str) -> Vec<f64>) -> reference::Parameters {
+    let [w_enc, b_enc, w_dec, b_dec] = reference::Parameters::NAMES.map(values);
+    reference::Parameters { w_enc, b_enc, w_dec, b_dec }
+}
+
+/// The mean of a step's squared errors.
+pub fn loss(results: &StepResults) -> f64 {
+    results.squared_errors.iter().map(|&error| f64::from(error)).sum::<f64>() / results.squared_errors.len() as f64
+}
+
+/// A training state on the host.
+#[derive(Clone)]
+struct State {
+    tensors: Vec<StateTensor>,
+    bytes: Vec<Vec<u8>>,
+}
+
+impl State {
+    fn empty(tensors: Vec<StateTensor>) -> Self {
+        Self { bytes: vec![Vec::new(); tensors.len()], tensors }
+    }
+
+    fn at(&self, name: &str) -> usize {
+        self.tensors.iter().position(|tensor| tensor.name == name).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    fn words(&self, name: &str) -> Vec<u32> {
+        bytemuck::pod_collect_to_vec(&self.bytes[self.at(name)])
+    }
+
+    fn floats(&self, name: &str) -> Vec<f64> {
+        self.words(name).into_iter().map(|word| f32::from_bits(word).into()).collect()
+    }
+
+    fn set(&mut self, name: &str, bytes: &[u8]) {
+        let at = self.at(name);
+        self.bytes[at] = bytes.to_vec();
+    }
+}
+
+impl StateSink for State {
+    fn offer(&mut self, tile: Tile) -> Result<Option<Tile>> {
+        self.put(tile).map(|()| None)
+    }
+
+    fn put(&mut self, tile: Tile) -> Result<()> {
+        self.bytes[tile.tensor].extend(tile.bytes);
+        Ok(())
+    }
+}
+
+impl StateSource for State {
+    fn read(&mut self, tensor: usize, first: u64, bytes: &mut [u8]) -> Result<()> {
+        let begin = (first * self.tensors[tensor].row_bytes()) as usize;
+        bytes.copy_from_slice(&self.bytes[tensor][begin..][..bytes.len()]);
+        Ok(())
+    }
+}
