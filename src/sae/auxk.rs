@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SaeConfig;
-use super::description::{Counted, Description, EntryKind, Factor, FieldSpec, Keep, ListSpec, Target, reconstruction};
+use super::description::{Counted, Description, EntryKind, Factor, FieldSpec, Keep, ListSpec, Target};
 use crate::error::{Error, Result};
 
 /// AuxK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, appendix A.2): the dead features with the largest
@@ -85,7 +85,6 @@ impl AuxK {
             bias: false,
             weight: self.coefficient,
             factor,
-            ..reconstruction()
         });
     }
 }

@@ -144,7 +144,7 @@ impl StateFile {
             return Err(self.refuse(format!("{} is incomplete: {written} bytes of it were given", layout.name)));
         }
         self.file.finish()?;
-        let checksum = |tensor: &Tensor| (tensor.layout.name.to_owned(), tensor.checksum.digest());
+        let checksum = |tensor: &Tensor| (tensor.layout.name.clone(), tensor.checksum.digest());
         manifest.checksums = self.tensors.iter().map(checksum).collect();
         manifest.write(self.staging.path())?;
         self.staging.commit(target)

@@ -132,7 +132,7 @@ fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<
 
 #[test]
 fn no_tensor_of_the_state_depends_on_the_shards() {
-    let features = 17 * 1024 - 5;
+    let features = 17 * 2048 - 5;
     for moments in [MomentPrecision::F32, MomentPrecision::Bf16 { seed: 3 }] {
         let recipe = Recipe { moments, ..recipe(features, 20) };
         for form in [None, Some(AuxKForm::Normalised), Some(AuxKForm::SaeLens)] {
