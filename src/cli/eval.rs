@@ -125,16 +125,27 @@ fn readable(value: &Value) -> String {
 /// enough tokens to tell.
 fn dead_fraction(path: &Path, sae: &OpenedSae) -> Option<f64> {
     let features = sae.weights.config().features;
-    let metrics = |directory: &Path| fs::read_to_string(directory.join("metrics.jsonl")).ok();
+    let run = match &sae.checkpoint {
+        None => path,
+        // RUN/checkpoints/step-N
+        Some(checkpoint) => checkpoint.path.parent()?.parent()?,
+    };
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).ok()?;
     let last: Value = match &sae.checkpoint {
-        None => serde_json::from_str(metrics(path)?.lines().next_back()?).ok()?,
+        None => serde_json::from_str(metrics.lines().next_back()?).ok()?,
         Some(checkpoint) => {
-            // RUN/checkpoints/step-N. The run may have gone further, and have been killed while it wrote a line.
-            let metrics = metrics(checkpoint.path.parent()?.parent()?)?;
+            // The run may have gone further, and have been killed while it wrote a line.
             let mut lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             lines.find(|line| line["step"].as_u64().is_some_and(|step| step <= checkpoint.step))?
         }
     };
     let (dead, tokens) = (last["dead"].as_u64()?, last["tokens"].as_u64()?);
-    (tokens >= DEAD_WINDOW && dead <= features as u64).then(|| dead as f64 / features as f64)
+    (tokens >= dead_window(run) && dead <= features as u64).then(|| dead as f64 / features as f64)
+}
+
+/// The window of dead features of the run in a directory.
+fn dead_window(run: &Path) -> u64 {
+    let config = fs::read_to_string(run.join("config.toml")).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let window = config.as_ref().and_then(|config| config.get("dead-window")?.as_integer());
+    window.and_then(|window| u64::try_from(window).ok()).unwrap_or(DEAD_WINDOW)
 }

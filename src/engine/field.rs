@@ -6,7 +6,6 @@ use super::parameters::{CHUNKS, Parameters};
 use crate::error::Result;
 use crate::gpu::shaders::decode;
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
-use crate::sae::description::Description;
 
 /// Buffers of a field over at most a batch of rows.
 pub struct Field {
@@ -152,11 +151,6 @@ pub struct Listed<'a> {
     pub entries: &'a Buffer,
     /// `[rows + 1]`.
     pub starts: &'a Buffer,
-}
-
-/// The losses of the fields by name.
-pub fn loss_names(description: &Description) -> Vec<&'static str> {
-    description.fields.iter().map(|field| field.name).collect()
 }
 
 #[cfg(test)]

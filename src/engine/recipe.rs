@@ -111,6 +111,8 @@ impl Recipe {
             )
         } else if self.clip.is_some_and(|limit| !positive(limit)) {
             format!("the gradient cannot be clipped at {:?}: the norm must be above 0", self.clip)
+        } else if self.dead_window == 0 {
+            "the window of dead features is 0 tokens: it must be at least 1".to_owned()
         } else {
             return Ok(());
         };
@@ -169,6 +171,7 @@ mod tests {
             Recipe { clip: Some(0.0), ..good.clone() },
             Recipe { epsilon: 1e-46, ..good.clone() },
             Recipe { learning_rate: 1e300, ..good.clone() },
+            Recipe { dead_window: 0, ..good.clone() },
         ] {
             bad.validate().unwrap_err();
         }

@@ -69,7 +69,7 @@ impl Gpu {
         let sections = sections.map(|(number, condition)| self.section(&recording.commands, number, condition));
         let sections = sections.collect::<Result<Vec<_>>>()?;
         let dispatches = recording.commands.iter().filter(|command| !command.is_transfer()).count();
-        let uniforms = self.allocate(
+        let uniforms = self.for_part("programs").allocate(
             "uniforms",
             UNIFORM_STRIDE * dispatches.max(1) as u64,
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
@@ -154,7 +154,11 @@ impl Gpu {
         let wanted: Vec<[u32; 3]> = groups.collect();
         let bytes = size_of_val(&wanted[..]).max(16) as u64;
         Ok(Section {
-            granted: self.allocate("uniforms", bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::INDIRECT)?,
+            granted: self.for_part("programs").allocate(
+                "uniforms",
+                bytes,
+                wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::INDIRECT,
+            )?,
             condition: condition.clone(),
             dispatches: wanted.len() as u32,
             wanted: self.buffer_from("uniforms", &wanted)?,

@@ -149,18 +149,26 @@ pub fn most_features(
         if config.validate().is_err() {
             return Ok(true);
         }
-        Ok::<_, Error>(Plan::new(description, &config, recipe, screening)?.needed(description) <= available)
+        match Plan::new(description, &config, recipe, screening) {
+            Ok(plan) => Ok(plan.needed(description) <= available),
+            Err(Error::BindingTooLarge { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     };
     let (mut fitting, mut too_many) = (0, (u32::MAX / BLOCK_FEATURES) as usize);
     // Weights and moments alone bound it.
-    too_many = too_many.min(
-        (available / ((8 + 4 * recipe.moments.bytes()) * config.d_in as u64 * u64::from(BLOCK_FEATURES))) as usize + 1,
-    );
+    let block_bytes = matrix_bytes(config, recipe, BLOCK_FEATURES.into());
+    too_many = too_many.min((available / block_bytes) as usize + 1);
     while too_many - fitting > 1 {
         let middle = fitting + (too_many - fitting) / 2;
         if fits(middle)? { fitting = middle } else { too_many = middle }
     }
     Ok(fitting * BLOCK_FEATURES as usize)
+}
+
+/// Bytes of the weights and moments of two matrices.
+fn matrix_bytes(config: &SaeConfig, recipe: &Recipe, features: u64) -> u64 {
+    features.saturating_mul((8 + 4 * recipe.moments.bytes()) * config.d_in as u64)
 }
 
 /// Fails if the device is known not to have the memory that a run needs.
@@ -174,7 +182,12 @@ pub fn check_fits(
     screening: Screening,
 ) -> Result<()> {
     let Some(memory) = &description.memory else { return Ok(()) };
-    let needed = Plan::new(description, config, recipe, screening)?.needed(description);
+    let matrices = matrix_bytes(config, recipe, config.features as u64);
+    // So many features that not even a plan can be made are refused for their matrices.
+    let needed = match matrices > memory.available {
+        true => matrices,
+        false => Plan::new(description, config, recipe, screening)?.needed(description),
+    };
     if needed <= memory.available {
         return Ok(());
     }

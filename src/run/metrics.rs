@@ -99,7 +99,7 @@ impl LogSchedule {
 
 /// The metrics of a step, `seconds` into the run (docs/metrics.md).
 pub(super) fn metrics_json(progress: &Progress, seconds: f64) -> Value {
-    json!({
+    let mut metrics = json!({
         "step": progress.step,
         "tokens": progress.tokens,
         "loss": progress.loss,
@@ -109,5 +109,9 @@ pub(super) fn metrics_json(progress: &Progress, seconds: f64) -> Value {
         "learning_rate": progress.learning_rate,
         "dead": progress.dead,
         "seconds": seconds,
-    })
+    });
+    for (name, loss) in &progress.losses {
+        metrics[*name] = (*loss).into();
+    }
+    metrics
 }

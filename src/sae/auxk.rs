@@ -42,12 +42,24 @@ impl AuxK {
     }
 
     pub(super) fn validate(&self, config: &SaeConfig) -> Result<()> {
-        let positive = self.coefficient.is_finite() && self.coefficient > 0.0;
+        let Self { coefficient, most, .. } = *self;
+        // The device computes in f32.
+        let positive = (coefficient as f32).is_normal() && coefficient > 0.0;
         if !positive {
-            return Err(Error::Config(format!("the AuxK coefficient is {}: it must be above 0", self.coefficient)));
+            return Err(Error::Config(format!(
+                "the coefficient of AuxK is {coefficient}: it must be above 0, and f32 must hold it"
+            )));
         }
         if self.most(config) == 0 {
-            return Err(Error::Config("AuxK needs at least one dead feature per row: d_in / 2, or more than 0".into()));
+            let reason =
+                if most.is_some() { "it is given as 0" } else { "it is half the width of the rows, rounded down" };
+            return Err(Error::Config(format!("AuxK takes no dead feature per row ({reason}): it needs at least 1")));
+        }
+        if let Some(most) = most.filter(|most| *most > config.features) {
+            return Err(Error::Config(format!(
+                "AuxK cannot take {most} dead features per row: there are {} features",
+                config.features
+            )));
         }
         Ok(())
     }

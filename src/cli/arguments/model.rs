@@ -34,7 +34,8 @@ pub struct ModelArguments {
         hide_possible_values = true
     )]
     pub rescale_acts_by_decoder_norm: bool,
-    /// Auxiliary loss that revives dead features: `normalised` by the variance of the error (OpenAI's), `saelens`, or none
+    /// Auxiliary loss that revives dead features: `normalised` by the variance of the error (OpenAI's), `saelens`, or
+    /// none
     #[arg(long, default_value = "none", value_name = "none|normalised|saelens", hide_possible_values = true)]
     #[serde(default)]
     auxk: AuxKLoss,
@@ -74,14 +75,33 @@ impl ModelArguments {
         self
     }
 
-    fn auxk(&self) -> Option<AuxK> {
+    /// The auxiliary loss, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it has settings and is none.
+    fn auxk(&self) -> Result<Option<AuxK>> {
         let form = match self.auxk {
-            AuxKLoss::None => return None,
+            AuxKLoss::None if self.auxk_coefficient.is_none() && self.auxk_k.is_none() => return Ok(None),
+            AuxKLoss::None => {
+                return Err(Error::Config(
+                    "--auxk-coefficient and --auxk-k are of an auxiliary loss, and --auxk is none: give --auxk \
+                     normalised or --auxk saelens as well"
+                        .into(),
+                ));
+            }
             AuxKLoss::Normalised => AuxKForm::Normalised,
             AuxKLoss::SaeLens => AuxKForm::SaeLens,
         };
         let usual = AuxK::new(form);
-        Some(AuxK { coefficient: self.auxk_coefficient.unwrap_or(usual.coefficient), most: self.auxk_k, ..usual })
+        let coefficient = self.auxk_coefficient.unwrap_or(usual.coefficient);
+        Ok(Some(AuxK { coefficient, most: self.auxk_k, ..usual }))
+    }
+
+    /// Writes down the coefficient that is taken where none is given.
+    pub fn resolve_auxk(&mut self) {
+        if let Ok(Some(auxk)) = self.auxk() {
+            self.auxk_coefficient = Some(auxk.coefficient);
+        }
     }
 
     /// The SAE for activations of a width.
@@ -100,7 +120,7 @@ impl ModelArguments {
         };
         let config = match self.arch {
             Architecture::Topk => {
-                TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm, auxk: self.auxk() }
+                TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm, auxk: self.auxk()? }
             }
         };
         let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture: config.into() };

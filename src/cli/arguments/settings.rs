@@ -85,6 +85,7 @@ impl Settings {
             decay_steps: training.decay.unwrap_or(usual.decay_steps),
             clip: (training.clip != 0.0).then_some(training.clip),
             unit_norm_decoder: !self.model.rescale_acts_by_decoder_norm,
+            dead_window: training.dead_window,
             moments: training.moments.with_seed(training.seed),
             ..usual
         };
@@ -99,6 +100,7 @@ impl Settings {
     pub fn resolved(mut self, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
         self.model.features = Some(config.features);
         self.model.expansion = None;
+        self.model.resolve_auxk();
         self.training.steps = Some(recipe.steps);
         self.training.tokens = None;
         self.training.lr = Some(recipe.learning_rate);

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use monosem::train::MomentPrecision;
+use monosem::train::{DEAD_WINDOW, MomentPrecision};
 use serde::{Deserialize, Serialize};
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ pub struct TrainingArguments {
     /// Clip the gradient norm to this; 0 disables clipping
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     pub clip: f64,
+    /// A feature is dead once it has not fired for this many tokens
+    #[arg(long, default_value_t = DEAD_WINDOW, value_name = "TOKENS")]
+    #[serde(default = "dead_window")]
+    pub dead_window: u64,
     /// Precision of Adam's moments: f32, or bf16 with stochastic rounding (half the memory)
     #[arg(long, default_value = "f32", value_name = "f32|bf16", hide_possible_values = true)]
     pub moments: Moments,
@@ -40,6 +44,11 @@ pub struct TrainingArguments {
     /// Log metrics every N steps
     #[arg(long, default_value = "10", value_name = "N")]
     pub log_every: NonZeroU64,
+}
+
+/// What config.toml means without the key, as before there was one.
+fn dead_window() -> u64 {
+    DEAD_WINDOW
 }
 
 /// The values of `--moments`.

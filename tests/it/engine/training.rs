@@ -2,11 +2,12 @@
 
 use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, Provenance, RowStatistics};
+use monosem::engine::state::{StateSink, Tile, state_tensors};
 use monosem::gpu::Gpu;
 use monosem::reference::{self, Clock, Parameters, forward};
 use monosem::rng::{Purpose, Rng, symmetric};
-use monosem::sae::{Sae, SaeConfig, TopK};
-use monosem::train::{Progress, Recipe, Trainer, initialize, train};
+use monosem::sae::{AuxK, AuxKForm, Sae, SaeConfig, TopK};
+use monosem::train::{MomentPrecision, Progress, Recipe, Trainer, initialize, train};
 use monosem::{Divergence, Error};
 use sha2::{Digest, Sha256};
 
@@ -41,6 +42,12 @@ pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
         Batch { count: BATCH, variance: moments.total_variance(), rows }
     };
     (0..steps).map(batch).collect()
+}
+
+/// With an auxiliary loss of each form, and a window that leaves some features dead within a few steps.
+pub fn with_auxk(form: AuxKForm, config: SaeConfig, recipe: Recipe) -> (SaeConfig, Recipe) {
+    let architecture = TopK { auxk: Some(AuxK::new(form)), ..TopK::new(config.k()) }.into();
+    (SaeConfig { architecture, ..config }, Recipe { dead_window: 2 * BATCH as u64, ..recipe })
 }
 
 fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Progress>) {
@@ -83,6 +90,64 @@ fn any_number_of_shards_gives_the_same_bits() {
         let limited = gpu().with_max_binding_bytes(features * 16 * 4);
         let (sharded, _) = run(&limited, 3, &config(FEATURES), recipe(FEATURES, 6));
         assert_eq!(hash(&whole), hash(&sharded), "{features} features a shard");
+    }
+}
+
+/// The bytes of a state, by tensor.
+struct StateHashes(Vec<Sha256>);
+
+impl StateSink for StateHashes {
+    fn offer(&mut self, tile: Tile) -> monosem::Result<Option<Tile>> {
+        self.put(tile).map(|()| None)
+    }
+
+    fn put(&mut self, tile: Tile) -> monosem::Result<()> {
+        self.0[tile.tensor].update(&tile.bytes);
+        Ok(())
+    }
+}
+
+/// The hash of each tensor of the state after 20 steps, the number of shards, and the most dead features of a step.
+fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<(String, String)>, usize, u32) {
+    let batches = batches(3, 20);
+    let initial = initialize(config, 3, &batches[0].rows).unwrap();
+    let mut trainer = Trainer::new(gpu, &initial, recipe.clone()).unwrap();
+    let mut finished: Vec<Progress> = batches.iter().filter_map(|batch| trainer.step(batch).unwrap()).collect();
+    while let Some(progress) = trainer.next_finished().unwrap() {
+        finished.push(progress);
+    }
+    let has_auxk = config.describe().lists.len() > 1;
+    for progress in &finished {
+        let losses: Vec<_> = progress.losses.iter().map(|(name, loss)| (*name, *loss > 0.0)).collect();
+        let is_found = finished[0].step < progress.step && progress.step > 4;
+        assert!(!is_found || losses == if has_auxk { vec![("auxk", true)] } else { vec![] }, "{progress:?}");
+    }
+    let tensors = state_tensors(config, recipe.moments);
+    let mut hashes = StateHashes(tensors.iter().map(|_| Sha256::new()).collect());
+    trainer.copy_state(&mut hashes).unwrap();
+    let hex = |hash: Sha256| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let by_name = tensors.into_iter().zip(hashes.0).map(|(tensor, hash)| (tensor.name, hex(hash))).collect();
+    (by_name, trainer.shards(), finished.iter().map(|progress| progress.dead).max().unwrap())
+}
+
+#[test]
+fn no_tensor_of_the_state_depends_on_the_shards() {
+    let features = 17 * 2048 - 5;
+    for moments in [MomentPrecision::F32, MomentPrecision::Bf16 { seed: 3 }] {
+        let recipe = Recipe { moments, ..recipe(features, 20) };
+        for form in [None, Some(AuxKForm::Normalised), Some(AuxKForm::SaeLens)] {
+            let plain = (config(features), Recipe { dead_window: 2 * BATCH as u64, ..recipe.clone() });
+            let (config, recipe) = form.map_or(plain, |form| with_auxk(form, config(features), recipe.clone()));
+            let mut whole = None;
+            for shards in [1, 3, 17] {
+                let rows = features.div_ceil(shards).next_multiple_of(1024);
+                let gpu = gpu().with_max_binding_bytes((rows * 16 * 4) as u64);
+                let (state, found, dead) = state_after_20_steps(&gpu, &config, &recipe);
+                assert_eq!((found, dead > 0), (shards, true));
+                let whole = whole.get_or_insert_with(|| state.clone());
+                assert_eq!(&state, whole, "{shards} shards, {moments:?}, AuxK {form:?}");
+            }
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use monosem::engine::select::{Screening, SelectionMethod, Tuning};
 use monosem::engine::state::{StateSink, Tile};
 use monosem::gpu::Gpu;
 use monosem::measure::{Plan, check_fits, most_features};
-use monosem::sae::SaeConfig;
+use monosem::sae::{AuxKForm, SaeConfig};
 use monosem::train::{MomentPrecision, Recipe, Trainer, initialize};
 use serde_json::Value;
 
-use crate::engine::training::{BATCH, D, batches, config, recipe};
+use crate::engine::training::{BATCH, D, batches, config, recipe, with_auxk};
 use crate::kernels::gpu;
 use crate::program::cli::{Files, fail, succeed};
 
@@ -30,21 +30,26 @@ impl StateSink for Nowhere {
 #[test]
 fn a_plan_is_what_a_run_allocates_to_the_byte() {
     // One shard and a part of a block; shards of one block and of two; as many features as active ones.
-    for (features, max_binding_bytes, shards, screening) in [
-        (5000, u64::MAX, 1, Screening::F32),
-        (7000, 64 << 10, 7, Screening::F32),
-        (7, u64::MAX, 1, Screening::F32),
-        (5000, u64::MAX, 1, Screening::F16),
-        (7000, 160 << 10, 4, Screening::F16),
+    for (features, max_binding_bytes, shards, screening, auxk) in [
+        (5000, u64::MAX, 1, Screening::F32, None),
+        (7000, 64 << 10, 7, Screening::F32, Some(AuxKForm::Normalised)),
+        (7, u64::MAX, 1, Screening::F32, Some(AuxKForm::SaeLens)),
+        (5000, u64::MAX, 1, Screening::F16, Some(AuxKForm::SaeLens)),
+        (7000, 160 << 10, 4, Screening::F16, None),
     ] {
         let gpu = gpu().with_max_binding_bytes(max_binding_bytes);
         let moments = if features == 5000 { MomentPrecision::Bf16 { seed: 1 } } else { MomentPrecision::F32 };
-        let (config, recipe) = (config(features), Recipe { moments, ..recipe(features, 6) });
+        let plain = (config(features), Recipe { moments, ..recipe(features, 6) });
+        let (config, recipe) = match auxk {
+            None => plain,
+            Some(form) => with_auxk(form, plain.0, plain.1),
+        };
         let tuning = Tuning::estimated(gpu.description(), &config, BATCH, screening);
         let is_screened = matches!(tuning.method, SelectionMethod::Screened { .. });
         assert_eq!(is_screened, screening == Screening::F16, "{}", tuning.method);
         let plan = Plan::new(gpu.description(), &config, &recipe, screening).unwrap();
         assert_eq!(plan.shards, shards);
+        assert_eq!(plan.device.contains_key("auxiliary loss"), auxk.is_some());
 
         let batches = batches(1, 6);
         let mut trainer =
@@ -60,7 +65,8 @@ fn a_plan_is_what_a_run_allocates_to_the_byte() {
         let allocated: u64 = gpu.memory().values().sum();
         assert_eq!(plan.device_bytes(), allocated, "{:?} and {:?}", plan.device, gpu.memory());
         drop(trainer);
-        assert_eq!(gpu.memory().into_keys().collect::<Vec<_>>(), ["staging"]);
+        // Staging of results is kept for whoever is next.
+        assert_eq!(gpu.memory().into_keys().collect::<Vec<_>>(), ["readback"]);
     }
 }
 

@@ -95,8 +95,10 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let (whole, parts) = (files.path("whole"), files.path("parts"));
     succeed(&[&flags(&files)[..], &["--out", &whole]].concat());
     let mut kills = 0;
-    for milliseconds in [900, 1300, 1100, 1700, 1500].into_iter().cycle() {
+    for milliseconds in [0, 300, 100, 700, 500].into_iter().cycle() {
+        let before = steps(Path::new(&parts));
         let mut run = start(&files, &parts, &["--resume", "--checkpoint-every", "2"]);
+        wait_for("a checkpoint", || steps(Path::new(&parts)) != before || Path::new(&parts).join("sae").exists());
         sleep(Duration::from_millis(milliseconds));
         match run.try_wait().unwrap() {
             Some(status) => assert!(status.success(), "{status}"),
