@@ -119,8 +119,8 @@ fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<
     let has_auxk = config.describe().lists.len() > 1;
     for progress in &finished {
         let losses: Vec<_> = progress.losses.iter().map(|(name, loss)| (*name, *loss > 0.0)).collect();
-        let is_found = finished[0].step < progress.step && progress.step > 4;
-        assert!(!is_found || losses == if has_auxk { vec![("auxk", true)] } else { vec![] }, "{progress:?}");
+        let has_dead = progress.tokens > recipe.dead_window + BATCH as u64;
+        assert!(!has_dead || losses == if has_auxk { vec![("auxk", true)] } else { vec![] }, "{progress:?}");
     }
     let tensors = state_tensors(config, recipe.moments);
     let mut hashes = StateHashes(tensors.iter().map(|_| Sha256::new()).collect());
@@ -136,8 +136,10 @@ fn no_tensor_of_the_state_depends_on_the_shards() {
     for moments in [MomentPrecision::F32, MomentPrecision::Bf16 { seed: 3 }] {
         let recipe = Recipe { moments, ..recipe(features, 20) };
         for form in [None, Some(AuxKForm::Normalised), Some(AuxKForm::SaeLens)] {
-            let plain = (config(features), Recipe { dead_window: 2 * BATCH as u64, ..recipe.clone() });
+            let plain = (config(features), recipe.clone());
             let (config, recipe) = form.map_or(plain, |form| with_auxk(form, config(features), recipe.clone()));
+            // Few steps with dead features: in small bindings they are encoded a hundred at a time.
+            let recipe = Recipe { dead_window: 14 * BATCH as u64, ..recipe };
             let mut whole = None;
             for shards in [1, 3, 17] {
                 let rows = features.div_ceil(shards).next_multiple_of(1024);
