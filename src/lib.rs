@@ -1,9 +1,35 @@
-//! monosem trains sparse autoencoders (SAEs) on the activations of language models: hand-written WGSL kernels, a thin
-//! scheduler over them, and any Vulkan, Metal or DX12 adapter to run on.
+//! monosem trains sparse autoencoders (SAEs) on the activations of language models, on any GPU with Vulkan, Metal or
+//! DX12.
 //!
-//! `gpu` talks to the device, `kernels` are the operations, `reference` the same operations on the CPU in f64,
-//! `sae` is the model, `train` the scheduler, `run` a training run with its directory and checkpoints, and `data` where
-//! activations come from.
+//! Programs use [`data`] (activations and batches), [`sae`] (the model, on the host), [`train`] (a trainer), [`run`]
+//! (runs with a directory and checkpoints that resume), [`apply`] (codes and evaluation), [`gpu::Gpu`] and [`error`].
+//! The other modules are internals and may change in any version; docs/architecture.md describes them.
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//!
+//! use monosem::apply::evaluate;
+//! use monosem::data::{Activations, Batches};
+//! use monosem::gpu::{AdapterChoice, Gpu};
+//! use monosem::run::Job;
+//! use monosem::sae::{self, SaeConfig};
+//! use monosem::train::{Recipe, train};
+//!
+//! # fn main() -> monosem::Result<()> {
+//! let data = Arc::new(Activations::open(&["activations/".into()])?);
+//! let config = SaeConfig::top_k(data.width(), 4 * data.width(), 16);
+//! let gpu = Gpu::open(&AdapterChoice::Best)?;
+//! let recipe = Recipe::top_k(config.features, 512, 100);
+//! let job = Job::new(&gpu, config, recipe.clone(), data.clone());
+//! let (batch, steps) = (recipe.batch, recipe.steps);
+//! let sae = train(&gpu, &job.initial_weights()?, recipe, job.batches(0..steps)?, |progress| {
+//!     println!("step {}  FVU {:.3}", progress.step, progress.fvu);
+//!     Ok(())
+//! })?;
+//! println!("FVU {:.3}", evaluate(&gpu, &sae, batch, Batches::in_order(data, batch)?)?.all.fvu);
+//! sae::save(&sae, Path::new("sae"))
+//! # }
+//! ```
 
 pub mod adapters;
 pub mod apply;
