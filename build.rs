@@ -14,6 +14,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 mod emit;
 #[path = "src/gpu/import.rs"]
 mod import;
+#[path = "src/gpu/limits.rs"]
+mod limits;
 #[path = "src/gpu/lint.rs"]
 mod lint;
 #[path = "src/gpu/template.rs"]
@@ -33,7 +35,14 @@ const EXCEPTIONS: [(FaultKind, &str); 2] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
-    for part in ["build.rs", "build/emit.rs", "src/gpu/import.rs", "src/gpu/lint.rs", "src/gpu/template.rs"] {
+    for part in [
+        "build.rs",
+        "build/emit.rs",
+        "src/gpu/import.rs",
+        "src/gpu/limits.rs",
+        "src/gpu/lint.rs",
+        "src/gpu/template.rs",
+    ] {
         println!("cargo::rerun-if-changed={part}");
     }
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("shaders");

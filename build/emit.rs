@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, TypeInner};
 
-use super::{Shader, lint};
+use super::{Shader, limits};
 
 type Members = Vec<(String, &'static str, u32)>;
 
@@ -116,7 +116,7 @@ fn write_entry_point(code: &mut String, module: &Module, used: &BTreeSet<String>
         }
     }
     let buffers = layout.matches("Storage").count();
-    let most = lint::STORAGE_BUFFERS;
+    let most = limits::STORAGE_BUFFERS as usize;
     assert!(
         buffers <= most,
         "{} binds {buffers} storage buffers over all entries, at most {most} work everywhere",

@@ -100,7 +100,8 @@ pub fn choose(
 /// GPUs that `CUDA_VISIBLE_DEVICES` hides or may hide.
 pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking {
     let first_of = |at: usize| (0..at).find(|other| same_gpu(&found[*other], &found[at]));
-    let gpus: Vec<usize> = (0..found.len()).filter(|at| !found[*at].is_software() && first_of(*at).is_none()).collect();
+    let is_candidate = |at: &usize| !found[*at].is_software() && found[*at].lacks.is_none() && first_of(*at).is_none();
+    let gpus: Vec<usize> = (0..found.len()).filter(is_candidate).collect();
     let (nvidia, others): (Vec<usize>, Vec<usize>) = gpus.iter().partition(|at| found[**at].is_nvidia());
     let visibility = visibility(found, &nvidia, environment);
     let candidates = match &visibility {
@@ -137,6 +138,8 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
             return "software: only if there is no GPU, or by --device cpu".to_owned();
         } else if let Some(other) = first_of(at) {
             return format!("the same GPU as {other}");
+        } else if adapter.lacks.is_some() {
+            return "it lacks what the kernels need".to_owned();
         } else if !candidates.contains(&at) {
             return "hidden by CUDA_VISIBLE_DEVICES".to_owned();
         }

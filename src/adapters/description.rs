@@ -40,6 +40,8 @@ pub struct AdapterDescription {
     pub matrix_shapes: Vec<[u32; 3]>,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
+    /// What it has too little of to run every kernel, if anything.
+    pub lacks: Option<String>,
     /// How much memory it has, where that is known.
     pub memory: Option<DeviceMemory>,
 }

@@ -74,7 +74,7 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         Some(memory) => format!("{} available, by {}", bytes(memory.available), memory.source),
         None => "not known here".to_owned(),
     };
-    vec![
+    let facts = [
         ("kind", format!("{}, {}, {}", adapter.kind, adapter.backend, adapter.driver)),
         ("PCI bus id", pci_bus_id.to_owned()),
         ("limits", limits),
@@ -82,7 +82,9 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         ("features", format!("subgroups {subgroups}, f16 {f16}, matrix units {matrix_units}, timestamps {timestamps}")),
         ("encode", format!("{} (of {})", EncodeVariant::best(adapter), variants(adapter).join(", "))),
         ("screen", screen_variants(adapter).join(", ")),
-    ]
+    ];
+    let lacks = adapter.lacks.as_ref().map(|lacks| ("lacks", format!("{lacks}: it cannot be used")));
+    lacks.into_iter().chain(facts).collect()
 }
 
 fn variants(adapter: &AdapterDescription) -> Vec<String> {
@@ -110,6 +112,7 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
         ("f16", json!(adapter.f16)),
         ("matrix_tile", json!(adapter.matrix_tile)),
         ("timestamps", json!(adapter.timestamps)),
+        ("lacks", json!(adapter.lacks)),
         ("encode", json!(EncodeVariant::best(adapter).to_string())),
         ("encode_variants", json!(variants(adapter))),
         ("screen_variants", json!(screen_variants(adapter))),

@@ -1,5 +1,6 @@
 //! Adapters as wgpu shows them.
 
+use super::limits::{STORAGE_BUFFERS, WORKGROUP_BYTES};
 use crate::adapters::{AdapterDescription, DeviceMemory, host_memory};
 
 /// Features that shaders with cooperative matrices need.
@@ -53,6 +54,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
         matrix_tile: square_tile(&matrix_shapes)
             .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
         matrix_shapes,
+        lacks: lacks(&limits),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {
             (wgpu::DeviceType::Cpu, _) => host_memory(),
@@ -61,6 +63,18 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
         },
         name: printable(&info.name),
     }
+}
+
+/// What an adapter has less of than the shaders need.
+fn lacks(limits: &wgpu::Limits) -> Option<String> {
+    let needs = [
+        ("storage buffers per shader", limits.max_storage_buffers_per_shader_stage, STORAGE_BUFFERS),
+        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, WORKGROUP_BYTES),
+    ];
+    let lacking = needs.into_iter().filter(|(_, has, needed)| has < needed);
+    let lacking: Vec<_> =
+        lacking.map(|(what, has, needed)| format!("{has} {what} where {needed} are needed")).collect();
+    (!lacking.is_empty()).then(|| lacking.join(" and "))
 }
 
 /// The matrices that the adapter's matrix units multiply in f16 and sum in f32: rows, columns, depth.
@@ -114,4 +128,20 @@ fn vulkan_memory(adapter: &wgpu::Adapter) -> Option<DeviceMemory> {
 #[cfg(target_vendor = "apple")]
 fn vulkan_memory(_: &wgpu::Adapter) -> Option<DeviceMemory> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        assert_eq!(lacks(&wgpu::Limits::default()), None);
+        let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::default() };
+        assert_eq!(lacks(&limits).as_deref(), Some("4 storage buffers per shader where 8 are needed"));
+        let limits = wgpu::Limits { max_compute_workgroup_storage_size: 8192, ..limits };
+        let both =
+            "4 storage buffers per shader where 8 are needed and 8192 bytes of workgroup memory where 16384 are needed";
+        assert_eq!(lacks(&limits).as_deref(), Some(both));
+    }
 }

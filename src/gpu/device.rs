@@ -78,6 +78,10 @@ impl Gpu {
         let descriptions: Vec<_> = adapters.iter().map(describe).collect();
         let ChosenAdapter { index, notes } = choose(&descriptions, choice, &Environment::read())?;
         let (adapter, mut description) = (&adapters[index], descriptions[index].clone());
+        if let Some(lacking) = &description.lacks {
+            let (device, problem) = (description.to_string(), format!("it has {lacking}"));
+            return Err(Error::DeviceRefused { device, problem });
+        }
         let opened = if description.matrix_tile.is_some() { request_device(adapter, true).ok() } else { None };
         let (device, queue) = match opened {
             Some(opened) => opened,

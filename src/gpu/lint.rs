@@ -4,11 +4,7 @@ use naga::proc::Layouter;
 use naga::valid::{FunctionInfo, ModuleInfo};
 use naga::{AddressSpace, Block, Expression, Function, Handle, Module, Statement, TypeInner};
 
-/// Storage buffers that an entry point may bind on every WebGPU device.
-pub const STORAGE_BUFFERS: usize = 8;
-
-/// Workgroup memory in bytes that an entry point may have on every WebGPU device.
-const WORKGROUP_BYTES: u32 = 16_384;
+use super::limits::{STORAGE_BUFFERS, WORKGROUP_BYTES};
 
 /// The faults of a module: too many storage buffers, too much workgroup memory, and writes to a component of a vector
 /// in memory that threads share. WGSL lets such a write touch the whole vector, and Metal and Direct3D do, so that
@@ -18,7 +14,7 @@ pub fn faults(module: &Module, info: &ModuleInfo) -> Vec<Fault> {
     for (index, entry) in module.entry_points.iter().enumerate() {
         let (name, uses) = (&entry.name, info.get_entry_point(index));
         let buffers = storage_buffers(module, uses);
-        if buffers > STORAGE_BUFFERS {
+        if buffers > STORAGE_BUFFERS as usize {
             let message = format!("{name} binds {buffers} storage buffers; at most {STORAGE_BUFFERS} work everywhere");
             faults.push(Fault { kind: FaultKind::StorageBuffers, entry: Some(name.clone()), message });
         }

@@ -12,6 +12,7 @@ mod device;
 mod handle;
 #[cfg(test)]
 mod import;
+mod limits;
 #[cfg(test)]
 mod lint;
 mod operation;

@@ -10,6 +10,8 @@ use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, 
 use naga::{Module, ShaderStage};
 
 // The same that the build script has.
+#[path = "../../../src/gpu/limits.rs"]
+mod limits;
 #[path = "../../../src/gpu/lint.rs"]
 mod lint;
 

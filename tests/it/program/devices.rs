@@ -31,6 +31,7 @@ fn adapter(name: &str, kind: &'static str, vendor: u32, pci_bus_id: &str) -> Ada
         matrix_tile: None,
         matrix_shapes: Vec::new(),
         f16: true,
+        lacks: None,
         timestamps: true,
         memory: None,
     }
@@ -91,6 +92,18 @@ fn assert_says(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "'{word}' is missing: {text}");
     }
+}
+
+#[test]
+fn a_device_that_cannot_run_the_kernels_is_passed_over() {
+    let lacks = Some("4 storage buffers per shader where 8 are needed".to_owned());
+    let phone = AdapterDescription { lacks, ..adapter("Mali", "discrete", 0x13b5, "") };
+    let found = [phone.clone(), adapter("Intel UHD", "integrated", 0x8086, "0000:00:02.0")];
+    assert_eq!(best(&found, &bare()), Ok((1, String::new())));
+    assert_eq!(rank(&found, &bare()).reasons[0], "it lacks what the kernels need");
+    let (index, note) = best(&[phone, llvmpipe()], &bare()).unwrap();
+    assert_eq!(index, 1);
+    assert_says(&note, &["there is no GPU"]);
 }
 
 #[test]
