@@ -6,7 +6,8 @@ struct Params {
     first: u32,
     /// Features of the shard.
     count: u32,
-    /// Whether every entry counts, those that are not decoded too (dictionary_learning marks all that its top-k returns).
+    /// Whether every entry counts, those that are not decoded too (dictionary_learning marks all that its top-k
+    /// returns).
     all: u32,
 }
 

@@ -99,8 +99,8 @@ pub enum Error {
     /// process.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
-    /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a parameter
-    /// that the step's own update made so: what is sound is then the last checkpoint.
+    /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a
+    /// parameter that the step's own update made so: what is sound is then the last checkpoint.
     #[error("{}", describe_divergence(*step, *row, *what))]
     Diverged {
         /// The step, the first being 1; none outside training.

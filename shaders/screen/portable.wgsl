@@ -1,6 +1,7 @@
 // An upper bound of the largest key of each group of features, from rows in f16; for adapters without matrix units.
-// x_halves: [rows, line] and w_halves: [count, line], four f16 in two words, with their bounds [rows] and [count] as `halve` leaves
-// them; scalars: planes of [features of the shard]; maxima: [rows, stride], a group of GROUP features each.
+// x_halves: [rows, line] and w_halves: [count, line], four f16 in two words, with their bounds [rows] and [count] as
+// `halve` leaves them; scalars: planes of [features of the shard]; maxima: [rows, stride], a group of GROUP features
+// each.
 alias FourHalves = vec2<u32>;
 #import screen
 #import bits

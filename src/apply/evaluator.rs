@@ -14,8 +14,8 @@ use crate::gpu::shaders::{Step, mark};
 use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, Slot};
 use crate::sae::Weights;
 
-/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN or
-/// infinite.
+/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN
+/// or infinite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
     /// Rows seen.
@@ -95,7 +95,8 @@ impl Sums {
     }
 }
 
-/// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host memory.
+/// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host
+/// memory.
 pub struct Evaluator {
     pass: EvaluationPass,
     all: Sums,

@@ -1,4 +1,5 @@
-//! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is applied.
+//! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is
+//! applied.
 
 use super::forward::Forward;
 use super::parameters::{CHUNKS, Parameters, Shard};

@@ -131,8 +131,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Compiles one variant. A block of matrix units is made for the subgroups that the driver runs it with, which may be
-    /// of another possible size than the variant has.
+    /// Compiles one variant. A block of matrix units is made for the subgroups that the driver runs it with, which may
+    /// be of another possible size than the variant has.
     ///
     /// # Errors
     /// [`Error::Shader`] if the device refuses it, [`Error::Device`] if no possible size is the driver's.
@@ -200,11 +200,11 @@ fn lane_counts(adapter: &AdapterDescription) -> Vec<u32> {
     }
 }
 
-/// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| + |b|
-/// (docs/architecture.md, screening).
+/// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| +
+/// |b| (docs/architecture.md, screening).
 pub fn margin(quads: u32) -> f32 {
-    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with; then bias, key
-    // scale and the bound itself. Up, whatever f32 makes of it.
+    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with;
+    // then bias, key scale and the bound itself. Up, whatever f32 makes of it.
     ((f64::from(4 * quads) + 8.0) * (-22_f64).exp2() * (1.0 + 1e-6)) as f32
 }
 

@@ -1,5 +1,5 @@
-//! The model, on the host alone: its configuration and description, its weights, and the file layouts it is read from and
-//! written to.
+//! The model, on the host alone: its configuration and description, its weights, and the file layouts it is read from
+//! and written to.
 
 mod architecture;
 mod auxk;
@@ -23,7 +23,8 @@ pub use weights::{Weights, for_each_tile};
 
 /// What defines a sparse autoencoder besides its weights.
 ///
-/// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a + b_dec`.
+/// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a +
+/// b_dec`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SaeConfig {
     /// Width of an activation vector.

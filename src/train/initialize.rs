@@ -21,8 +21,8 @@ pub struct InitialWeights {
     pub provenance: Provenance,
 }
 
-/// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its own
-/// place only.
+/// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its
+/// own place only.
 ///
 /// # Errors
 /// As [`SaeConfig::validate`].

@@ -5,10 +5,12 @@ use crate::engine::parameters::{Parameters, Shard};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 
-/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
+/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a
+/// dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix units 5.
+/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix
+/// units 5.
 pub(super) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
 pub(super) const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
 
@@ -43,8 +45,8 @@ pub(super) struct Limits {
 }
 
 impl Chunks {
-    /// As many features as leave, one value a group, what fits a scratch buffer, but no more than the largest shard has or a
-    /// dispatch should do.
+    /// As many features as leave, one value a group, what fits a scratch buffer, but no more than the largest shard has
+    /// or a dispatch should do.
     pub fn new(gpu: &Gpu, parameters: &Parameters, limits: &Limits) -> Self {
         let rows = u64::from(limits.rows.max(1));
         let width = u64::from(parameters.quads()) * 4;

@@ -12,14 +12,15 @@ use crate::sae::SaeConfig;
 pub enum SelectionMethod {
     /// A chunk of features at a time is encoded, and merged into the k best so far.
     Chunked,
-    /// Of each group of features only the largest key is kept, the k best groups of a row are found among those, and the
-    /// keys of their features are computed once more: a feature outside them has k others before it, one in each group.
+    /// Of each group of features only the largest key is kept, the k best groups of a row are found among those, and
+    /// the keys of their features are computed once more: a feature outside them has k others before it, one in each
+    /// group.
     Grouped {
         /// Features a group.
         group: u32,
     },
-    /// The same with upper bounds of the keys, from f16. The groups with the largest bounds are scored in f32; a batch in which
-    /// one of the others could hold a larger key than the k-th of those is selected chunk by chunk instead.
+    /// The same with upper bounds of the keys, from f16. The groups with the largest bounds are scored in f32; a batch
+    /// in which one of the others could hold a larger key than the k-th of those is selected chunk by chunk instead.
     Screened {
         /// What multiplies.
         variant: ScreenVariant,
@@ -72,8 +73,8 @@ impl SelectionShape {
         Self { rows, d, features, k }
     }
 
-    /// Groups a row that are scored after screening: a third more than random and real rows ever needed (docs/performance.md); the
-    /// margin of sums grows with d.
+    /// Groups a row that are scored after screening: a third more than random and real rows ever needed
+    /// (docs/performance.md); the margin of sums grows with d.
     fn screened_groups(self) -> u64 {
         self.k + self.k * (1024 + self.d) / 4096 + 8
     }
@@ -83,8 +84,8 @@ impl SelectionShape {
 pub const SCRATCH_BYTES: u64 = 128 << 20;
 
 impl SelectionMethod {
-    /// Those whose scratch the adapter can bind for a block of rows, as `screening` has it; what is faster on nothing only if
-    /// nothing else is asked for.
+    /// Those whose scratch the adapter can bind for a block of rows, as `screening` has it; what is faster on nothing
+    /// only if nothing else is asked for.
     pub fn available(
         adapter: &AdapterDescription,
         encode: EncodeVariant,
@@ -138,7 +139,8 @@ impl SelectionMethod {
 /// Measured on llvmpipe (benches/results/).
 const SOFTWARE_DIMENSION_COST: f64 = 0.2;
 
-/// What a key of its own costs, in keys that are screened: its weights are read for it alone (by traffic, not measured).
+/// What a key of its own costs, in keys that are screened: its weights are read for it alone (by traffic, not
+/// measured).
 const CANDIDATE_COST: u64 = 10;
 
 /// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.

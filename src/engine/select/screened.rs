@@ -1,5 +1,5 @@
-//! The groups with the largest bounds from f16, the k largest keys in them, and all chunks in f32 if those are not proven to
-//! be the k largest.
+//! The groups with the largest bounds from f16, the k largest keys in them, and all chunks in f32 if those are not
+//! proven to be the k largest.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ impl Halves {
 }
 
 impl Screened {
-    /// Compiles the kernels and makes the scratch for at most so many rows; none if the bounds are none, or if keys computed
-    /// once more are not those of `encode`.
+    /// Compiles the kernels and makes the scratch for at most so many rows; none if the bounds are none, or if keys
+    /// computed once more are not those of `encode`.
     pub fn new(
         gpu: &Gpu,
         parameters: &Parameters,
