@@ -5,8 +5,8 @@
 // [features / 64 + 1];
 // w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS];
 // b_dec_gradient: [quads] vec4.
-// `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, and go on where the
-// shard before left it;
+// `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, from where the shard
+// before left it;
 // `finish` puts all together.
 struct Params {
     rows: u32,

@@ -43,7 +43,6 @@ struct Params {
 @group(0) @binding(9) var<uniform> params: Params;
 
 #import counts
-#import entry_list
 #import grid
 #import prefix_sum
 #import scalars

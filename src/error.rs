@@ -250,13 +250,13 @@ mod tests {
         for (error, message) in [
             (
                 Error::Diverged { step: Some(310), row: Some(7), what: Divergence::LossNotFinite },
-                "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of extreme \
-                 norm out",
+                "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of \
+                 extreme norm out",
             ),
             (
                 Error::Diverged { step: None, row: Some(7), what: Divergence::LossNotFinite },
-                "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme norm \
-                 out",
+                "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme \
+                 norm out",
             ),
             (
                 Error::Diverged { step: None, row: Some(7), what: Divergence::InputNotFinite },

@@ -1,6 +1,6 @@
 // Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them, by tiles
 // of ROWS rows and FEATURES features, of which DEPTH dimensions at a time are staged in workgroup memory, in one buffer
-// or in two by turns. A group of maxima is GROUP features, whose keys are their pre-activations, or those times decoder
+// or alternately in two. A group of maxima is GROUP features, whose keys are their pre-activations, or those times decoder
 // norms.
 // Each dot product is one ascending fold (rule D, docs/architecture.md) in any shape.
 #define ROWS 128
@@ -13,7 +13,7 @@ alias Element = vec4<f32>;
 #import encode
 #import order
 
-/// Features a group of maxima: those of four threads.
+/// Features per group of maxima: those of four threads.
 const GROUP: u32 = 16u;
 /// Threads side by side, of 4 + 4 features each, and in all, of 8 rows each.
 const COLUMNS: u32 = ${FEATURES}u / 8u;

@@ -105,7 +105,8 @@ fn main(
 #end
 #for i in 0..${W_LOADS}
     let w_slot_${i} = thread + ${i}u * THREADS;
-    let w_from_${i} = min(block_feature + w_slot_${i} / STAGE_QUADS, last_feature) * params.line + w_slot_${i} % STAGE_QUADS;
+    let w_from_${i} =
+        min(block_feature + w_slot_${i} / STAGE_QUADS, last_feature) * params.line + w_slot_${i} % STAGE_QUADS;
     let w_to_${i} = w_slot_${i} / STAGE_QUADS * LINE + w_slot_${i} % STAGE_QUADS;
     var w_next_${i} = w_halves[w_from_${i}];
 #end

@@ -1,5 +1,5 @@
 // What the shaders of screen/ read and write, and their bounds; needs bits.wgsl and the type `FourHalves`.
-/// Features a group of maxima.
+/// Features per group of maxima.
 const GROUP: u32 = 8u;
 
 struct Params {

@@ -32,7 +32,7 @@ pub struct Reconstruction {
     pub cosine: f64,
 }
 
-/// What [`evaluate`] finds.
+/// Results of [`evaluate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// All rows.
@@ -137,7 +137,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// What was found.
+    /// The results.
     ///
     /// # Errors
     /// [`Error::Config`] if there was no row.
@@ -202,7 +202,7 @@ impl EvaluationPass {
         forward.record_residual(&mut recording, parameters, rows);
         let entries = &forward.entries;
         for Shard { first, count, scalars, .. } in &parameters.shards {
-            let params = mark::Params { entries: rows * entries.k, first: *first, count: *count, all: 0 };
+            let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
             let step = Slot::from(&self.step);
             recording.run(&self.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
         }

@@ -61,7 +61,7 @@ impl RowFilter {
 
 impl FilteredRows {
     /// Leaves rows out. Excluded tokens cost a pass over `token_ids`, a largest norm one over all activations and, for
-    /// its time, 8 bytes of memory a row; what stays is 8 bytes a row left out.
+    /// its time, 8 bytes of memory per row; what stays is 8 bytes per row left out.
     ///
     /// The median is that of all rows, left out by token or not; of an even number, the mean of the middle two. Norms
     /// are f64 sums rounded to f32.

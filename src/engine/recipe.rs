@@ -1,4 +1,4 @@
-//! What a training run does besides its data: sizes, schedule, optimiser.
+//! The recipe of a training run: sizes, schedule, optimiser.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub struct Recipe {
     pub clip: Option<f64>,
     /// Keeps decoder rows at norm 1 and their gradients perpendicular to them.
     pub unit_norm_decoder: bool,
-    /// A feature is dead once it has not fired for so many tokens.
+    /// A feature is dead once it has not fired for this many tokens.
     pub dead_window: u64,
     /// How Adam's moments of W_enc and W_dec are stored.
     pub moments: MomentPrecision,

@@ -38,7 +38,7 @@ pub struct StepInput<'a> {
     pub variance: f64,
 }
 
-/// What the host learns of a step.
+/// Results of a step, on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResults {
     /// Squared error of each row.
@@ -55,7 +55,7 @@ pub struct StepResults {
     pub uncertain_rows: u32,
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It was taken.
@@ -201,7 +201,7 @@ impl TrainingStep {
         Ok(pending)
     }
 
-    /// What the owners of the model exchange in a step, in order.
+    /// The exchanges of the owners of the model in a step, in order.
     pub fn exchanges(&self) -> impl Iterator<Item = Exchange> {
         self.programs.exchanged.iter().map(|(_, exchange)| *exchange)
     }

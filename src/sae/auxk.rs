@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct AuxK {
     /// Which of the published losses.
     pub form: AuxKForm,
-    /// What the loss is multiplied by.
+    /// The factor of the loss.
     pub coefficient: f64,
     /// The most dead features per row, instead of `d_in / 2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,7 +17,7 @@ pub struct InitialWeights {
     config: SaeConfig,
     rng: Rng,
     b_dec: Vec<f32>,
-    /// What the SAE will have been trained on.
+    /// Origin of the activations to train on.
     pub provenance: Provenance,
 }
 

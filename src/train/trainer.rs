@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
 use crate::sae::{Sae, SaeConfig, Weights};
 
-/// What a finished step reports.
+/// Results of a finished step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Number of the step, the first being 1.
@@ -58,7 +58,7 @@ pub struct Trainer {
     in_flight: VecDeque<InFlight>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
-    /// Whether a list may be full, and batches are kept until their steps are known to be taken.
+    /// A list may be full, and batches are kept until their steps are known to be taken.
     lists_may_fill: bool,
     /// [`Trainer::fill_list`].
     forced_fills: u32,

@@ -8,7 +8,7 @@ mod policy;
 mod screened;
 mod tuning;
 
-pub use policy::{SCRATCH_BYTES, Screening, SelectionMethod, SelectionShape};
+pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 
 use chunked::Chunked;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::sae::description::KeyScale;
 
-/// A way of selection: its kernels and its scratch memory.
+/// A method of selection: its kernels and its scratch memory.
 pub trait Selector: Send + Sync {
     /// Records the selection of the codes: of each row the k largest keys.
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>);

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::chunked::Chunked;
-use super::chunks::{Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS, RowBlock};
+use super::chunks::{
+    Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS, RowBlock, SCRATCH_BYTES,
+};
 use super::groups::{GroupSize, Groups, Parts};
-use super::{Inputs, SCRATCH_BYTES, SelectionMethod, Selector};
+use super::{Inputs, SelectionMethod, Selector};
 use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::{check_bounds, screen_portable, to_f16};
@@ -53,7 +55,7 @@ impl Halves {
 }
 
 impl Screened {
-    /// Compiles the kernels and makes the scratch for at most so many rows; none if the bounds are none, or if keys
+    /// Compiles the kernels and makes the scratch for at most `rows` rows; none if the bounds are none, or if keys
     /// computed once more are not those of `encode`.
     pub fn new(
         gpu: &Gpu,
@@ -127,7 +129,7 @@ impl Screened {
         self.groups.record_codes(recording, inputs, block);
     }
 
-    /// Whether there are groups that are not scored.
+    /// Tells if there are groups that are not scored.
     fn leaves_out(&self, parameters: &Parameters) -> bool {
         u64::from(self.groups.size.best) * u64::from(SCREEN_GROUP) < parameters.config().features as u64
     }
