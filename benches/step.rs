@@ -1,5 +1,5 @@
-//! A training step, and each of its operations on the device's own clock, under criterion: for the change from one build to
-//! the next. `monosem bench` measures the same by the same code, and compares it with what the device can do.
+//! A training step, and each of its operations on the device's own clock, under criterion: for the change from one
+//! build to the next. `monosem bench` measures the same by the same code, and compares it with what the device can do.
 //!
 //!     cargo bench --bench step -- step/             the whole step
 //!     cargo bench --bench step -- kernel/           each operation's share of it

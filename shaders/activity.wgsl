@@ -1,6 +1,7 @@
-// When each feature last fired and how often, how many are dead, and whether an update left one a parameter that is not finite.
-// scalars: planes of [count]; dead: [1], added to; guard: Guard; step: Step. A thread per feature. Nothing is recorded once the guard is
-// raised.
+// When each feature last fired and how often, how many are dead, and whether an update left one a parameter that is not
+// finite.
+// scalars: planes of [count]; dead: [1], added to; guard: Guard; step: Step. A thread per feature. Nothing is recorded
+// once the guard is raised.
 struct Params {
     /// Features of the shard.
     count: u32,

@@ -1,9 +1,12 @@
-// The gradient of b_dec: the sum of g over the batch (rule B), less the encoder's part, the sum over features of the bias's gradient times
-// the encoder row (rule F: 64 features, 1,024, a chunk, the tree of chunks). And the squared norm of the features' gradients by rule F.
-// gradient: [rows, quads] vec4; row_blocks: [row blocks, quads] vec4; runs: [runs + 1] (feature, first term); bounds: [features / 64 + 1];
+// The gradient of b_dec: the sum of g over the batch (rule B), less the encoder's part, the sum over features of the
+// bias's gradient times the encoder row (rule F: 64 features, 1,024, a chunk, the tree of chunks). And the squared norm
+// of the features' gradients by rule F.
+// gradient: [rows, quads] vec4; row_blocks: [row blocks, quads] vec4; runs: [runs + 1] (feature, first term); bounds:
+// [features / 64 + 1];
 // w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS];
 // b_dec_gradient: [quads] vec4.
-// `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, and go on where the shard before left it;
+// `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, from where the shard
+// before left it;
 // `finish` puts all together.
 struct Params {
     rows: u32,

@@ -1,4 +1,5 @@
-// What a device can do at best, for other kernels to be measured by: `copy` streams memory, `multiply_add` computes in registers.
+// What a device can do at best, for other kernels to be measured by: `copy` streams memory, `multiply_add` computes in
+// registers.
 // source, target: [count] vec4; results: [workgroups * 64] vec4.
 struct Params {
     /// Vectors to copy.
@@ -19,7 +20,8 @@ struct Params {
 
 /// Vectors that a workgroup copies.
 const COPIED: u32 = 512u;
-/// Independent sums of an invocation, of 4 values each: enough to hide a multiply-add's latency, few enough for registers.
+/// Independent sums of an invocation, of 4 values each: enough to hide a multiply-add's latency, few enough for
+/// registers.
 const SUMS: u32 = 3u;
 /// Multiply-adds of a sum a round: enough to hide the loop.
 const STEPS: u32 = 16u;

@@ -1,6 +1,7 @@
 // Counts the rows whose k largest keys are not proven to be so: some group that was left out may hold a larger one.
-// best_bounds: [rows, groups] entries, whose keys are upper bounds of the keys in the groups that were scored, the smallest no less than
-// that of any other group; entries: [rows, k] vec4<u32>, the largest of the scored ones; uncertain: [1], the number of rows, added to.
+// best_bounds: [rows, groups] entries, whose keys are upper bounds of the keys in the groups that were scored, the
+// smallest no less than that of any other group; entries: [rows, k] vec4<u32>, the largest of the scored ones;
+// uncertain: [1], the number of rows, added to.
 // A thread per row.
 struct Params {
     rows: u32,

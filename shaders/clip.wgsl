@@ -1,5 +1,7 @@
-// The norm of the whole gradient, and the coefficient that brings it down to the limit (torch.nn.utils.clip_grad_norm_).
-// chunk_squares: [CHUNKS]; b_dec_gradient: [quads] vec4; clip: Clip; guard: Guard. One workgroup; sums by rules T and R.
+// The norm of the whole gradient, and the coefficient that brings it down to the limit
+// (torch.nn.utils.clip_grad_norm_).
+// chunk_squares: [CHUNKS]; b_dec_gradient: [quads] vec4; clip: Clip; guard: Guard. One workgroup; sums by rules T and
+// R.
 struct Params {
     quads: u32,
     /// Largest norm allowed; 0 for no limit.

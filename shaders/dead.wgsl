@@ -1,9 +1,12 @@
-// Finds the dead features of each shard, compacted in ascending order into the plane DEAD, and what a selection among them must know.
-// scalars: planes of [count]; block_dead: [blocks of 1,024 features of the model + 1], the dead ones before each block, then of all;
+// Finds the dead features of each shard, compacted in ascending order into the plane DEAD, and what a selection among
+// them must know.
+// scalars: planes of [count]; block_dead: [blocks of 1,024 features of the model + 1], the dead ones before each block,
+// then of all;
 // found: [1], the number of dead features; extents: [chunks] Extent, 256 bytes apart; counts: Counts; factor: [1];
 // starts: [rows + 1]; entries: [capacity] vec4<u32>; step: Step.
-// `count` and `write` take a block of 1,024 features per workgroup, `scan` is one workgroup between them; then `extent` describes a chunk
-// of a shard's dead features, `row_starts` where each row's entries begin, and `rename` turns numbers of dead features into features.
+// `count` and `write` take a block of 1,024 features per workgroup, `scan` is one workgroup between them; then `extent`
+// describes a chunk of a shard's dead features, `row_starts` where each row's entries begin, and `rename` turns numbers
+// of dead features into features.
 #define WITH_THIS_BATCH 0
 struct Params {
     /// First feature of the shard.
@@ -40,7 +43,6 @@ struct Params {
 @group(0) @binding(9) var<uniform> params: Params;
 
 #import counts
-#import entry_list
 #import grid
 #import prefix_sum
 #import scalars

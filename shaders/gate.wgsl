@@ -1,5 +1,5 @@
 // Lets the dispatches of a section run, or none of them: their workgroups, or zeros if `condition` is 0 at `word`.
-// condition: [word + 1 or more]; wanted, granted: [count], three a dispatch.
+// condition: [word + 1 or more]; wanted, granted: [count], three per dispatch.
 struct Params {
     count: u32,
     word: u32,

@@ -6,8 +6,6 @@ struct Params {
     first: u32,
     /// Features of the shard.
     count: u32,
-    /// Whether every entry counts, those that are not decoded too (dictionary_learning marks all that its top-k returns).
-    all: u32,
 }
 
 @group(0) @binding(0) var<storage, read> entries: array<vec4<u32>>;
@@ -29,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let entry = entries[at];
     // Features before the shard wrap around to large numbers.
     let feature = entry.x - params.first;
-    if feature < params.count && (params.all != 0u || (flags_of(entry.y) & VALUE) != 0u) {
+    if feature < params.count && (flags_of(entry.y) & VALUE) != 0u {
         atomicStore(&scalars[MARK * params.count + feature], step.number);
     }
 }

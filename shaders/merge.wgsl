@@ -1,4 +1,5 @@
-// Adds the sums of two nodes into their parent's (rule T): what owners of parts of a model exchange. left, right, parent: [count] vec4.
+// Adds the sums of two nodes into their parent's (rule T): what owners of parts of a model exchange. left, right,
+// parent: [count] vec4.
 struct Params {
     count: u32,
     /// 1, which no compiler may know.

@@ -1,4 +1,5 @@
-// The norms of decoder rows (rule R), into the plane NORM. w_dec: [count, quads] vec4; scalars: planes of [count]. 32 threads per row.
+// The norms of decoder rows (rule R), into the plane NORM. w_dec: [count, quads] vec4; scalars: planes of [count]. 32
+// threads per row.
 struct Params {
     quads: u32,
     /// Features of the shard.

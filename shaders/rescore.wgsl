@@ -1,18 +1,21 @@
-// The keys of the features in each row's best groups, shard by shard; and what was selected among them, by its own number.
+// The keys of the features in each row's best groups, shard by shard; and what was selected among them, by its own
+// number.
 // centred: [rows of the batch, quads] vec4; w_enc: [features of the shard, quads] vec4; scalars: planes of [count];
-// best_groups: [rows, groups] entries, ascending; candidate_values (pre-activations), candidate_keys: [rows, groups * group];
+// best_groups: [rows, groups] entries, ascending; candidate_values (pre-activations), candidate_keys: [rows, groups *
+// group];
 // entries: [rows of the batch, k] vec4<u32>, on the way in of candidates, by their number.
-// `main` takes a candidate a thread, of groups in the shard, and gives those past the last feature a key of minus infinity;
-// its dot product is the fold of `encode` (rule D, docs/architecture.md), so that a group's largest key is its maximum, bit
-// for bit. `write_codes` takes an entry of the codes a thread, and rectifies it.
+// `main` takes a candidate per thread, of groups in the shard, and gives those past the last feature a key of minus
+// infinity;
+// its dot product is the fold of `encode` (rule D, docs/architecture.md), so that a group's largest key is its maximum,
+// bit for bit. `write_codes` takes an entry of the codes per thread, and rectifies it.
 struct Params {
     rows: u32,
     /// First row of `centred` and of the codes.
     first_row: u32,
     quads: u32,
-    /// Groups a row.
+    /// Groups per row.
     groups: u32,
-    /// Features a group.
+    /// Features per group.
     group: u32,
     /// First feature of the shard, a multiple of `group`.
     first: u32,

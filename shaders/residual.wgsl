@@ -1,9 +1,12 @@
-// The error of a field, the gradient of its loss, and the squared error of each row. 32 threads per row, sums by rule R.
-// x: [rows, quads] vec4, what is to be reconstructed; sums: [rows, quads] vec4, as `decode` leaves them; b_dec: [quads] vec4;
-// other_sums: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0); guard: Guard;
+// The error of a field, the gradient of its loss, and the squared error of each row. 32 threads per row, sums by rule
+// R.
+// x: [rows, quads] vec4, what is to be reconstructed; sums: [rows, quads] vec4, as `decode` leaves them; b_dec: [quads]
+// vec4;
+// other_sums: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0);
+// guard: Guard;
 // factor: Factor.
-// Where ERROR is 1 the target is what the field of `other_sums` leaves of x, and b_dec has no part in the sums. EVALUATED also fills
-// x · x^ and |x^|².
+// Where ERROR is 1 the target is what the field of `other_sums` leaves of x, and b_dec has no part in the sums.
+// EVALUATED also fills x · x^ and |x^|².
 #define ERROR 1
 #define EVALUATED 0
 struct Params {

@@ -1,7 +1,8 @@
-// Finds the runs of equal features in the sorted pairs, and where each block of 64 features and each range of features begins in them.
+// Finds the runs of equal features in the sorted pairs, and where each block of 64 features and each range of features
+// begins in them.
 // pairs: [capacity] (feature, entry); heads: [SHARES]; runs: [runs + 1] (feature, first pair), then (sentinel, end);
-// bounds: [features / 64 + 1], the first run of each block; totals: (number of runs, of active pairs); feature_ranges: [ranges]
-// (first feature, end); ranges: [ranges] Range, 256 bytes apart; counts: Counts.
+// bounds: [features / 64 + 1], the first run of each block; totals: (number of runs, of active pairs); feature_ranges:
+// [ranges] (first feature, end); ranges: [ranges] Range, 256 bytes apart; counts: Counts.
 struct Params {
     /// The number of features.
     sentinel: u32,

@@ -1,11 +1,13 @@
 // Merges a chunk of pre-activations into the k largest of each row, exactly; one workgroup per row.
-// pre_activations: [rows, stride / 4] vec4; scalars: planes of [count]; entries: [rows of the batch, k] vec4<u32>, ascending by feature,
-// of which the first `filled` of each row hold what earlier chunks left. An entry that is not above 0 gets no flag.
+// pre_activations: [rows, stride / 4] vec4; scalars: planes of [count]; entries: [rows of the batch, k] vec4<u32>,
+// ascending by feature, of which the first `filled` of each row hold what earlier chunks left. An entry that is not
+// above 0 gets no flag.
 // Larger keys win, then lower features; -0.0 equals 0.0; a NaN wins over everything, so that it is seen.
 //
-// A lower bound of the k-th largest key is found first: the smallest key kept so far, or the k-th largest of the threads'
-// own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature). Where too much
-// lies above it (ties everywhere, k beyond the workgroup) the row is sorted out by a radix select instead.
+// A lower bound of the k-th largest key is found first: the smallest key kept so far, or the k-th largest of the
+// threads' own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature).
+// Where too much lies above it (ties everywhere, k beyond the workgroup) the row is sorted out by a radix select
+// instead.
 #define WORKGROUP 64
 #define CAPACITY 768
 struct Params {
@@ -201,7 +203,8 @@ fn main(
 /// The order of the least negative number that is not subnormal.
 const NEAR_ZERO: u32 = 0x7f7fffffu;
 
-/// A key that keys of a higher order than this are never at most. Subnormals compare as the driver pleases, and NaNs not at all.
+/// A key that keys of a higher order than this are never at most. Subnormals compare as the driver pleases, and NaNs
+/// not at all.
 fn at_most(key_order: u32) -> f32 {
     if key_order >= NEAR_ZERO && key_order < 0x80800000u {
         return from_bits(0x80800000u);
@@ -230,7 +233,8 @@ fn find_bound(row: u32, thread: u32) {
             bound = least;
         }
     } else {
-        // A NaN may be passed over here, and a maximum with it: the bound is then lower than it could be, and still one.
+        // A NaN may be passed over here, and a maximum with it: the bound is then lower than it could be, and still
+        // one.
         var greatest = vec4(from_bits(0xff800000u));
         let whole_quads = params.width / 4u;
         let own = own_quads(whole_quads, thread);
@@ -340,7 +344,8 @@ fn radix_select(row: u32, thread: u32) {
     }
     let threshold = workgroupUniformLoad(&prefix);
     let equal_wanted = workgroupUniformLoad(&wanted);
-    // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be read.
+    // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be
+    // read.
     for (var tile = 0u; tile < candidates; tile += ${WORKGROUP}u) {
         let at = tile + thread;
         var mine: Candidate;

@@ -1,8 +1,9 @@
-// Merges a chunk of pre-activations into the k largest keys of each row, exactly and for any k, by three levels of bins; one workgroup per
-// row. pre_activations: [rows, stride]; scalars: planes of [count]; entries: [capacity] vec4<u32>, of which [rows, k] from `base` on are the
-// list, ascending by candidate; extent: Extent.
+// Merges a chunk of pre-activations into the k largest keys of each row, exactly and for any k, by three levels of
+// bins; one workgroup per row. pre_activations: [rows, stride]; scalars: planes of [count]; entries: [capacity]
+// vec4<u32>, of which [rows, k] from `base` on are the list, ascending by candidate; extent: Extent.
 // Larger keys win, then earlier candidates. A candidate is numbered by its place among those of all chunks.
-// RAW takes keys as they are, otherwise what is not above 0 counts as 0 and carries nothing; SCALED multiplies by decoder norms.
+// RAW takes keys as they are, otherwise what is not above 0 counts as 0 and carries nothing; SCALED multiplies by
+// decoder norms.
 #define SCALED 1
 #define RAW 0
 struct Params {
@@ -116,7 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let room = workgroupUniformLoad(&ties);
     var above = 0u;
     var equal = 0u;
-    // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be read.
+    // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be
+    // read.
     for (var tile = 0u; tile < all; tile += THREADS) {
         let at = tile + thread;
         var entry = vec4(0u);

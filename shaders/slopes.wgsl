@@ -1,6 +1,8 @@
-// Makes the terms of the sorted entries: s = g · decoder row (rule D) in the field of the entry's list, and what its kind makes of it.
-// pairs: [capacity] (feature, entry), sorted; entries: [capacity] vec4<u32>; g0, g1: [rows, quads] vec4, the gradients of list 0's and
-// list 1's field; w_dec: [count, quads] vec4; terms: [capacity] vec4<u32>; range: Range. A thread per term of the range, in turns.
+// Makes the terms of the sorted entries: s = g · decoder row (rule D) in the field of the entry's list, and what its
+// kind makes of it.
+// pairs: [capacity] (feature, entry), sorted; entries: [capacity] vec4<u32>; g0, g1: [rows, quads] vec4, the gradients
+// of list 0's and list 1's field; w_dec: [count, quads] vec4; terms: [capacity] vec4<u32>; range: Range. A thread per
+// term of the range, in turns.
 #define SECOND 1
 struct Params {
     quads: u32,

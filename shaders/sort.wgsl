@@ -1,8 +1,11 @@
-// Sorts the entries of all lists by feature: a stable radix sort of pairs, 8 bits per pass, of as many as the device counted.
-// entries: [capacity of all lists] vec4<u32>; pairs_in, pairs_out: [capacity] (feature, index of the entry); counters: [256, SHARES];
+// Sorts the entries of all lists by feature: a stable radix sort of pairs, 8 bits per pass, of as many as the device
+// counted.
+// entries: [capacity of all lists] vec4<u32>; pairs_in, pairs_out: [capacity] (feature, index of the entry); counters:
+// [256, SHARES];
 // bases: [256]; counts: Counts.
-// `load` makes the pairs, of list 0, then of list 1; an entry without flags gets `sentinel`, which sorts last. SHARES workgroups take
-// a contiguous share each, so no dispatch depends on a count. Ranks come from prefix sums, never from what an atomic returns.
+// `load` makes the pairs, of list 0, then of list 1; an entry without flags gets `sentinel`, which sorts last. SHARES
+// workgroups take a contiguous share each, so no dispatch depends on a count. Ranks come from prefix sums, never from
+// what an atomic returns.
 struct Params {
     /// Where list 1 begins in `entries`.
     second: u32,

@@ -1,5 +1,7 @@
-// Squared norms of the gradients of the active features' rows, by rules B and R, into the planes SQUARES_ENC and SQUARES_DEC.
-// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; w_dec: [count, quads] vec4;
+// Squared norms of the gradients of the active features' rows, by rules B and R, into the planes SQUARES_ENC and
+// SQUARES_DEC.
+// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; w_dec:
+// [count, quads] vec4;
 // scalars: planes of [count]; range: Range. 32 threads per run.
 #define SECOND 1
 struct Params {

@@ -24,7 +24,7 @@ struct Params {
 #import entry_list
 #import grid
 #import range
-#import scalars
+#import planes
 
 const TEAM: u32 = 8u;
 const TEAMS: u32 = 8u;

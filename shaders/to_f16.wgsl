@@ -1,11 +1,12 @@
-// Rows in f16, each scaled by a power of two so that its largest element lies in [2^14, 2^15), with bounds of what they are and of what is lost.
-// source: [rows of the source, quads] vec4, of which `count` from `first` on are taken; halves: [count, line], four f16 in two words, zeros
-// from `quads` on; bounds: [count] of (the power of two that undoes the scale, an upper bound of the row's norm, one of the norm of
-// the difference between the row and its halves, 0).
+// Rows in f16, each scaled by a power of two so that its largest element lies in [2^14, 2^15), with bounds of what they
+// are and of what is lost.
+// source: [rows of the source, quads] vec4, of which `count` from `first` on are taken; halves: [count, line], four f16
+// in two words, zeros from `quads` on; bounds: [count] of (the power of two that undoes the scale, an upper bound of
+// the row's norm, one of the norm of the difference between the row and its halves, 0).
 //
-// An element is rounded to the nearest f16, ties to even, here and not by the driver, whose conversions may round either way; what is
-// below 2^-14 after scaling becomes 0. Of a row below 2^-80 zeros are left. For one that is not finite, or whose norm is 2^62 or more, so that
-// an f32 product could overflow, the bounds are infinite.
+// An element is rounded to the nearest f16, ties to even, here and not by the driver, whose conversions may round
+// either way; what is below 2^-14 after scaling becomes 0. Of a row below 2^-80 zeros are left. For one that is not
+// finite, or whose norm is 2^62 or more, so that an f32 product could overflow, the bounds are infinite.
 struct Params {
     quads: u32,
     /// Row length of the halves, at least `quads`.

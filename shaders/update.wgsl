@@ -1,10 +1,12 @@
-// Adam over the rows of a shard, each matrix apart: those that have a run, with their gradient summed on the way, or those that have
-// none (SILENT). Adam over the features' own scalars.
-// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; scalars, marks: planes of
-// [count]; weights, m, v: [count, quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
-// 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R (docs/architecture.md).
-// Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less than a 512th of
-// itself, and a step is a thousandth.
+// Adam over the rows of a shard, each matrix apart: those that have a run, with their gradient summed on the way, or
+// those that have none (SILENT). Adam over the features' own scalars.
+// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; scalars,
+// marks: planes of [count]; weights, m, v: [count, quads] of one matrix; range: Range; step: Step; clip: Clip; guard:
+// Guard.
+// 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R
+// (docs/architecture.md).
+// Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less
+// than a 512th of itself, and a step is a thousandth.
 #define SECOND 1
 #define SILENT 0
 #define BF16 0

@@ -1,6 +1,8 @@
-// The variance of the batch's rows over that of a field's error about its own mean: what the normalised auxiliary loss is multiplied by
-// (OpenAI's sparse_autoencoder, normalized_mean_squared_error, beside a main loss that is not divided by the rows' variance).
-// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4, the field's gradient by blocks of rows;
+// The variance of the batch's rows over that of a field's error about its own mean: what the normalised auxiliary loss
+// is multiplied by (normalized_mse of OpenAI's sparse_autoencoder, beside a main loss that is not divided
+// by the rows' variance).
+// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4, the field's gradient by
+// blocks of rows;
 // mean: [quads] vec4; distances: [rows]; factor: [1]; step: Step.
 struct Params {
     rows: u32,

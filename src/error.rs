@@ -99,8 +99,8 @@ pub enum Error {
     /// process.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
-    /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a parameter
-    /// that the step's own update made so: what is sound is then the last checkpoint.
+    /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a
+    /// parameter that the step's own update made so: what is sound is then the last checkpoint.
     #[error("{}", describe_divergence(*step, *row, *what))]
     Diverged {
         /// The step, the first being 1; none outside training.
@@ -250,13 +250,13 @@ mod tests {
         for (error, message) in [
             (
                 Error::Diverged { step: Some(310), row: Some(7), what: Divergence::LossNotFinite },
-                "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of extreme \
-                 norm out",
+                "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of \
+                 extreme norm out",
             ),
             (
                 Error::Diverged { step: None, row: Some(7), what: Divergence::LossNotFinite },
-                "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme norm \
-                 out",
+                "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme \
+                 norm out",
             ),
             (
                 Error::Diverged { step: None, row: Some(7), what: Divergence::InputNotFinite },

@@ -31,19 +31,27 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
 pub mod adapters;
 pub mod apply;
 pub mod data;
+#[doc(hidden)]
 pub mod engine;
 pub mod error;
 pub mod gpu;
+#[doc(hidden)]
 pub mod kernels;
+#[doc(hidden)]
 pub mod measure;
+#[doc(hidden)]
 pub mod reference;
+#[doc(hidden)]
 pub mod rng;
 pub mod run;
 pub mod sae;
+#[doc(hidden)]
 pub mod selftest;
+#[doc(hidden)]
 pub mod storage;
 pub mod train;
 

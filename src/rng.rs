@@ -1,4 +1,5 @@
-//! Random numbers from a counter: a value depends on its seed, purpose and index alone, never on how the work was split.
+//! Random numbers from a counter: a value depends on its seed, purpose and index alone, never on how the work was
+//! split.
 
 /// What numbers are drawn for. Different purposes under one seed are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for adapters
-// in software. Sums as in encode/tiled.wgsl, groups of GROUPS features. One subgroup a workgroup: a lane owns GROUPS
-// features, the rows of x are read one element a lane and broadcast; no workgroup memory, for there it is only more memory.
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them; for
+// adapters on the CPU. Sums as in encode/tiled.wgsl, groups of GROUPS features. One subgroup per workgroup: a lane owns
+// GROUPS features, the rows of x are read one element per lane and broadcast; no workgroup memory, for there it is only
+// more memory.
 #define LANES 8
 #define LANE_QUADS 2
 #define ROWS 16

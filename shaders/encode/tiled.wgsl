@@ -1,6 +1,7 @@
-// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them, by tiles of
-// ROWS rows and FEATURES features, of which DEPTH dimensions at a time are staged in workgroup memory, in one buffer or in
-// two by turns. A group of maxima is GROUP features, whose keys are their pre-activations, or those times decoder norms.
+// Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them, by tiles
+// of ROWS rows and FEATURES features, of which DEPTH dimensions at a time are staged in workgroup memory, in one buffer
+// or alternately in two. A group of maxima is GROUP features, whose keys are their pre-activations, or those times decoder
+// norms.
 // Each dot product is one ascending fold (rule D, docs/architecture.md) in any shape.
 #define ROWS 128
 #define FEATURES 128
@@ -12,22 +13,23 @@ alias Element = vec4<f32>;
 #import encode
 #import order
 
-/// Features a group of maxima: those of four threads.
+/// Features per group of maxima: those of four threads.
 const GROUP: u32 = 16u;
 /// Threads side by side, of 4 + 4 features each, and in all, of 8 rows each.
 const COLUMNS: u32 = ${FEATURES}u / 8u;
 const THREADS: u32 = ${ROWS}u / 8u * COLUMNS;
 /// Vectors of a stage in a row of x or W_enc.
 const STAGE_QUADS: u32 = ${DEPTH}u / 4u;
-/// Vectors of one dimension of a stage, and those that follow every fourth so that its transposition spreads over the banks.
+/// Vectors of one dimension of a stage, and those that follow every fourth so that its transposition spreads over the
+/// banks.
 const X_LINE: u32 = ${ROWS}u / 4u;
 const W_LINE: u32 = ${FEATURES}u / 4u;
 const GAP: u32 = 32u / ${DEPTH}u;
 const X_TILE: u32 = X_LINE * ${DEPTH}u + GAP * STAGE_QUADS;
 const W_TILE: u32 = W_LINE * ${DEPTH}u + GAP * STAGE_QUADS;
 const STAGE: u32 = X_TILE + W_TILE;
-/// A stage is loaded in blocks of four rows by four dimensions, those of x first: a thread transposes a block and writes
-/// whole vectors, because a write to one component may clobber the others.
+/// A stage is loaded in blocks of four rows by four dimensions, those of x first: a thread transposes a block and
+/// writes whole vectors, because a write to one component may clobber the others.
 const X_BLOCKS: u32 = X_LINE * STAGE_QUADS;
 const BLOCKS: u32 = X_BLOCKS + W_LINE * STAGE_QUADS;
 
@@ -118,8 +120,8 @@ fn largest_of(sums: vec4<f32>, biases: vec4<f32>, scales: vec4<f32>, feature: u3
     return largest;
 }
 
-/// Writes the maxima of half a tile's features, from `first` on: a thread those of four rows in one group, whose largest
-/// keys by column are staged.
+/// Writes the maxima of half a tile's features, from `first` on: a thread those of four rows in one group, whose
+/// largest keys by column are staged.
 fn write_maxima(tile_row: u32, first: u32, thread: u32) {
     const GROUPS: u32 = COLUMNS / 4u;
     let row = thread / GROUPS * 4u;

@@ -1,6 +1,8 @@
-// An upper bound of the largest key of each group of features, from rows in f16, by the adapter's matrix units: x · Wᵀ in f16, summed in f32.
-// Shapes and bindings as screen/portable.wgsl, but that four f16 are a vector. A workgroup of SUBGROUPS_M x SUBGROUPS_N subgroups, each with
-// TILES_M x TILES_N tiles of TILE x TILE, stages DEPTH elements of its rows and features at a time; the next ones are on their way meanwhile.
+// An upper bound of the largest key of each group of features, from rows in f16, by the adapter's matrix units: x · Wᵀ
+// in f16, summed in f32.
+// Shapes and bindings as screen/portable.wgsl, but that four f16 are a vector. A workgroup of SUBGROUPS_M x SUBGROUPS_N
+// subgroups, each with TILES_M x TILES_N tiles of TILE x TILE, stages DEPTH elements of its rows and features at a
+// time; the next ones are on their way meanwhile.
 // Products come out of a subgroup's tiles through workgroup memory, since nothing else can be done with them.
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -46,8 +48,8 @@ var<workgroup> w_stage: array<vec4<f16>, WORKGROUP_FEATURES * LINE>;
 var<workgroup> products: array<f32, ${SUBGROUPS_M} * ${SUBGROUPS_N} * OWN_PRODUCTS>;
 var<workgroup> terms: array<vec4<f32>, WORKGROUP_FEATURES>;
 
-/// Writes how the driver runs a workgroup like that of `main`: the size of its subgroups, their number, and one subgroup's
-/// product of zeros, so that there is one.
+/// Writes how the driver runs a workgroup like that of `main`: the size of its subgroups, their number, and one
+/// subgroup's product of zeros, so that there is one.
 @compute @workgroup_size(THREADS)
 fn subgroups(
     @builtin(local_invocation_index) thread: u32,
@@ -103,7 +105,8 @@ fn main(
 #end
 #for i in 0..${W_LOADS}
     let w_slot_${i} = thread + ${i}u * THREADS;
-    let w_from_${i} = min(block_feature + w_slot_${i} / STAGE_QUADS, last_feature) * params.line + w_slot_${i} % STAGE_QUADS;
+    let w_from_${i} =
+        min(block_feature + w_slot_${i} / STAGE_QUADS, last_feature) * params.line + w_slot_${i} % STAGE_QUADS;
     let w_to_${i} = w_slot_${i} / STAGE_QUADS * LINE + w_slot_${i} % STAGE_QUADS;
     var w_next_${i} = w_halves[w_from_${i}];
 #end

@@ -1,6 +1,7 @@
 // An upper bound of the largest key of each group of features, from rows in f16; for adapters without matrix units.
-// x_halves: [rows, line] and w_halves: [count, line], four f16 in two words, with their bounds [rows] and [count] as `halve` leaves
-// them; scalars: planes of [features of the shard]; maxima: [rows, stride], a group of GROUP features each.
+// x_halves: [rows, line] and w_halves: [count, line], four f16 in two words, with their bounds [rows] and [count] as
+// `to_f16` leaves them; scalars: planes of [features of the shard]; maxima: [rows, stride], a group of GROUP features
+// each.
 alias FourHalves = vec2<u32>;
 #import screen
 #import bits
@@ -14,7 +15,7 @@ fn values(halves: vec2<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(vec4(0u), bits, magnitudes > vec4(0u)));
 }
 
-/// Eight rows by eight groups a workgroup.
+/// Eight rows by eight groups per workgroup.
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

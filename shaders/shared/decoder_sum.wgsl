@@ -1,6 +1,7 @@
-// Needs terms.wgsl, row_sum.wgsl, entry_list.wgsl and the globals `terms`, `g0`, `g1` where SECOND is 1, `params.quads`,
-// `params.project` and `params.one`.
-/// The sums of a0 · g0 and a1 · g1 over the terms [begin, end) by rule B, in the columns `column`, `column + ROW_THREADS`, ...
+// Needs terms.wgsl, row_sum.wgsl, entry_list.wgsl and the globals `terms`, `g0`, `g1` where SECOND is 1,
+// `params.quads`, `params.project` and `params.one`.
+/// The sums of a0 · g0 and a1 · g1 over the terms [begin, end) by rule B, in the columns `column`, `column +
+/// ROW_THREADS`, ...
 fn decoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     let last = params.quads - 1u;
 #for c in 0..${COLUMNS}
@@ -40,8 +41,8 @@ fn decoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     return total;
 }
 
-/// The gradient of a decoder row v: the sum of its terms, less its component parallel to v where the recipe projects that away
-/// (dictionary_learning's remove_gradient_parallel_to_decoder_directions).
+/// The gradient of a decoder row v: the sum of its terms, less its component parallel to v where the recipe projects
+/// that away (dictionary_learning's remove_gradient_parallel_to_decoder_directions).
 fn decoder_gradient(sum: vec4<f32>, v: vec4<f32>, norm: f32, along: f32) -> vec4<f32> {
     let divisor = norm + 1e-6;
     let parallel = select(0.0, along / (divisor * divisor), params.project != 0u);

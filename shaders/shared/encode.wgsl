@@ -1,5 +1,6 @@
 // What the shaders of encode/ read and write; `Element` is a number or a vector of them.
-// centred: [rows of the batch, quads] vec4; w_enc: [count, quads] vec4; scalars: planes of [count]; pre_activations, maxima:
+// centred: [rows of the batch, quads] vec4; w_enc: [count, quads] vec4; scalars: planes of [count]; pre_activations,
+// maxima:
 // [rows, stride]. Where COMPACT is 1, a chunk is of dead features, in the order of the plane DEAD.
 #define COMPACT 0
 struct Params {

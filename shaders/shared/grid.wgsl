@@ -5,8 +5,3 @@ const GRID_WIDTH: u32 = 4096u;
 fn group_index(id: vec3<u32>) -> u32 {
     return id.y * GRID_WIDTH + id.x;
 }
-
-/// The same, from the dispatch's own width.
-fn workgroup_index(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.y * groups.x + id.x;
-}

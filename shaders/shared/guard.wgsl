@@ -22,7 +22,3 @@ fn raise_guard(what: u32, row: u32) {
     atomicOr(&guard.status, what);
     atomicMax(&guard.row, ~row);
 }
-
-fn guard_is_raised() -> bool {
-    return atomicLoad(&guard.status) != 0u;
-}

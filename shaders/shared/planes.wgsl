@@ -1,4 +1,5 @@
-// The planes of `scalars`, [planes, count] words. The host numbers the planes (src/engine/planes.rs); those that an SAE does not need do not exist.
+// The planes of `scalars`, [planes, count] words. The host numbers the planes (src/engine/planes.rs); those that an SAE
+// does not need do not exist.
 #define BIAS 0
 #define NORM 1
 #define MOMENTS 2

@@ -1,5 +1,5 @@
-// Rule R (docs/architecture.md): element c of a row belongs to lane c mod 128, so vector q to thread q mod 32; two rows a workgroup
-// of 64.
+// Rule R (docs/architecture.md): element c of a row belongs to lane c mod 128, so vector q to thread q mod 32; two rows
+// per workgroup of 64.
 const ROW_THREADS: u32 = 32u;
 const ROWS_PER_WORKGROUP: u32 = 2u;
 

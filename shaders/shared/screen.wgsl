@@ -1,5 +1,5 @@
 // What the shaders of screen/ read and write, and their bounds; needs bits.wgsl and the type `FourHalves`.
-/// Features a group of maxima.
+/// Features per group of maxima.
 const GROUP: u32 = 8u;
 
 struct Params {
@@ -30,7 +30,8 @@ struct Params {
 
 #import scalars
 
-/// What may be lost where products of a row and a feature underflow, and more; and what a row's norm may be multiplied by for it.
+/// What may be lost where products of a row and a feature underflow, and more; and what a row's norm may be multiplied
+/// by for it.
 const TINY: f32 = 0x1p-80;
 const TINY_BY_NORM: f32 = 0x1p-100;
 
@@ -41,8 +42,9 @@ fn is_finite(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7fffffffu) < INFINITY_BITS;
 }
 
-/// Of a feature of the chunk, all times its key scale: the power of two that undoes the scaling of its weights, what is lost by |x|, what is
-/// lost by what is lost of x, and bias. A feature past the end can be no maximum; one whose key might overflow has an infinite bound.
+/// Of a feature of the chunk, all times its key scale: the power of two that undoes the scaling of its weights, what is
+/// lost by |x|, what is lost by what is lost of x, and bias. A feature past the end can be no maximum; one whose key
+/// might overflow has an infinite bound.
 fn feature_terms(feature: u32) -> vec4<f32> {
     if feature >= params.width {
         return vec4(0.0, 0.0, 0.0, from_bits(PAST_END));
@@ -64,7 +66,8 @@ fn feature_terms(feature: u32) -> vec4<f32> {
     );
 }
 
-/// No less than the key of a row and a feature whose scaled product in f16 is `product`; infinite where that is no number.
+/// No less than the key of a row and a feature whose scaled product in f16 is `product`; infinite where that is no
+/// number.
 fn upper_bound(product: f32, row: vec4<f32>, terms: vec4<f32>) -> f32 {
     let margin = fma(row.y, terms.y, row.z * terms.z);
     let bound = fma(product, row.x * terms.x, margin) + terms.w;

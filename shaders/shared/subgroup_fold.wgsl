@@ -1,5 +1,5 @@
-// The body of shaders/encode/subgroup.wgsl: adds to sum_i_j the dot product (rule D) of the row whose element of this lane is at
-// row_i and the encoder row at line_j.
+// The body of shaders/encode/subgroup.wgsl: adds to sum_i_j the dot product (rule D) of the row whose element of this
+// lane is at row_i and the encoder row at line_j.
     for (var at = 0u; at < params.quads; at += ${LANE_QUADS}u) {
 #for i in 0..${ROWS}
         let x_${i} = centred[row_${i} + at * 4u];

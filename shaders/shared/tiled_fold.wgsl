@@ -1,4 +1,4 @@
-// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 + 4 features a thread, in sum_h_i.
+// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 + 4 features per thread, in sum_h_i.
     let tile_row = group.y * ${ROWS}u;
     let tile_feature = group.x * ${FEATURES}u;
     let column = thread % COLUMNS;

@@ -53,8 +53,8 @@ fn causes(environment: &Environment) -> Vec<String> {
             others => format!(", nor {others} others"),
         };
         causes.push(format!(
-            "{} cannot be opened{others}: {refusal}; join the group that owns it (`usermod -aG render USER`, then log in \
-             again), and pass it to a container (`--device /dev/dri`, `--gpus all`)",
+            "{} cannot be opened{others}: {refusal}; join the group that owns it (`usermod -aG render USER`, then log \
+             in again), and pass it to a container (`--device /dev/dri`, `--gpus all`)",
             path.display(),
         ));
     }
@@ -70,8 +70,8 @@ fn causes(environment: &Environment) -> Vec<String> {
                  start it with `-e NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics`",
                 value.escape_debug()
             ),
-            _ => "there is no Vulkan driver of NVIDIA's (nvidia_icd.json): install it (`libnvidia-gl-VERSION` on Ubuntu, \
-                  `nvidia-vulkan-icd` on Debian); start a container with \
+            _ => "there is no Vulkan driver of NVIDIA's (nvidia_icd.json): install it (`libnvidia-gl-VERSION` on \
+                  Ubuntu, `nvidia-vulkan-icd` on Debian); start a container with \
                   `-e NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics`"
                 .to_owned(),
         });

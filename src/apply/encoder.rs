@@ -19,7 +19,8 @@ pub struct Encoder {
     uncertain_rows: u32,
 }
 
-/// The codes of some rows on the host: `k` entries per row, by ascending feature; a value of 0 is an entry that is not active.
+/// The codes of some rows on the host: `k` entries per row, by ascending feature; a value of 0 is an entry that is not
+/// active.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCodes {
     /// `[rows, k]`.
@@ -32,7 +33,8 @@ impl Encoder {
     /// Compiles the kernels and puts the SAE on the device.
     ///
     /// # Errors
-    /// [`crate::Error::Config`], [`crate::Error::Shader`] or [`crate::Error::OutOfMemory`] if the device cannot take it.
+    /// [`crate::Error::Config`], [`crate::Error::Shader`] or [`crate::Error::OutOfMemory`] if the device cannot take
+    /// it.
     pub fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
         let tuning = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto);
         Self::with_tuning(gpu, weights, batch, tuning)
@@ -62,7 +64,8 @@ impl Encoder {
     /// The codes of `[rows, d_in]` rows, at most a batch of them.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the rows are no whole rows or too many, [`crate::Error::Diverged`] if one is not finite.
+    /// [`crate::Error::Config`] if the rows are no whole rows or too many, [`crate::Error::Diverged`] if one is not
+    /// finite.
     pub fn encode(&mut self, rows: &[f32]) -> Result<HostCodes> {
         let d = self.parameters.config().d_in;
         let count = count_rows(rows.len(), d, self.forward.rows())?;

@@ -14,8 +14,8 @@ use crate::gpu::shaders::{Step, mark};
 use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, Slot};
 use crate::sae::Weights;
 
-/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN or
-/// infinite.
+/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN
+/// or infinite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
     /// Rows seen.
@@ -32,7 +32,7 @@ pub struct Reconstruction {
     pub cosine: f64,
 }
 
-/// What [`evaluate`] finds.
+/// Results of [`evaluate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// All rows.
@@ -95,7 +95,8 @@ impl Sums {
     }
 }
 
-/// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host memory.
+/// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host
+/// memory.
 pub struct Evaluator {
     pass: EvaluationPass,
     all: Sums,
@@ -136,7 +137,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// What was found.
+    /// The results.
     ///
     /// # Errors
     /// [`Error::Config`] if there was no row.
@@ -201,7 +202,7 @@ impl EvaluationPass {
         forward.record_residual(&mut recording, parameters, rows);
         let entries = &forward.entries;
         for Shard { first, count, scalars, .. } in &parameters.shards {
-            let params = mark::Params { entries: rows * entries.k, first: *first, count: *count, all: 0 };
+            let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
             let step = Slot::from(&self.step);
             recording.run(&self.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
         }

@@ -61,14 +61,14 @@ impl RowFilter {
 
 impl FilteredRows {
     /// Leaves rows out. Excluded tokens cost a pass over `token_ids`, a largest norm one over all activations and, for
-    /// its time, 8 bytes of memory a row; what stays is 8 bytes a row left out.
+    /// its time, 8 bytes of memory per row; what stays is 8 bytes per row left out.
     ///
-    /// The median is that of all rows, left out by token or not; of an even number, the mean of the middle two. Norms are
-    /// f64 sums rounded to f32.
+    /// The median is that of all rows, left out by token or not; of an even number, the mean of the middle two. Norms
+    /// are f64 sums rounded to f32.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unusable filter, a median norm of 0, and when no row is left; [`Error::Data`] when a file
-    /// has no `token_ids` that can be used, or a value that is not finite; [`Error::Io`].
+    /// [`Error::Config`] for an unusable filter, a median norm of 0, and when no row is left; [`Error::Data`] when a
+    /// file has no `token_ids` that can be used, or a value that is not finite; [`Error::Io`].
     pub fn new(data: Arc<Activations>, filter: &RowFilter) -> Result<Self> {
         filter.validate()?;
         let mut excluded = rows_of_tokens(&data, &filter.exclude_tokens)?;

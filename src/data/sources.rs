@@ -7,8 +7,9 @@ use super::Activations;
 use crate::error::Result;
 use crate::storage::tensor_file::{IntegerKind, IntegerTensor};
 
-/// The sources of rows, by the optional tensor `source` (u8 or u16, `[rows]`) of the files: a source is a place in the list
-/// `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are in.
+/// The sources of rows, by the optional tensor `source` (u8 or u16, `[rows]`) of the files: a source is a place in the
+/// list `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are
+/// in.
 #[derive(Debug)]
 pub struct Sources {
     data: Arc<Activations>,

@@ -44,7 +44,7 @@ struct Kernels {
     activity: Pipeline<activity::main::Kernel>,
 }
 
-/// What a step hands over besides its rows.
+/// Inputs of a step other than its rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepConstants {
     /// 1 for the first step.

@@ -1,4 +1,5 @@
-//! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is applied.
+//! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is
+//! applied.
 
 use super::forward::Forward;
 use super::parameters::{CHUNKS, Parameters, Shard};
@@ -12,7 +13,7 @@ use crate::kernels::{Sort, Sorted};
 pub struct Backward {
     /// The entries by feature; each shard's features are a range.
     pub sorted: Sorted,
-    /// What each sorted entry adds to its feature's gradients: `[capacity]` (place, p, a0, a1).
+    /// The contribution of each sorted entry to its feature's gradients: `[capacity]` (place, p, a0, a1).
     pub terms: Buffer,
     /// By blocks of rows, `[row blocks, quads]` vec4.
     pub row_blocks: Buffer,
@@ -42,7 +43,7 @@ struct Kernels {
     clip: Pipeline<clip::main::Kernel>,
 }
 
-/// What a backward pass starts from.
+/// Operands of a backward pass.
 #[derive(Clone, Copy)]
 pub struct Losses<'a> {
     /// The SAE.

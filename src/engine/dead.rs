@@ -9,25 +9,22 @@ use super::planes::Plane;
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
-use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
 use crate::kernels::{Encode, EncodeVariant};
 use crate::sae::description::{Counted, DeadList, Factor, FieldSpec, KeyScale};
 
 /// Dead features that are encoded at a time.
 const CHUNK: u32 = 8192;
 
-/// Bytes from one extent to the next: every adapter lets a uniform begin there.
-const EXTENT_STRIDE: u64 = 256;
-
 /// Buffers and kernels of AuxK.
 pub struct Dead {
     list: DeadList,
     field: FieldSpec,
-    /// What the list decodes to, and its gradient.
+    /// The decoded list, and its gradient.
     pub sums: Field,
     /// The loss of each row is the first component: `[rows]` vec4.
     pub row_statistics: Buffer,
-    /// What the loss is multiplied by besides its weight.
+    /// The factor of the loss in addition to its weight.
     pub factor: Buffer,
     /// The number of dead features, `[1]`.
     pub found: Buffer,
@@ -56,7 +53,7 @@ struct Kernels {
     finish: Pipeline<variance::finish::Kernel>,
 }
 
-/// What AuxK reads.
+/// Operands of AuxK.
 #[derive(Clone, Copy)]
 pub struct DeadInputs<'a> {
     /// The SAE.
@@ -112,7 +109,7 @@ impl Dead {
             factor: gpu.buffer("factor", 1)?,
             found: gpu.buffer("dead features", 1)?,
             block_dead: gpu.buffer("dead before", u64::from(parameters.features().div_ceil(BLOCK_FEATURES)) + 1)?,
-            extents: gpu.buffer("extents", EXTENT_STRIDE / 4 * u64::from(chunks))?,
+            extents: gpu.buffer("extents", UNIFORM_STRIDE / 4 * u64::from(chunks))?,
             pre_activations: gpu.buffer("pre-activations", u64::from(rows) * u64::from(chunk))?,
             mean: gpu.buffer("mean error", 4 * u64::from(parameters.quads()))?,
             distances: gpu.buffer("distances", rows.into())?,
@@ -212,7 +209,7 @@ impl Dead {
         for Shard { first, count, scalars, .. } in &inputs.parameters.shards {
             // A step that is taken again must not see what it marked before.
             recording.clear_range(scalars, planes.bytes(Plane::Mark, *count));
-            let params = mark::Params { entries: entries.second, first: *first, count: *count, all: 0 };
+            let params = mark::Params { entries: entries.second, first: *first, count: *count };
             let step = Slot::from(&inputs.optimizer.step);
             recording.run(&self.kernels.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
         }
@@ -229,7 +226,7 @@ impl Dead {
         let DeadInputs { parameters, forward, .. } = inputs;
         let params = dead::Params { chunk_first: first, slot, ..self.params(inputs, shard.first, shard.count) };
         recording.run(&kernels.extent, dead::extent::Bindings { block_dead, extents, params });
-        let extent = Slot { buffer: extents, offset: EXTENT_STRIDE * u64::from(slot) };
+        let extent = Slot { buffer: extents, offset: UNIFORM_STRIDE * u64::from(slot) };
         let rows = forward.rows();
         recording.only_if(extent, |recording| {
             let bindings = encode_tiled::main::Bindings {

@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
 use crate::sae::description::{Description, Keep};
 
-/// Room for the lists of a batch. An entry is (feature, place, bits of u, bits of the key); its place holds its row, its list
-/// and its flags (shaders/shared/entry_list.wgsl).
+/// Room for the lists of a batch. An entry is (feature, place, bits of u, bits of the key); its place holds its row,
+/// its list and its flags (shaders/shared/entry_list.wgsl).
 pub struct Entries {
     /// `[capacity]` vec4<u32>: list 0, then list 1 if there is one.
     pub list: Buffer,

@@ -9,7 +9,7 @@ use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
 
 /// Buffers of a field over at most a batch of rows.
 pub struct Field {
-    /// What the list decodes to, without the output bias: `[rows, quads]` vec4.
+    /// The decoded list, without the output bias: `[rows, quads]` vec4.
     pub sums: Buffer,
     /// The gradient of the field's loss at it: `[rows, quads]` vec4.
     pub gradient: Buffer,
@@ -76,7 +76,7 @@ pub fn covering_nodes(chunks: Range<u32>) -> Vec<(u32, u32)> {
 pub struct Decoder {
     pipeline: Pipeline<decode::main::Kernel>,
     columns: u32,
-    /// The open nodes of rows that go on in the next shard, where there is more than one.
+    /// The open nodes of rows that continue in the next shard, where there is more than one.
     partials: Buffer,
     /// Rows whose open nodes fit.
     slice: u32,

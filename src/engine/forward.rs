@@ -9,7 +9,7 @@ use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
 use crate::sae::description::Input;
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Gradients.
@@ -32,7 +32,7 @@ pub struct Forward {
     pub row_statistics: Buffer,
     /// Raised by whatever is not finite.
     pub guard: Buffer,
-    /// What decodes lists.
+    /// The kernel that decodes lists.
     pub decoder: Decoder,
     /// A factor of 1.
     unit_factor: Buffer,
@@ -78,7 +78,7 @@ impl Forward {
         self.rows
     }
 
-    /// What finds the codes.
+    /// The selector of the codes.
     pub fn selector(&self) -> &dyn Selector {
         &*self.selector
     }

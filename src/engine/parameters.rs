@@ -5,17 +5,17 @@ use std::ops::Range;
 use super::planes::{Plane, Planes};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
-use crate::gpu::shaders::norms;
+use crate::gpu::shaders::{bias_gradient, dead, norms};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
 use crate::kernels::quads;
 use crate::sae::description::{Description, Role, TensorSpec};
 use crate::sae::{SaeConfig, Weights, for_each_tile_of};
 
 /// Shards are cut at multiples of this.
-pub const BLOCK_FEATURES: u32 = 1024;
+pub const BLOCK_FEATURES: u32 = dead::BLOCK;
 
 /// The most chunks of a model (rule T, docs/architecture.md).
-pub const CHUNKS: u32 = 64;
+pub const CHUNKS: u32 = bias_gradient::CHUNKS;
 
 /// A range of features whose rows fit one binding of the device.
 pub struct Shard {
@@ -149,7 +149,7 @@ impl Parameters {
         &self.config
     }
 
-    /// What it consists of.
+    /// The description of its architecture.
     pub fn description(&self) -> &Description {
         &self.description
     }

@@ -29,7 +29,7 @@ pub enum Plane {
     SquaresEnc,
     /// Squared norm of its decoder row's gradient.
     SquaresDec,
-    /// Whether an update left it what is not finite.
+    /// Not 0 once an update has left it a parameter that is not finite.
     Flawed,
     /// Dead features, compacted.
     Dead,

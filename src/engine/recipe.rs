@@ -1,4 +1,4 @@
-//! What a training run does besides its data: sizes, schedule, optimiser.
+//! The recipe of a training run: sizes, schedule, optimiser.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 /// Tokens after which a feature that has not fired is dead (Gao et al. 2024).
 pub const DEAD_WINDOW: u64 = 10_000_000;
 
-/// A training recipe. [`Recipe::top_k`] has dictionary_learning's settings for its `TopKTrainer`; AuxK, which that trainer
-/// always adds, is part of the architecture here ([`crate::sae::AuxK`]).
+/// A training recipe. [`Recipe::top_k`] has dictionary_learning's settings for its `TopKTrainer`; AuxK, which that
+/// trainer always adds, is part of the architecture here ([`crate::sae::AuxK`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Rows per step.
@@ -31,7 +31,7 @@ pub struct Recipe {
     pub clip: Option<f64>,
     /// Keeps decoder rows at norm 1 and their gradients perpendicular to them.
     pub unit_norm_decoder: bool,
-    /// A feature is dead once it has not fired for so many tokens.
+    /// A feature is dead once it has not fired for this many tokens.
     pub dead_window: u64,
     /// How Adam's moments of W_enc and W_dec are stored.
     pub moments: MomentPrecision,
@@ -65,8 +65,8 @@ impl Recipe {
     /// dictionary_learning's `TopKTrainer` (lr 2e-4 / sqrt(features / 2^14), clip 1, unit-norm decoder, dead after 10M
     /// tokens), with a warm-up over min(1,000, steps / 15) and a linear decay over the last fifth of the steps.
     ///
-    /// That rate is meant for runs of tens of thousands of steps. A run of fewer than 10,000 cannot travel far enough at
-    /// it, so its rate is larger by sqrt(10,000 / steps), at most 4 times (benches/results/ has what that gives).
+    /// That rate is meant for runs of tens of thousands of steps. A run of fewer than 10,000 cannot travel far enough
+    /// at it, so its rate is larger by sqrt(10,000 / steps), at most 4 times (benches/results/ has what that gives).
     pub fn top_k(features: usize, batch: usize, steps: u64) -> Self {
         let haste = (10_000.0 / steps.max(1) as f64).sqrt().clamp(1.0, 4.0);
         Self {

@@ -12,7 +12,7 @@ pub enum World {
     Shared,
 }
 
-/// What owners exchange; src/engine/step.rs shows when, docs/architecture.md how it is merged.
+/// An exchange between owners; src/engine/step.rs shows when, docs/architecture.md how it is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// The keys of the main list: each owner keeps its own among the k largest of all.
@@ -47,7 +47,7 @@ impl Stages {
         record(&mut self.current);
     }
 
-    /// Ends a stage where the owners exchange; where there is only one it goes on.
+    /// Ends a stage where the owners exchange; a sole owner continues it.
     pub fn meet(&mut self, exchange: Exchange) {
         if self.world == World::Shared {
             self.done.push((std::mem::take(&mut self.current), exchange));

@@ -1,5 +1,5 @@
-//! A training step: the forward pass, gradients over the sparse entries, clipping, Adam. [`TrainingStep::stages`] is the
-//! step in one place. Nothing of size features · d is held but the parameters and their moments.
+//! A training step: the forward pass, gradients over the sparse entries, clipping, Adam. [`TrainingStep::stages`] is
+//! the step in one place. Nothing of size features · d is held but the parameters and their moments.
 
 use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
@@ -38,7 +38,7 @@ pub struct StepInput<'a> {
     pub variance: f64,
 }
 
-/// What the host learns of a step.
+/// Results of a step, on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResults {
     /// Squared error of each row.
@@ -55,13 +55,13 @@ pub struct StepResults {
     pub uncertain_rows: u32,
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It was taken.
     Done(StepResults),
-    /// Entries did not fit their list: neither it nor any step after it changed the model, and all are to be taken again
-    /// ([`TrainingStep::take_back`]).
+    /// Entries did not fit their list: neither it nor any step after it changed the model, and all are to be taken
+    /// again ([`TrainingStep::take_back`]).
     ListFull,
 }
 
@@ -153,7 +153,8 @@ impl TrainingStep {
         self.parameters.fill(gpu, &self.norms, weights)
     }
 
-    /// Makes room for the results of `steps` steps that are under way at once, and for the tiles of a copy of the state.
+    /// Makes room for the results of `steps` steps that are under way at once, and for the tiles of a copy of the
+    /// state.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -166,7 +167,8 @@ impl TrainingStep {
     /// Submits a step without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the rows are no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    /// [`Error::Config`] if the rows are no whole batch; [`Error::DeviceLost`] or [`Error::Device`] if the device
+    /// fails.
     pub fn submit(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<Pending> {
         self.begin(gpu, input)?;
         self.end(gpu)
@@ -181,8 +183,8 @@ impl TrainingStep {
         gpu.submit_and_time(&self.programs.last, &self.reported().buffers())
     }
 
-    /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard before
-    /// its own update, and without a wait unless the sink is slower than the device.
+    /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard
+    /// before its own update, and without a wait unless the sink is slower than the device.
     ///
     /// # Errors
     /// As [`TrainingStep::submit`], and those of the sink.
@@ -199,7 +201,7 @@ impl TrainingStep {
         Ok(pending)
     }
 
-    /// What the owners of the model exchange in a step, in order.
+    /// The exchanges of the owners of the model in a step, in order.
     pub fn exchanges(&self) -> impl Iterator<Item = Exchange> {
         self.programs.exchanged.iter().map(|(_, exchange)| *exchange)
     }
@@ -290,8 +292,8 @@ impl TrainingStep {
     /// Waits for a step's results.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters, unless
-    /// it was their own update ([`Divergence::ParameterNotFinite`]).
+    /// [`Error::Diverged`] if something was not finite: neither this step nor any after it changed the parameters,
+    /// unless it was their own update ([`Divergence::ParameterNotFinite`]).
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
         let guard: Guard = results.get(3)[0];

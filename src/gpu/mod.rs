@@ -23,6 +23,7 @@ mod readback;
 mod recording;
 mod staging;
 mod submission;
+#[doc(hidden)]
 pub mod template;
 mod timed;
 mod timing;
@@ -32,13 +33,14 @@ pub use adapter::adapters;
 pub use buffer::{Buffer, Slot};
 pub use device::Gpu;
 pub use pipeline::{Entry, Pipeline, Source};
-pub use program::Program;
+pub use program::{Program, UNIFORM_STRIDE};
 pub use readback::{Pending, Results};
 pub use recording::{Bind, Binding, BindingKind, EntryPoint, Launch, LayoutEntry, Recording};
 pub use submission::Pause;
 pub use timing::{Span, Timing};
 
 /// The Rust side of every shader, written by the build script from the WGSL.
+#[doc(hidden)]
 #[allow(clippy::needless_lifetimes, unused_imports, reason = "generated: an entry point may bind no buffer")]
 pub mod shaders {
     use super::{Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, LayoutEntry, Slot, Source};

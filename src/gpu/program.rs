@@ -56,8 +56,8 @@ impl Program {
     }
 }
 
-/// Uniforms of one program share a buffer; each starts at a multiple of what every adapter allows.
-const UNIFORM_STRIDE: u64 = 256;
+/// Bytes from one uniform to the next in a shared buffer: every adapter lets a uniform begin at a multiple of this.
+pub const UNIFORM_STRIDE: u64 = 256;
 
 impl Gpu {
     /// Prepares a recording.

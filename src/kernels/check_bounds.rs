@@ -1,4 +1,4 @@
-//! Whether a screened selection is proven to be exact.
+//! The check that a screened selection is proven to be exact.
 
 use super::groups_for;
 use crate::error::Result;

@@ -7,12 +7,12 @@ use crate::gpu::shaders::encode_subgroup;
 use crate::gpu::shaders::encode_tiled::{self, Params, group_maxima, main};
 use crate::gpu::{AdapterDescription, Gpu, Pipeline, Recording, Source};
 
-/// The ways to encode; all give the same bits on one device.
+/// The variants of `encode`; all give the same bits on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeVariant {
     /// `shaders/encode/tiled.wgsl`: tiles in workgroup memory, for GPUs.
     Tiled(TileShape),
-    /// `shaders/encode/subgroup.wgsl`: a register tile a lane, for adapters in software.
+    /// `shaders/encode/subgroup.wgsl`: a register tile per lane, for adapters on the CPU.
     Subgroup {
         /// Invocations a subgroup: 4, 8 or 16.
         lanes: u32,
@@ -30,7 +30,7 @@ pub struct TileShape {
     pub features: u32,
     /// Dimensions a stage.
     pub depth: u32,
-    /// Whether two stages take turns, so that one is loaded while the other is multiplied.
+    /// Two stages take turns, so that one is loaded while the other is multiplied.
     pub is_double: bool,
 }
 
@@ -86,7 +86,7 @@ impl EncodeVariant {
         Self::available(adapter)[0]
     }
 
-    /// Whether it is the usual shape of its shader.
+    /// Tells if it is the usual shape of its shader.
     pub fn is_usual(self) -> bool {
         match self {
             Self::Tiled(shape) => shape == TILES[0],
@@ -94,7 +94,7 @@ impl EncodeVariant {
         }
     }
 
-    /// Features a group of [`GroupMaxima`], in any shape.
+    /// Features per group of [`GroupMaxima`], in any shape.
     pub fn group(self) -> u32 {
         match self {
             Self::Tiled(_) => encode_tiled::GROUP,

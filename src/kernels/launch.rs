@@ -1,15 +1,11 @@
 //! How many workgroups each kernel takes, from what it is bound to.
 
+use super::groups_for;
 use crate::gpu::shaders::{
     activity, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual, runs, select_wide,
     slopes, squares, summary, update, variance,
 };
-use crate::gpu::{EntryPoint, Launch, grid};
-
-/// Workgroups of `K` for a thread per thing.
-fn threads<K: EntryPoint>(things: u64) -> [u32; 3] {
-    grid(things.div_ceil(u64::from(K::WORKGROUP[0])))
-}
+use crate::gpu::{Launch, grid};
 
 /// Workgroups for `rows` rows by rule R, two per workgroup.
 fn rows(rows: u32) -> [u32; 3] {
@@ -22,7 +18,7 @@ fn chunks(first: u32, count: u32, chunk: u32, per_chunk: u32) -> [u32; 3] {
     grid(u64::from(chunks) * u64::from(per_chunk))
 }
 
-/// Rows of `K` in blocks of rule B, or blocks of 1,024 features.
+/// Blocks of rule B, or of 1,024 features.
 fn blocks(things: u32, block: u32) -> u64 {
     things.div_ceil(block).into()
 }
@@ -40,9 +36,9 @@ macro_rules! launch {
 }
 
 launch! {
-    center::main: |p| threads::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
-    count::main: |p| threads::<count::main::Kernel>(p.rows.into());
-    decode::main: |p| threads::<decode::main::Kernel>(
+    center::main: |p| groups_for::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
+    count::main: |p| groups_for::<count::main::Kernel>(p.rows.into());
+    decode::main: |p| groups_for::<decode::main::Kernel>(
         u64::from(p.rows) * u64::from(p.pieces) * u64::from(decode::PIECE_THREADS));
     residual::main: |p| rows(p.rows);
     norms::main: |p| rows(p.count);
@@ -51,31 +47,31 @@ launch! {
     dead::scan: |_| [1, 1, 1];
     dead::write: |p| grid(blocks(p.count, dead::BLOCK));
     dead::extent: |_| [1, 1, 1];
-    dead::row_starts: |p| threads::<dead::row_starts::Kernel>(u64::from(p.rows) + 1);
-    dead::rename: |p| threads::<dead::rename::Kernel>(u64::from(p.rows) * u64::from(p.most));
-    mark::main: |p| threads::<mark::main::Kernel>(p.entries.into());
+    dead::row_starts: |p| groups_for::<dead::row_starts::Kernel>(u64::from(p.rows) + 1);
+    dead::rename: |p| groups_for::<dead::rename::Kernel>(u64::from(p.rows) * u64::from(p.most));
+    mark::main: |p| groups_for::<mark::main::Kernel>(p.entries.into());
     select_wide::main: |p| grid(p.rows.into());
-    variance::means: |p| threads::<variance::means::Kernel>(p.quads.into());
+    variance::means: |p| groups_for::<variance::means::Kernel>(p.quads.into());
     variance::rows: |p| rows(p.rows);
     variance::finish: |_| [1, 1, 1];
 
-    runs::bound: |p| threads::<runs::bound::Kernel>(u64::from(p.blocks) + 1);
-    runs::range: |p| threads::<runs::range::Kernel>(p.ranges.into());
-    slopes::main: |p| threads::<slopes::main::Kernel>(p.threads.into());
+    runs::bound: |p| groups_for::<runs::bound::Kernel>(u64::from(p.blocks) + 1);
+    runs::range: |p| groups_for::<runs::range::Kernel>(p.ranges.into());
+    slopes::main: |p| groups_for::<slopes::main::Kernel>(p.threads.into());
     summary::main: |p| grid(p.groups.into());
     squares::encoder: |p| grid(p.groups.into());
     squares::decoder: |p| grid(p.groups.into());
-    bias_gradient::rows: |p| threads::<bias_gradient::rows::Kernel>(
+    bias_gradient::rows: |p| groups_for::<bias_gradient::rows::Kernel>(
         blocks(p.rows, bias_gradient::BLOCK_ROWS) * u64::from(p.quads));
     bias_gradient::chunks: |p| chunks(p.first, p.count, p.chunk, p.quads.div_ceil(bias_gradient::TILE_QUADS));
     bias_gradient::squares: |p| chunks(p.first, p.count, p.chunk, 1);
-    bias_gradient::finish: |p| threads::<bias_gradient::finish::Kernel>(p.quads.into());
+    bias_gradient::finish: |p| groups_for::<bias_gradient::finish::Kernel>(p.quads.into());
     clip::main: |_| [1, 1, 1];
 
     update::encoder: |p| grid(p.groups.into());
     update::decoder: |p| grid(p.groups.into());
-    update::bias: |p| threads::<update::bias::Kernel>(p.count.into());
-    model::main: |p| threads::<model::main::Kernel>(p.quads.into());
-    activity::main: |p| threads::<activity::main::Kernel>(p.count.into());
-    merge::main: |p| threads::<merge::main::Kernel>(p.count.into());
+    update::bias: |p| groups_for::<update::bias::Kernel>(p.count.into());
+    model::main: |p| groups_for::<model::main::Kernel>(p.quads.into());
+    activity::main: |p| groups_for::<activity::main::Kernel>(p.count.into());
+    merge::main: |p| groups_for::<merge::main::Kernel>(p.count.into());
 }

@@ -1,5 +1,6 @@
-//! The operations on the device: which workgroups each takes (`launch`), and a file for those with more to say, variants or
-//! several passes. What a kernel reads and writes is the shader's own list of bindings ([`crate::gpu::shaders`]).
+//! The operations on the device: which workgroups each takes (`launch`), and a file for those with more to say,
+//! variants or several passes. What a kernel reads and writes is the shader's own list of bindings
+//! ([`crate::gpu::shaders`]).
 
 mod check_bounds;
 mod encode;

@@ -84,7 +84,8 @@ impl<'a> Probe<'a> {
         Ok(self.are_pre_activations(&self.pre_activations(encode)?))
     }
 
-    /// Tells whether group maxima are the largest of the same keys computed once more, bit for bit, and those are right.
+    /// Tells whether group maxima are the largest of the same keys computed once more, bit for bit, and those are
+    /// right.
     ///
     /// # Errors
     /// Those of the device.
@@ -115,7 +116,8 @@ impl<'a> Probe<'a> {
         Ok(is_equal(&self.pre_activations(encode)?, &self.rescored(rescore, SCREEN_GROUP)?.values))
     }
 
-    /// Tells whether screened bounds are above the keys, which are computed in f64 here, but by no more than two margins.
+    /// Tells whether screened bounds are above the keys, which are computed in f64 here, but by no more than two
+    /// margins.
     ///
     /// # Errors
     /// Those of the device.

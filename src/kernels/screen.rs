@@ -16,7 +16,7 @@ pub enum ScreenVariant {
     Portable,
 }
 
-/// What a workgroup of the cooperative variant computes.
+/// The block that a workgroup of the cooperative variant computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScreenBlock {
     /// Rows and columns of a tile.
@@ -29,7 +29,7 @@ pub struct ScreenBlock {
     pub tiles: [u32; 2],
     /// Elements of a row that are staged at a time: a multiple of the tile that divides 32.
     pub depth: u32,
-    /// Whether tiles are staged element by element, as Metal needs it, and not as vectors.
+    /// Tiles are staged element by element, as Metal needs it, and not as vectors.
     pub scalar: bool,
 }
 
@@ -55,7 +55,7 @@ impl ScreenVariant {
         fitting.map(Self::Cooperative).chain([Self::Portable]).collect()
     }
 
-    /// Whether it runs on matrix units.
+    /// Tells if it runs on matrix units.
     pub fn is_cooperative(self) -> bool {
         matches!(self, Self::Cooperative(_))
     }
@@ -116,12 +116,12 @@ impl ScreenBlock {
 /// Rows of halves are padded to a multiple of this.
 const MAX_DEPTH: u32 = 32;
 
-/// Vectors of 4 that a row of halves takes whose source has so many.
+/// Vectors of 4 in a row of halves whose source has `quads`.
 pub fn half_quads(quads: u32) -> u32 {
     quads.next_multiple_of(MAX_DEPTH / 4)
 }
 
-/// Features a group of maxima, in every variant.
+/// Features per group of maxima, in every variant.
 pub const SCREEN_GROUP: u32 = screen_portable::GROUP;
 
 /// The kernels of `shaders/screen/`.
@@ -131,8 +131,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Compiles one variant. A block of matrix units is made for the subgroups that the driver runs it with, which may be
-    /// of another possible size than the variant has.
+    /// Compiles one variant. A block of matrix units is made for the subgroups that the driver runs it with, which may
+    /// be of another possible size than the variant has.
     ///
     /// # Errors
     /// [`Error::Shader`] if the device refuses it, [`Error::Device`] if no possible size is the driver's.
@@ -200,11 +200,11 @@ fn lane_counts(adapter: &AdapterDescription) -> Vec<u32> {
     }
 }
 
-/// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| + |b|
-/// (docs/architecture.md, screening).
+/// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| +
+/// |b| (docs/architecture.md, screening).
 pub fn margin(quads: u32) -> f32 {
-    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with; then bias, key
-    // scale and the bound itself. Up, whatever f32 makes of it.
+    // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with;
+    // then bias, key scale and the bound itself. Up, whatever f32 makes of it.
     ((f64::from(4 * quads) + 8.0) * (-22_f64).exp2() * (1.0 + 1e-6)) as f32
 }
 

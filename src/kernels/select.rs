@@ -23,7 +23,8 @@ impl Select {
         [("WORKGROUP", Self::workgroup(k))]
     }
 
-    /// Threads per row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their square.
+    /// Threads per row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their
+    /// square.
     fn workgroup(k: u32) -> u32 {
         (2 * k.min(128)).next_power_of_two().clamp(64, 256)
     }

@@ -5,13 +5,10 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::gpu::shaders::runs::{self, bound, range, scan, write};
 use crate::gpu::shaders::sort::{self, digits, histogram, load, offsets, scatter};
-use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, grid};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE, grid};
 
 /// Features of a block of [`Sorted::bounds`].
 const BOUND_FEATURES: u32 = 64;
-
-/// Bytes from one range's runs to the next's: every adapter lets a uniform begin there.
-const RANGE_STRIDE: u64 = 256;
 
 /// The entries of a batch by feature.
 pub struct Sorted {
@@ -61,7 +58,7 @@ impl Sorted {
             heads: gpu.buffer("sort counters", shares.into())?,
             totals: gpu.buffer("number of runs", 2)?,
             feature_ranges: gpu.buffer_from("ranges of features", &feature_ranges)?,
-            ranges: gpu.buffer("ranges of runs", RANGE_STRIDE / 4 * ranges.len() as u64)?,
+            ranges: gpu.buffer("ranges of runs", UNIFORM_STRIDE / 4 * ranges.len() as u64)?,
             shares,
             features,
             range_count: ranges.len() as u32,
@@ -71,7 +68,7 @@ impl Sorted {
 
     /// The runs of the `number`th range.
     pub fn range(&self, number: usize) -> Slot<'_> {
-        Slot { buffer: &self.ranges, offset: RANGE_STRIDE * number as u64 }
+        Slot { buffer: &self.ranges, offset: UNIFORM_STRIDE * number as u64 }
     }
 
     /// The sorted pairs (feature, entry).
@@ -129,7 +126,7 @@ impl Sort {
         Self::with_shares(gpu, shares(gpu))
     }
 
-    /// Compiles them for so many workgroups.
+    /// Compiles them for `shares` workgroups.
     pub(crate) fn with_shares(gpu: &Gpu, shares: u32) -> Result<Self> {
         let defines = [("SHARES", shares)];
         Ok(Self {

@@ -20,8 +20,8 @@ use crate::train::initialize;
 struct Effort {
     /// Multiply-adds of one measurement, about, at two operations each.
     flops: u64,
-    /// Rows of one measurement, at least and at most: few, so that there are many features and the line through two numbers of
-    /// them is that of more.
+    /// Rows of one measurement, at least and at most: few, so that there are many features and the line through two
+    /// numbers of them is that of more.
     rows: [usize; 2],
     /// No further candidate is begun after this.
     limit: Duration,
@@ -65,8 +65,8 @@ pub fn autotune_pays(adapter: &AdapterDescription, config: &SaeConfig, recipe: &
     adapter.timestamps && step >= step_flops && step.saturating_mul(recipe.steps) >= run_flops
 }
 
-/// The fastest kernels of those that the device can run, by measurement; the usual ones where it has no clock. First the
-/// shapes of `encode` are compared, then with the best of them the selection methods that fit the device's memory.
+/// The fastest kernels of those that the device can run, by measurement; the usual ones where it has no clock. First
+/// the shapes of `encode` are compared, then with the best of them the selection methods that fit the device's memory.
 ///
 /// # Errors
 /// [`Error::DeviceLost`]; a candidate that cannot be run is no error.
@@ -171,7 +171,8 @@ struct Times {
 impl Times {
     const ENDLESS: Self = Self { encode: f64::INFINITY, merging: f64::INFINITY, ending: f64::INFINITY };
 
-    /// A chunk is encoded or screened, then merged into what was found so far. What is behind a gate only runs where it must.
+    /// A chunk is encoded or screened, then merged into what was found so far. What is behind a gate only runs where it
+    /// must.
     fn of(spans: &[Span]) -> Self {
         let end = spans.iter().position(|span| span.operation() == shaders::gate::SOURCE.name).unwrap_or(spans.len());
         let spans = &spans[..end];

@@ -28,7 +28,8 @@ pub struct StepBenchmark {
 }
 
 impl StepBenchmark {
-    /// Puts initial weights on the device and takes a first step, which is not timed. `batches` are `[batch, d]` rows each.
+    /// Puts initial weights on the device and takes a first step, which is not timed. `batches` are `[batch, d]` rows
+    /// each.
     ///
     /// # Errors
     /// Those of [`crate::train::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.

@@ -272,8 +272,8 @@ pub struct Forecast {
 const TIMED_STEPS: usize = 3;
 
 impl Forecast {
-    /// Times steps of two small runs on random rows, and continues the line through them: every kernel's time is linear in
-    /// the number of features.
+    /// Times steps of two small runs on random rows, and continues the line through them: every kernel's time is linear
+    /// in the number of features.
     ///
     /// # Errors
     /// Those of training, and [`Error::Device`] where the device has no timestamps.

@@ -9,7 +9,8 @@ use super::{List, add_scaled, dot, norms, row};
 pub struct Settings {
     /// The largest norm of the whole gradient, if it is clipped.
     pub clip: Option<f64>,
-    /// Keeps decoder rows at norm 1: projects their gradients, and divides rows by `|v|` + this epsilon after the update.
+    /// Keeps decoder rows at norm 1: projects their gradients, and divides rows by `|v|` + this epsilon after the
+    /// update.
     pub unit_norm_decoder: Option<f64>,
     /// Adam's decay of the first moment.
     pub beta1: f64,

@@ -1,8 +1,8 @@
 use super::{dot, row};
 
-/// `(features, values, keys)` of the features in each row's groups, `[rows, groups · group]`: `u_ij = w_j · c_i + b_j`, and
-/// that times `norms`; features past the last have a key of minus infinity. `centred` is `[rows, d]`, `w_enc` `[n, d]`,
-/// `best_groups` `[rows, groups]`.
+/// `(features, values, keys)` of the features in each row's groups, `[rows, groups · group]`: `u_ij = w_j · c_i + b_j`,
+/// and that times `norms`; features past the last have a key of minus infinity. `centred` is `[rows, d]`, `w_enc` `[n,
+/// d]`, `best_groups` `[rows, groups]`.
 pub fn rescore(
     centred: &[f64],
     w_enc: &[f64],

@@ -1,5 +1,6 @@
-/// What f16 keeps of each row `[d]` of `source`, scaled so that its largest element lies in `[2^14, 2^15)`: the scaled elements, and
-/// the power of two that undoes it. Rounded to 11 bits, ties to even; below 2^-14 nothing is left. A row below 2^-80 is zeros.
+/// What f16 keeps of each row `[d]` of `source`, scaled so that its largest element lies in `[2^14, 2^15)`: the scaled
+/// elements, and the power of two that undoes it. Rounded to 11 bits, ties to even; below 2^-14 nothing is left. A row
+/// below 2^-80 is zeros.
 pub fn to_f16(source: &[f64], d: usize) -> Vec<(Vec<f64>, f64)> {
     source.chunks_exact(d).map(row_to_f16).collect()
 }

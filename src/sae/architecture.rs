@@ -1,4 +1,4 @@
-//! Which features are active, and what the loss is.
+//! Architectures: which features are active, and the loss.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,13 +6,13 @@ use super::SaeConfig;
 use super::description::{Counted, Description, EntryKind, Factor, FieldSpec, Keep, ListSpec, Target};
 use crate::error::{Error, Result};
 
-/// AuxK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, appendix A.2): the dead features with the largest
-/// keys of each row, `d_in / 2` of them, learn to reconstruct what the main list leaves.
+/// AuxK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, appendix A.2): the dead features with the
+/// largest keys of each row, `d_in / 2` of them, learn to reconstruct what the main list leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuxK {
     /// Which of the published losses.
     pub form: AuxKForm,
-    /// What the loss is multiplied by.
+    /// The factor of the loss.
     pub coefficient: f64,
     /// The most dead features per row, instead of `d_in / 2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,8 +24,8 @@ pub struct AuxK {
 #[serde(rename_all = "lowercase")]
 pub enum AuxKForm {
     /// OpenAI's: of rectified values, as a fraction of the variance of the main field's error. It is multiplied by the
-    /// variance of the rows, as the main loss is not divided by it, so that a coefficient means the same at every scale of
-    /// the rows. What the batch makes fire is not dead.
+    /// variance of the rows, as the main loss is not divided by it, so that a coefficient means the same at every scale
+    /// of the rows. What the batch makes fire is not dead.
     Normalised,
     /// SAELens's: of raw values, times the share of `d_in / 2` dead features that there are.
     SaeLens,

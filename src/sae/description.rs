@@ -1,4 +1,4 @@
-//! What an architecture is, as data: everything that trains, stores or plans an SAE loops over this, and matches on no
+//! An architecture as data: everything that trains, stores or plans an SAE loops over this, and matches on no
 //! architecture.
 
 use super::SaeConfig;
@@ -10,11 +10,11 @@ pub struct Description {
     pub tensors: Vec<TensorSpec>,
     /// The lists of entries that a batch makes: the main one, then perhaps one of dead features.
     pub lists: Vec<ListSpec>,
-    /// What is reconstructed from the lists.
+    /// Reconstructions from the lists.
     pub fields: Vec<FieldSpec>,
-    /// What the encoder reads.
+    /// The input of the encoder.
     pub input: Input,
-    /// What features are ranked by.
+    /// The scale of the keys that features are ranked by.
     pub key: KeyScale,
 }
 
@@ -99,7 +99,7 @@ pub enum Keep {
     Dead {
         /// The most per row, if there are that many.
         most: usize,
-        /// Whether values below 0 are kept as they are, or carry nothing.
+        /// Values below 0 are kept as they are; otherwise they carry nothing.
         raw: bool,
         /// Which features are dead.
         counted: Counted,
@@ -129,22 +129,22 @@ pub struct FieldSpec {
     pub name: &'static str,
     /// The list that it is decoded from.
     pub list: usize,
-    /// What it should be.
+    /// Its target.
     pub target: Target,
-    /// Whether the output bias is added to it, and learns from it.
+    /// The output bias is added to it, and learns from it.
     pub bias: bool,
-    /// What its squared error is multiplied by.
+    /// The weight of its squared error in the loss.
     pub weight: f64,
-    /// What it is multiplied by besides, as the device finds it.
+    /// A further factor, which depends on the batch.
     pub factor: Factor,
 }
 
-/// What a field should be.
+/// The target of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The input.
     Input,
-    /// What another field leaves of the input.
+    /// The input less another field.
     ErrorOf(usize),
 }
 
@@ -164,7 +164,7 @@ pub(super) fn reconstruction() -> FieldSpec {
     FieldSpec { name: "mse", list: 0, target: Target::Input, bias: true, weight: 1.0, factor: Factor::One }
 }
 
-/// What the encoder reads.
+/// The input of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The activation less the output bias.
@@ -173,7 +173,7 @@ pub enum Input {
     AsItIs,
 }
 
-/// What a pre-activation is multiplied by before features are ranked and reported.
+/// The factor of a pre-activation before features are ranked and reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyScale {
     /// Nothing.
@@ -201,13 +201,13 @@ impl Description {
     }
 }
 
-/// [`Keep::Dead`].
+/// The fields of [`Keep::Dead`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadList {
-    /// As there.
+    /// The most entries per row.
     pub most: usize,
-    /// As there.
+    /// Values below 0 are kept as they are; otherwise they carry nothing.
     pub raw: bool,
-    /// As there.
+    /// Which features are dead.
     pub counted: Counted,
 }

@@ -1,5 +1,5 @@
-//! The model, on the host alone: its configuration and description, its weights, and the file layouts it is read from and
-//! written to.
+//! The model, on the host alone: its configuration and description, its weights, and the file layouts it is read from
+//! and written to.
 
 mod architecture;
 mod auxk;
@@ -21,9 +21,10 @@ pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
 
-/// What defines a sparse autoencoder besides its weights.
+/// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///
-/// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a + b_dec`.
+/// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a +
+/// b_dec`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SaeConfig {
     /// Width of an activation vector.
@@ -43,7 +44,7 @@ impl SaeConfig {
         Self { d_in, features, apply_b_dec_to_input: true, architecture: TopK::new(k).into() }
     }
 
-    /// What it consists of.
+    /// The description of its architecture.
     pub fn describe(&self) -> Description {
         self.architecture.describe(self)
     }
@@ -97,7 +98,7 @@ pub struct Sae {
     pub config: SaeConfig,
     /// The values of each of [`SaeConfig::tensors`], in their order.
     pub tensors: Vec<Vec<f32>>,
-    /// What it was trained on.
+    /// Origin of the activations that it was trained on.
     pub provenance: Provenance,
 }
 

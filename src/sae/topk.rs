@@ -7,8 +7,8 @@ use super::auxk::AuxK;
 use super::description::{Description, EntryKind, Input, Keep, KeyScale, ListSpec, linear, reconstruction};
 use crate::error::{Error, Result};
 
-/// TopK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3): of each row the `k` features with the
-/// largest keys are kept and rectified.
+/// TopK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3): of each row the `k` features with
+/// the largest keys are kept and rectified.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopK {
     /// Active features per row.

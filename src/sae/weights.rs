@@ -12,7 +12,7 @@ pub trait Weights {
     /// Sizes and selection.
     fn config(&self) -> &SaeConfig;
 
-    /// What it was trained on.
+    /// Origin of the activations that it was trained on.
     fn provenance(&self) -> &Provenance;
 
     /// Fills `values` with whole rows of a tensor, from its row `first` on.

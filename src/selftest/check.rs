@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 
-/// Largest difference of an f32 fold from the same sum in f64, of the tensor's largest magnitude. A fold of t terms drifts
-/// by about sqrt(t) half ulps (6e-8); the longest here has 800.
+/// Largest difference of an f32 fold from the same sum in f64, of the tensor's largest magnitude. A fold of t terms
+/// drifts by about sqrt(t) half ulps (6e-8); the longest here has 800.
 pub const FOLD: f64 = 4e-6;
 
 /// The same for results of a few operations each.

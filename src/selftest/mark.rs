@@ -14,7 +14,7 @@ pub const BEFORE: u32 = 3;
 pub const STEP: u32 = 20;
 
 /// The marks after list 0 was marked.
-pub fn mark(gpu: &Gpu, lists: &Lists, all: bool, cuts: &[usize]) -> Result<Vec<u32>> {
+pub fn mark(gpu: &Gpu, lists: &Lists, cuts: &[usize]) -> Result<Vec<u32>> {
     let pipeline = gpu.pipeline::<main::Kernel>(&planes().defines())?;
     let entries = Tensor::new(gpu, &lists.words())?;
     let step = Tensor::new(gpu, &[Step { number: STEP, ..Default::default() }])?;
@@ -22,7 +22,7 @@ pub fn mark(gpu: &Gpu, lists: &Lists, all: bool, cuts: &[usize]) -> Result<Vec<u
     for shard in shards(cuts) {
         let scalars = Scalars::new(gpu, planes(), shard.len())?.with(Plane::Mark, &vec![BEFORE; shard.len()]);
         let (first, count) = (shard.start as u32, shard.len() as u32);
-        let params = Params { entries: lists.counts()[0], first, count, all: all.into() };
+        let params = Params { entries: lists.counts()[0], first, count };
         submit(gpu, |recording| {
             let step = (&step).into();
             recording.run(&pipeline, main::Bindings { entries: &entries, scalars: &scalars, step, params });
@@ -32,10 +32,10 @@ pub fn mark(gpu: &Gpu, lists: &Lists, all: bool, cuts: &[usize]) -> Result<Vec<u
     Ok(marks)
 }
 
-/// What they should be.
-pub fn expected(lists: &Lists, all: bool) -> Vec<u32> {
+/// The marks as they should be.
+pub fn expected(lists: &Lists) -> Vec<u32> {
     let mut marks = vec![BEFORE; lists.n];
-    for entry in lists.entries.iter().filter(|entry| entry.list == 0 && (all || entry.flags != 0)) {
+    for entry in lists.entries.iter().filter(|entry| entry.list == 0 && entry.flags != 0) {
         marks[entry.feature as usize] = STEP;
     }
     marks
@@ -46,9 +46,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     for (rows, n, k) in [(1, 1, 1), (9, 40, 3), (20, 2500, 9)] {
         let lists = Lists::random(1, rows, n, [k, 1], false);
         for cuts in cuts(n) {
-            for all in [false, true] {
-                marks.equal((rows, n, k, all), &mark(checker.gpu, &lists, all, &cuts)?, &expected(&lists, all));
-            }
+            marks.equal((rows, n, k), &mark(checker.gpu, &lists, &cuts)?, &expected(&lists));
         }
     }
     Ok(vec![marks.done()])

@@ -17,12 +17,12 @@ pub struct InitialWeights {
     config: SaeConfig,
     rng: Rng,
     b_dec: Vec<f32>,
-    /// What the SAE will have been trained on.
+    /// Origin of the activations to train on.
     pub provenance: Provenance,
 }
 
-/// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its own
-/// place only.
+/// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its
+/// own place only.
 ///
 /// # Errors
 /// As [`SaeConfig::validate`].

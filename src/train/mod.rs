@@ -1,5 +1,5 @@
-//! Training: where an SAE starts, and the loop that takes it further. It knows neither files nor terminals: what happens
-//! is told in [`Progress`].
+//! Training: where an SAE starts, and the loop that takes it further. It knows neither files nor terminals: what
+//! happens is told in [`Progress`].
 
 mod geometric_median;
 mod initialize;

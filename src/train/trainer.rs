@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
 use crate::sae::{Sae, SaeConfig, Weights};
 
-/// What a finished step reports.
+/// Results of a finished step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Number of the step, the first being 1.
@@ -36,7 +36,8 @@ pub struct Progress {
     pub learning_rate: f64,
     /// Features that have not fired for the recipe's window of tokens.
     pub dead: u32,
-    /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took longer.
+    /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took
+    /// longer.
     pub uncertain_rows: u32,
 }
 
@@ -57,7 +58,7 @@ pub struct Trainer {
     in_flight: VecDeque<InFlight>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
-    /// Whether a list may be full, and batches are kept until their steps are known to be taken.
+    /// A list may be full, and batches are kept until their steps are known to be taken.
     lists_may_fill: bool,
     /// [`Trainer::fill_list`].
     forced_fills: u32,
@@ -76,8 +77,8 @@ impl Trainer {
     /// Compiles the kernels and puts the SAE on the device.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take it,
-    /// and those of the weights.
+    /// [`Error::Config`] for an unusable recipe, [`Error::Shader`] or [`Error::OutOfMemory`] if the device cannot take
+    /// it, and those of the weights.
     pub fn new(gpu: &Gpu, initial: &dyn Weights, recipe: Recipe) -> Result<Self> {
         let tuning = Tuning::estimated(gpu.description(), initial.config(), recipe.batch, Screening::Auto);
         Self::with_tuning(gpu, initial, recipe, tuning)
@@ -136,7 +137,8 @@ impl Trainer {
         })
     }
 
-    /// Times every kernel from the next step but one on; what is submitted together is known by then. Copied steps are left out.
+    /// Times every kernel from the next step but one on; what is submitted together is known by then. Copied steps are
+    /// left out.
     ///
     /// # Errors
     /// [`Error::Device`] if the device has no timestamps.
@@ -159,7 +161,8 @@ impl Trainer {
         self.profile.as_ref()
     }
 
-    /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under way.
+    /// Submits a step at the schedule's learning rate, and returns the oldest unfinished step once enough are under
+    /// way.
     ///
     /// # Errors
     /// As [`Trainer::next_finished`].
@@ -245,8 +248,8 @@ impl Trainer {
     /// after it are taken again, with the same result as if they had fitted at once.
     ///
     /// # Errors
-    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it, unless
-    /// its own update made one of them so. [`Error::Device`] if a list is full a second time.
+    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it,
+    /// unless its own update made one of them so. [`Error::Device`] if a list is full a second time.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
         match self.settled.pop_front() {
             Some(progress) => Ok(Some(progress)),

@@ -7,7 +7,8 @@ use super::*;
 use crate::Error;
 use crate::storage::fixtures::{Tensor, write};
 
-/// A file of as many rows as there are `numbers`, which are stored as u8 or u16; without any, of one row and no `source`.
+/// A file of as many rows as there are `numbers`, which are stored as u8 or u16; without any, of one row and no
+/// `source`.
 fn write_rows(dir: &TempDir, name: &str, dtype: Dtype, numbers: &[u16], sources: Option<&str>) -> PathBuf {
     let (path, count) = (dir.path().join(name), numbers.len().max(1));
     let bytes = match dtype {

@@ -22,12 +22,13 @@ pub(super) struct Chunked {
 }
 
 impl Chunked {
-    /// Compiles the kernels and makes the scratch for at most so many rows at a time.
+    /// Compiles the kernels and makes the scratch for at most `rows` rows at a time.
     pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, variant: EncodeVariant) -> Result<Self> {
         let encode = Encode::new(gpu, variant)?;
         if !gpu.is_dry_run() && !Probe::new(gpu)?.encodes(&encode)? {
             return Err(Error::Device(format!(
-                "{} computes wrong pre-activations (kernel {variant}): update its driver, or take another with --device",
+                "{} computes wrong pre-activations (kernel {variant}): update its driver, or take another with \
+                 --device",
                 gpu.description()
             )));
         }

@@ -1,14 +1,18 @@
 //! Cuts of a selection: features into chunks whose keys fit a scratch buffer, rows into blocks whose candidates do.
 
-use super::SCRATCH_BYTES;
 use crate::engine::parameters::{Parameters, Shard};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 
-/// Features a chunk at most: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a dispatch.
+/// The most bytes that a scratch buffer of a selection takes.
+pub const SCRATCH_BYTES: u64 = 128 << 20;
+
+/// Most features per chunk: the smallest tiles of `encode`, 32 features wide, then stay within one dimension of a
+/// dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix units 5.
+/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix
+/// units 5.
 pub(super) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
 pub(super) const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
 
@@ -43,8 +47,8 @@ pub(super) struct Limits {
 }
 
 impl Chunks {
-    /// As many features as leave, one value a group, what fits a scratch buffer, but no more than the largest shard has or a
-    /// dispatch should do.
+    /// As many features as fit a scratch buffer with one value per group, but no more than the largest shard has
+    /// or a dispatch should do.
     pub fn new(gpu: &Gpu, parameters: &Parameters, limits: &Limits) -> Self {
         let rows = u64::from(limits.rows.max(1));
         let width = u64::from(parameters.quads()) * 4;
@@ -92,7 +96,7 @@ pub(super) struct RowBlock {
 }
 
 impl RowBlocks {
-    /// Blocks of equal size whose candidates, so many of a row, fit a scratch buffer.
+    /// Blocks of equal size whose candidates, `candidates` per row, fit a scratch buffer.
     pub fn new(gpu: &Gpu, rows: u32, candidates: u32) -> Self {
         let fitting = SCRATCH_BYTES.min(gpu.max_binding_bytes()) / (4 * u64::from(candidates.max(1)));
         let fitting = fitting.clamp(1, u64::from(rows.max(1))) as u32;

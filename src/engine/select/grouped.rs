@@ -20,8 +20,8 @@ pub(super) struct Grouped {
 }
 
 impl Grouped {
-    /// Compiles the kernels and makes the scratch for at most so many rows; none if group maxima are not, to the bit, the
-    /// largest of the keys that are computed once more.
+    /// Compiles the kernels and makes the scratch for at most `rows` rows; none if group maxima are not, to the bit,
+    /// the largest of the keys that are computed once more.
     pub fn new(
         gpu: &Gpu,
         parameters: &Parameters,

@@ -63,7 +63,7 @@ impl Scratch {
     }
 }
 
-/// What [`Groups`] are made of.
+/// Parts of [`Groups`].
 pub(super) struct Parts {
     pub select: Arc<Select>,
     pub select_groups: Arc<Select>,

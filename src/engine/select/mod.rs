@@ -8,7 +8,7 @@ mod policy;
 mod screened;
 mod tuning;
 
-pub use policy::{SCRATCH_BYTES, Screening, SelectionMethod, SelectionShape};
+pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 
 use chunked::Chunked;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::sae::description::KeyScale;
 
-/// A way of selection: its kernels and its scratch memory.
+/// A method of selection: its kernels and its scratch memory.
 pub trait Selector: Send + Sync {
     /// Records the selection of the codes: of each row the k largest keys.
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>);
@@ -29,7 +29,8 @@ pub trait Selector: Send + Sync {
     /// The method.
     fn method(&self) -> SelectionMethod;
 
-    /// The number of rows that screening did not prove exact, `[1]`: where it is not 0, the batch was selected by chunks.
+    /// The number of rows that screening did not prove exact, `[1]`: where it is not 0, the batch was selected by
+    /// chunks.
     fn uncertain(&self) -> &Buffer;
 }
 
@@ -53,11 +54,12 @@ impl Inputs<'_> {
     }
 }
 
-/// Makes the selector of a tuning for at most `rows` rows. Where the driver does not compute what the method relies on, which is
-/// tried with random rows, chunks take its place ([`Selector::method`]).
+/// Makes the selector of a tuning for at most `rows` rows. Where the driver does not compute what the method relies on,
+/// which is tried with random rows, chunks take its place ([`Selector::method`]).
 ///
 /// # Errors
-/// [`Error::Shader`] naming the kernel that the device refuses, [`Error::Device`] if it encodes wrongly, and those of [`Gpu::buffer`].
+/// [`Error::Shader`] naming the kernel that the device refuses, [`Error::Device`] if it encodes wrongly, and those of
+/// [`Gpu::buffer`].
 pub fn selector(gpu: &Gpu, parameters: &Parameters, rows: u32, tuning: Tuning) -> Result<Box<dyn Selector>> {
     let Tuning { encode, method } = tuning;
     let sound: Result<Option<Box<dyn Selector>>> = match method {

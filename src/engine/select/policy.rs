@@ -2,33 +2,34 @@
 
 use std::fmt;
 
-use super::chunks::RowBlocks;
+use super::chunks::{RowBlocks, SCRATCH_BYTES};
 use crate::gpu::AdapterDescription;
 use crate::kernels::{EncodeVariant, SCREEN_GROUP, ScreenVariant};
 use crate::sae::SaeConfig;
 
-/// How the k largest keys of a row are found. All ways give the same bits.
+/// How the k largest keys of a row are found. All methods give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionMethod {
     /// A chunk of features at a time is encoded, and merged into the k best so far.
     Chunked,
-    /// Of each group of features only the largest key is kept, the k best groups of a row are found among those, and the
-    /// keys of their features are computed once more: a feature outside them has k others before it, one in each group.
+    /// Of each group of features only the largest key is kept, the k best groups of a row are found among those, and
+    /// the keys of their features are computed once more: a feature outside them has k others before it, one in each
+    /// group.
     Grouped {
-        /// Features a group.
+        /// Features per group.
         group: u32,
     },
-    /// The same with upper bounds of the keys, from f16. The groups with the largest bounds are scored in f32; a batch in which
-    /// one of the others could hold a larger key than the k-th of those is selected chunk by chunk instead.
+    /// The same with upper bounds of the keys, from f16. The groups with the largest bounds are scored in f32; a batch
+    /// in which one of the others could hold a larger key than the k-th of those is selected chunk by chunk instead.
     Screened {
-        /// What multiplies.
+        /// The kernel that multiplies.
         variant: ScreenVariant,
-        /// Groups a row that are scored: the more, the rarer that is not enough.
+        /// Groups per row that are scored: the more, the rarer that is not enough.
         groups: u32,
     },
 }
 
-/// What arithmetic candidates are found with; what is selected does not depend on it.
+/// The arithmetic that finds candidates; the result of the selection does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Screening {
     /// f16 where matrix units make it faster.
@@ -61,7 +62,7 @@ pub struct SelectionShape {
     pub d: u64,
     /// Features.
     pub features: u64,
-    /// Active features a row.
+    /// Active features per row.
     pub k: u64,
 }
 
@@ -72,19 +73,16 @@ impl SelectionShape {
         Self { rows, d, features, k }
     }
 
-    /// Groups a row that are scored after screening: a third more than random and real rows ever needed (docs/performance.md); the
-    /// margin of sums grows with d.
+    /// Groups per row that are scored after screening: a third more than random and real rows ever needed
+    /// (docs/performance.md); the margin of sums grows with d.
     fn screened_groups(self) -> u64 {
         self.k + self.k * (1024 + self.d) / 4096 + 8
     }
 }
 
-/// The most bytes that a scratch buffer of a selection takes.
-pub const SCRATCH_BYTES: u64 = 128 << 20;
-
 impl SelectionMethod {
-    /// Those whose scratch the adapter can bind for a block of rows, as `screening` has it; what is faster on nothing only if
-    /// nothing else is asked for.
+    /// Those whose scratch the adapter can bind for a block of rows, as `screening` has it; what is faster on nothing
+    /// only if nothing else is asked for.
     pub fn available(
         adapter: &AdapterDescription,
         encode: EncodeVariant,
@@ -138,7 +136,8 @@ impl SelectionMethod {
 /// Measured on llvmpipe (benches/results/).
 const SOFTWARE_DIMENSION_COST: f64 = 0.2;
 
-/// What a key of its own costs, in keys that are screened: its weights are read for it alone (by traffic, not measured).
+/// The cost of a key of its own, in keys that are screened: its weights are read for it alone (by traffic, not
+/// measured).
 const CANDIDATE_COST: u64 = 10;
 
 /// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.

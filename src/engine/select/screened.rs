@@ -1,12 +1,14 @@
-//! The groups with the largest bounds from f16, the k largest keys in them, and all chunks in f32 if those are not proven to
-//! be the k largest.
+//! The groups with the largest bounds from f16, the k largest keys in them, and all chunks in f32 if those are not
+//! proven to be the k largest.
 
 use std::sync::Arc;
 
 use super::chunked::Chunked;
-use super::chunks::{Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS, RowBlock};
+use super::chunks::{
+    Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS, RowBlock, SCRATCH_BYTES,
+};
 use super::groups::{GroupSize, Groups, Parts};
-use super::{Inputs, SCRATCH_BYTES, SelectionMethod, Selector};
+use super::{Inputs, SelectionMethod, Selector};
 use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::{check_bounds, screen_portable, to_f16};
@@ -53,8 +55,8 @@ impl Halves {
 }
 
 impl Screened {
-    /// Compiles the kernels and makes the scratch for at most so many rows; none if the bounds are none, or if keys computed
-    /// once more are not those of `encode`.
+    /// Compiles the kernels and makes the scratch for at most `rows` rows; none if the bounds are none, or if keys
+    /// computed once more are not those of `encode`.
     pub fn new(
         gpu: &Gpu,
         parameters: &Parameters,
@@ -127,7 +129,7 @@ impl Screened {
         self.groups.record_codes(recording, inputs, block);
     }
 
-    /// Whether there are groups that are not scored.
+    /// Tells if there are groups that are not scored.
     fn leaves_out(&self, parameters: &Parameters) -> bool {
         u64::from(self.groups.size.best) * u64::from(SCREEN_GROUP) < parameters.config().features as u64
     }

@@ -1,7 +1,8 @@
 //! Checkpoints: a directory with all that a run needs to continue as if it had never stopped.
 //!
-//! `state.safetensors` has the tensors of [`state_tensors`](crate::engine::state::state_tensors), `manifest.json` the rest and
-//! a checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the disk.
+//! `state.safetensors` has the tensors of [`state_tensors`](crate::engine::state::state_tensors), `manifest.json` the
+//! rest and a checksum of every tensor. The directory appears under its name, `step-N`, only when all of it is on the
+//! disk.
 
 mod manifest;
 mod policy;

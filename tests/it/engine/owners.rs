@@ -1,5 +1,5 @@
-//! Several owners of whole chunks of a model, which merge their partial sums by the rules of docs/architecture.md, take the
-//! step that one owner takes, to the bit.
+//! Several owners of whole chunks of a model, which merge their partial sums by the rules of docs/architecture.md, take
+//! the step that one owner takes, to the bit.
 
 use std::collections::HashMap;
 use std::ops::Range;

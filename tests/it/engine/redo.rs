@@ -35,8 +35,8 @@ fn trainer() -> Trainer {
     Trainer::new(gpu(), &initial, recipe).unwrap()
 }
 
-/// What the steps report, the state as it is before step `copied`, and as it is after all, if the first submissions from
-/// each step of `full` on find a list full.
+/// What the steps report, the state as it is before step `copied`, and as it is after all, if the first submissions
+/// from each step of `full` on find a list full.
 fn run(full: &[(u64, u32)], copied: u64) -> (Vec<Progress>, State, State) {
     let (mut trainer, mut before, mut after) = (trainer(), State::default(), State::default());
     let mut reports = Vec::new();

@@ -7,8 +7,8 @@ use monosem::selftest::tensors::{bits, planes};
 
 use super::{assert_close, coarse, deterministic, gpu, rule_d};
 
-/// Rows, d, features: around the tiles of both kernels (64 or 128 rows and features; 16 or 32 rows, 16 to 64 features), and
-/// none a multiple of anything.
+/// Rows, d, features: around the tiles of both kernels (64 or 128 rows and features; 16 or 32 rows, 16 to 64 features),
+/// and none a multiple of anything.
 const SHAPES: &[(usize, usize, usize)] = &[
     (0, 16, 8),
     (5, 16, 0),

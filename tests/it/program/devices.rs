@@ -336,9 +336,8 @@ fn devices_are_opened_as_they_are_chosen() {
     // What memory is available is another number from one moment to the next.
     let known = |adapter: &AdapterDescription| AdapterDescription { memory: None, ..adapter.clone() };
     assert_eq!(known(Gpu::open(&AdapterChoice::Index(0)).unwrap().description()), known(&all[0]));
-    assert!(
-        matches!(Gpu::open(&AdapterChoice::Index(99)), Err(Error::NoDevice { found, .. }) if found[0].contains(&all[0].name))
-    );
+    let Err(Error::NoDevice { found, .. }) = Gpu::open(&AdapterChoice::Index(99)) else { panic!() };
+    assert!(found[0].contains(&all[0].name));
     if gpu().description().is_software() {
         assert_eq!(Gpu::open(&AdapterChoice::Cpu).unwrap().notes(), [""; 0]);
     }

@@ -1,6 +1,7 @@
 //! The help texts, word for word, and what is made from the same definitions.
 //!
-//! After a change that is meant: `MONOSEM_UPDATE_SNAPSHOTS=1 cargo test --test it program::help`, and read the difference.
+//! After a change that is meant: `MONOSEM_UPDATE_SNAPSHOTS=1 cargo test --test it program::help`, and read the
+//! difference.
 
 use std::path::{Path, PathBuf};
 
