@@ -122,7 +122,7 @@ fn chunk_orders(keys: vec4<f32>, quad: u32) -> vec4<u32> {
     return select(vec4(0u), orders(keys), in_chunk < vec4(params.width));
 }
 
-/// Threads that take vectors of one piece of a row by turns: few pieces are read at a time, each on and on.
+/// Threads that take vectors of one piece of a row alternately: few pieces are read at a time, each on and on.
 const NEIGHBOURS: u32 = 8u;
 
 /// A thread's first vector of so many, and the end of its piece.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong. Each variant's message says where, and what to do about it.
+/// An error. Each variant's message says where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,13 +47,13 @@ pub enum Error {
     Data {
         /// The file or directory that holds them.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The problem, and what to do.
         problem: String,
     },
     /// No adapter, or none that fits what was asked for.
     #[error("{problem}{}", listed(found))]
     NoDevice {
-        /// What was asked for, and what helps.
+        /// The device that was asked for, and what helps.
         problem: String,
         /// The adapters that there are, a line each.
         found: Vec<String>,
@@ -92,7 +92,7 @@ pub enum Error {
     Shader {
         /// The shader's name and entry point.
         shader: String,
-        /// What the compiler said.
+        /// The compiler's message.
         message: String,
     },
     /// The device went away (a driver reset, a time-out, an unplugged GPU): nothing more can be computed in this
@@ -113,7 +113,7 @@ pub enum Error {
     /// The file system refused.
     #[error("{}: {source}", path.escape_debug_display())]
     Io {
-        /// What was being read or written.
+        /// The file that was being read or written.
         path: PathBuf,
         /// The system's own error.
         source: std::io::Error,

@@ -1,7 +1,7 @@
 //! Random numbers from a counter: a value depends on its seed, purpose and index alone, never on how the work was
 //! split.
 
-/// What numbers are drawn for. Different purposes under one seed are independent.
+/// The purpose of random numbers. Different purposes under one seed are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -9,7 +9,7 @@ pub enum Purpose {
     Weights = 0,
     /// The order of the rows.
     Shuffle = 1,
-    /// Which way moments are rounded (shaders/update.wgsl).
+    /// The rounding of moments (shaders/update.wgsl).
     Rounding = 2,
 }
 

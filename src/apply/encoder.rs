@@ -94,7 +94,8 @@ impl Encoder {
         Ok(codes)
     }
 
-    /// How many rows of the last batch screening could not prove exact; if there were any, all were selected by chunks.
+    /// The number of rows of the last batch that screening could not prove exact; if there were any, all were selected
+    /// by chunks.
     pub fn uncertain_rows(&self) -> u32 {
         self.uncertain_rows
     }

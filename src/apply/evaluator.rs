@@ -1,4 +1,4 @@
-//! How well an SAE reconstructs rows.
+//! The quality of an SAE on rows.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use crate::gpu::shaders::{Step, mark};
 use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, Slot};
 use crate::sae::Weights;
 
-/// How well an SAE reconstructs some rows. Sums over rows are taken in f64. Without variance or rows a quotient is NaN
-/// or infinite.
+/// Quality of the reconstruction of some rows. Sums over rows are taken in f64. Without variance or rows a quotient is
+/// NaN or infinite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
     /// Rows seen.

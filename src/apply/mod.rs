@@ -1,4 +1,4 @@
-//! Running an SAE: the codes of rows, and how well they reconstruct.
+//! Running an SAE: the codes of rows, and the quality of their reconstruction.
 
 mod encoder;
 mod evaluator;

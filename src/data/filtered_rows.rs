@@ -20,7 +20,7 @@ pub struct RowFilter {
     pub max_norm: Option<f64>,
 }
 
-/// How many rows were left out, and why.
+/// Numbers of rows left out, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Exclusion {
     /// Rows of an excluded token.
@@ -120,7 +120,7 @@ impl FilteredRows {
         &self.data
     }
 
-    /// How many rows were left out.
+    /// The numbers of rows left out.
     pub fn exclusion(&self) -> Exclusion {
         self.exclusion
     }

@@ -11,7 +11,7 @@ pub struct Entries {
     pub list: Buffer,
     /// Where each row's entries of each list begin in `list`, `[rows + 1]`.
     pub starts: Vec<Buffer>,
-    /// How many entries there are of each list.
+    /// The number of entries of each list.
     pub counts: Buffer,
     /// Entries of the main list per row.
     pub k: u32,

@@ -2,7 +2,7 @@
 
 use crate::sae::description::{Counted, Description};
 
-/// What a plane holds; shaders/shared/planes.wgsl says more.
+/// The content of a plane; shaders/shared/planes.wgsl says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plane {
     /// The encoder's bias.
@@ -15,7 +15,7 @@ pub enum Plane {
     SecondMoment,
     /// The step in which a feature fired last.
     LastFired,
-    /// How often it fired.
+    /// Rows on which it fired.
     TimesFired,
     /// 1 + the index of its run, or 0.
     Run,
@@ -98,7 +98,7 @@ impl Planes {
         Self(planes)
     }
 
-    /// How many there are.
+    /// Their number.
     pub fn count(&self) -> u32 {
         self.0.len() as u32
     }

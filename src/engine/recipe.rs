@@ -33,7 +33,7 @@ pub struct Recipe {
     pub unit_norm_decoder: bool,
     /// A feature is dead once it has not fired for this many tokens.
     pub dead_window: u64,
-    /// How Adam's moments of W_enc and W_dec are stored.
+    /// The type that Adam's moments of W_enc and W_dec are stored in.
     pub moments: MomentPrecision,
 }
 

@@ -1,4 +1,4 @@
-//! How many workgroups each kernel takes, from what it is bound to.
+//! The number of workgroups that each kernel takes, from its bindings.
 
 use super::groups_for;
 use crate::gpu::shaders::{

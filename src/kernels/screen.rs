@@ -7,7 +7,7 @@ use crate::gpu::shaders::screen_cooperative::{self, subgroups};
 use crate::gpu::shaders::screen_portable::{self, Params, main};
 use crate::gpu::{AdapterDescription, Gpu, Pipeline, Recording, grid};
 
-/// How `screen` multiplies. Bounds differ in their last bits, what is selected by them does not.
+/// The variants of `screen`. Bounds differ in their last bits, what is selected by them does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScreenVariant {
     /// `shaders/screen/cooperative.wgsl`: on matrix units.

@@ -16,7 +16,7 @@ use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::SaeConfig;
 use crate::train::initialize;
 
-/// How much is spent on measuring, and from what size of a run on.
+/// The effort that goes into measuring, and the size of a run from which it pays.
 struct Effort {
     /// Multiply-adds of one measurement, about, at two operations each.
     flops: u64,
@@ -51,14 +51,14 @@ const HARDWARE: Effort = Effort {
 /// Measurements of a selection, of which the shortest counts.
 const REPEATS: usize = 3;
 
-/// What another candidate must save to take the place of the usual one: less is within what measurements differ by.
+/// The saving for which another candidate takes the place of the usual one: less is within what measurements differ by.
 const MARGIN: f64 = 0.03;
 
 fn effort(adapter: &AdapterDescription) -> &'static Effort {
     if adapter.is_software() { &SOFTWARE } else { &HARDWARE }
 }
 
-/// Whether a run is long enough to win back what [`autotune`] takes.
+/// Tells if a run is long enough to win back the time that [`autotune`] takes.
 pub fn autotune_pays(adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> bool {
     let step = 2 * (recipe.batch as u64).saturating_mul(config.d_in as u64).saturating_mul(config.features as u64);
     let Effort { step_flops, run_flops, .. } = *effort(adapter);
@@ -130,13 +130,13 @@ fn shortest(times: impl Iterator<Item = (Tuning, f64)>) -> Option<Tuning> {
     Some(better.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(usual, |(tuning, _)| tuning))
 }
 
-/// Whether a run is not known to exceed the device's memory.
+/// Tells if a run is not known to exceed the device's memory.
 fn fits(adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<bool> {
     let needed = Plan::of(adapter, config, recipe, tuning)?.needed(adapter);
     Ok(adapter.memory.as_ref().is_none_or(|memory| needed <= memory.available))
 }
 
-/// What a device refuses is left out; without the device there is nothing.
+/// Skips what a device refuses; a lost device is an error.
 fn possible<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(measured) => Ok(Some(measured)),
@@ -201,7 +201,7 @@ struct Trial {
     times: Times,
 }
 
-/// Measures all of them by turns, so that a device that is busy or cold for a while is so for each.
+/// Measures all of them alternately, so that a device that is busy or cold for a while is so for each.
 fn run(gpu: &Gpu, trials: &mut [Trial]) -> Result<()> {
     for _ in 0..REPEATS {
         for trial in &mut *trials {

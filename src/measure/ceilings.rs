@@ -1,4 +1,4 @@
-//! What a device can do at best.
+//! The peak rates of a device.
 
 use crate::error::Result;
 use crate::gpu::shaders::ceilings::{self, Params, copy, multiply_add};

@@ -1,4 +1,4 @@
-//! What a training run needs, before any of it is allocated.
+//! The needs of a training run, before any of it is allocated.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub struct Plan {
     pub checkpoint: u64,
     /// The finished SAE on the disk.
     pub sae: u64,
-    /// What each kernel of a step has to do, at least.
+    /// The least that each kernel of a step has to do.
     pub work: Vec<Work>,
 }
 
@@ -47,7 +47,7 @@ pub struct Work {
 const STATE: [&str; 2] = ["weights", "moments"];
 
 impl Work {
-    /// What an operation of a timed step has to do, if that is counted.
+    /// The work of an operation of a timed step, if it is counted.
     pub fn of<'a>(work: &'a [Self], operation: &str) -> Option<&'a Self> {
         // Each variant of these is a shader of its own.
         let name = match operation {
@@ -63,7 +63,7 @@ impl Plan {
     /// The plan of a run with the usual kernels on a device like this.
     ///
     /// # Errors
-    /// Those of [`Trainer::new`] but for want of memory.
+    /// Those of [`Trainer::new`] but [`Error::OutOfMemory`].
     pub fn new(
         description: &AdapterDescription,
         config: &SaeConfig,
@@ -206,7 +206,7 @@ pub fn check_fits(
     )))
 }
 
-/// What each operation of a step has to do, at least.
+/// The least that each operation of a step has to do.
 pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
     let [n, d, k, rows] = [config.features, config.d_in, config.k(), recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
@@ -257,7 +257,7 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
     keys.into_iter().chain(others).collect()
 }
 
-/// What a step of a run takes on a device, from steps of smaller runs there.
+/// The predicted time of a step on a device, from steps of smaller runs there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// Seconds of a step.

@@ -7,26 +7,26 @@ use crate::sae::description::{Description, Factor, FieldSpec, Input, KeyScale, T
 /// All that a forward pass computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// What the encoder reads, `[rows, d]`.
+    /// The input of the encoder, `[rows, d]`.
     pub input: Vec<f64>,
     /// `u`, `[rows, n]`.
     pub pre_activations: Vec<f64>,
-    /// What features are ranked by, `[rows, n]`.
+    /// The keys that features are ranked by, `[rows, n]`.
     pub keys: Vec<f64>,
     /// The dead features, if the description has a list of them.
     pub dead: Vec<usize>,
     /// The entries of each of the description's lists.
     pub lists: Vec<List>,
-    /// What each of its fields comes to.
+    /// The reconstruction of each of its fields.
     pub fields: Vec<Reconstruction>,
 }
 
-/// What a field comes to.
+/// The reconstruction of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
     /// `[rows, d]`.
     pub values: Vec<f64>,
-    /// What it should be, `[rows, d]`; a constant to the gradient.
+    /// Its target, `[rows, d]`; a constant to the gradient.
     pub target: Vec<f64>,
     /// The field's weight times its factor: what its squared error is multiplied by; a constant to the gradient.
     pub scale: f64,

@@ -11,14 +11,14 @@ pub struct Entry {
     pub row: usize,
     /// 0 for the main list, 1 for that of dead features.
     pub list: u32,
-    /// Whether it is decoded.
+    /// It is decoded.
     pub is_active: bool,
     /// Its pre-activation.
     pub u: f64,
 }
 
-/// What an entry adds to its feature's gradients: `p c_row` to that of its encoder row, `p` to that of its bias,
-/// `a0 g0_row + a1 g1_row` to that of its decoder row.
+/// The contribution of an entry to its feature's gradients: `p c_row` to that of its encoder row, `p` to that of its
+/// bias, `a0 g0_row + a1 g1_row` to that of its decoder row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Term {
     /// Its row.

@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::{List, add_scaled, dot, norms, row};
 
-/// What a step does with its gradients.
+/// The treatment of gradients in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// The largest norm of the whole gradient, if it is clipped.

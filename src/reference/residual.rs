@@ -1,6 +1,6 @@
 use super::dot;
 
-/// How a reconstruction differs from its input.
+/// The difference of a reconstruction from its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Residual {
     /// `g = (2 / batch) (x^ - x)`, the loss's gradient with respect to the reconstruction, `[rows, d]`.

@@ -14,14 +14,14 @@ pub struct Entry {
     pub feature: usize,
     /// Its pre-activation.
     pub u: f64,
-    /// What it was ranked by, and what is reported where the entry carries something.
+    /// The key that it was ranked by, which is reported where the entry carries something.
     pub key: f64,
-    /// Whether it is decoded, and has a gradient.
+    /// It is decoded, and has a gradient.
     pub carries: bool,
 }
 
 impl Entry {
-    /// What the feature's decoder row is multiplied by.
+    /// The factor of the feature's decoder row.
     pub fn value(&self) -> f64 {
         if self.carries { self.u } else { 0.0 }
     }
@@ -54,7 +54,7 @@ impl Clock<'_> {
     }
 }
 
-/// What a list keeps of a row: `u` and `keys` are `[n]`, `dead` the dead features.
+/// The entries that a list keeps of a row: `u` and `keys` are `[n]`, `dead` the dead features.
 pub fn select_row(keep: Keep, u: &[f64], keys: &[f64], dead: &[usize]) -> Vec<Entry> {
     let (kept, raw) = match keep {
         Keep::PerRow { k } => (largest(keys, 0..keys.len(), k), false),

@@ -27,7 +27,7 @@ impl State {
     }
 }
 
-/// What a step computed, all of it with the parameters from before the step.
+/// Results of a step, all of them with the parameters from before the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepOutput {
     /// Codes, reconstructions and losses.

@@ -16,6 +16,7 @@ mod training;
 mod tuning;
 mod tuning_cache;
 
+pub use crate::engine::select::{Screening, SelectionMethod, Tuning};
 pub use directory::{check_new, exists, is_done};
 pub use events::{Event, Listener};
 pub use job::Job;

@@ -38,7 +38,7 @@ impl Default for RunOptions {
     }
 }
 
-/// How a run ended that did not fail.
+/// The end of a run that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The last step is taken.

@@ -48,7 +48,7 @@ pub(super) struct RunRecord {
     started: Instant,
 }
 
-/// How a run ended.
+/// The end of a run.
 pub(super) enum Outcome<'a> {
     /// These are the checksums of the SAE's files.
     Done {

@@ -6,7 +6,9 @@ mod initialize;
 mod profile;
 mod trainer;
 
+pub use crate::engine::parameters::DeviceWeights;
 pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
+pub use crate::engine::state::{StateSink, StateSource, Tile};
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
 pub use profile::Profile;

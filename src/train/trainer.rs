@@ -151,7 +151,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// How the active features are found: as was asked for, unless the device does not compute what that relies on.
+    /// The method that finds the active features: as was asked for, unless the device does not compute what that relies
+    /// on.
     pub fn method(&self) -> SelectionMethod {
         self.method
     }

@@ -7,7 +7,7 @@ use crate::gpu::AdapterDescription;
 use crate::kernels::{EncodeVariant, SCREEN_GROUP, ScreenVariant};
 use crate::sae::SaeConfig;
 
-/// How the k largest keys of a row are found. All methods give the same bits.
+/// A method that finds the k largest keys of a row. All methods give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionMethod {
     /// A chunk of features at a time is encoded, and merged into the k best so far.

@@ -12,10 +12,10 @@ use crate::sae::SaeConfig;
 /// The kernels that find the codes. No result depends on it, only time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Tuning {
-    /// How pre-activations are computed.
+    /// The variant that computes pre-activations.
     #[serde(serialize_with = "by_name")]
     pub encode: EncodeVariant,
-    /// How the largest of them are found.
+    /// The method that finds the largest of them.
     #[serde(rename = "selection", serialize_with = "by_name")]
     pub method: SelectionMethod,
 }
