@@ -1,6 +1,6 @@
 //! The codes of rows.
 
-use crate::engine::forward::{Forward, Purpose, count_rows};
+use crate::engine::forward::{Forward, Pass, count_rows};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::select::{Screening, Tuning};
@@ -45,19 +45,9 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        Self::for_purpose(gpu, weights, batch, tuning, Purpose::Evaluation)
-    }
-
-    pub(super) fn for_purpose(
-        gpu: &Gpu,
-        weights: &dyn Weights,
-        batch: usize,
-        tuning: Tuning,
-        purpose: Purpose,
-    ) -> Result<Self> {
         let parameters = Parameters::allocate(gpu, weights.config(), Planes::inference())?;
         parameters.fill(gpu, &gpu.pipeline(&parameters.planes().defines())?, weights)?;
-        let forward = Forward::new(gpu, &parameters, batch, tuning, purpose)?;
+        let forward = Forward::new(gpu, &parameters, batch, tuning, Pass::Evaluation)?;
         Ok(Self { gpu: gpu.clone(), parameters, forward, program: None, uncertain_rows: 0 })
     }
 

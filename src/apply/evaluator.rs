@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Encoder;
 use crate::data::{Batch, RowStatistics};
-use crate::engine::forward::Purpose;
+use crate::engine::forward::count_rows;
 use crate::engine::parameters::Shard;
 use crate::engine::planes::Plane;
 use crate::engine::select::{Screening, Tuning};
@@ -167,7 +167,7 @@ struct EvaluationPass {
 
 impl EvaluationPass {
     fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        let encoder = Encoder::for_purpose(gpu, weights, batch, tuning, Purpose::Evaluation)?;
+        let encoder = Encoder::with_tuning(gpu, weights, batch, tuning)?;
         Ok(Self {
             mark: gpu.pipeline(&encoder.parameters.planes().defines())?,
             step: gpu.buffer_from("step", &[Step { number: 1, ..Step::default() }])?,
@@ -178,7 +178,8 @@ impl EvaluationPass {
 
     /// (squared error, x · x^, |x^|², active features) of each row.
     fn run(&mut self, batch: &Batch) -> Result<Vec<[f32; 4]>> {
-        let rows = batch.count as u32;
+        let Encoder { parameters, forward, .. } = &self.encoder;
+        let rows = count_rows(batch.rows.len(), parameters.config().d_in, forward.rows())?;
         let program = match self.program.take() {
             Some((recorded, program)) if recorded == rows => program,
             _ => self.encoder.gpu.program(self.record(rows))?,
@@ -190,7 +191,7 @@ impl EvaluationPass {
         let results = pending.wait(gpu)?;
         check_guard(results.get(1)[0])?;
         let mut statistics: Vec<[f32; 4]> = results.get(0);
-        statistics.truncate(batch.count);
+        statistics.truncate(rows as usize);
         Ok(statistics)
     }
 

@@ -5,6 +5,7 @@ use super::forward::Forward;
 use super::parameters::{CHUNKS, Parameters, Shard};
 use super::recipe::Recipe;
 use crate::error::Result;
+use crate::gpu::shaders::gate::GRID_WIDTH;
 use crate::gpu::shaders::{bias_gradient, clip, slopes, squares, summary};
 use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording};
 use crate::kernels::{Sort, Sorted};
@@ -238,8 +239,7 @@ impl Backward {
 
 /// Workgroups that keep a device busy: what a dispatch of unknown work takes at most.
 fn wave(gpu: &Gpu) -> u32 {
-    match gpu.description().is_software() {
-        true => 16 * std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
-        false => 4096,
-    }
+    let threads = || std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
+    // A grid of two dimensions has more workgroups than it was asked for, which would repeat the work of others.
+    if gpu.description().is_software() { GRID_WIDTH.min(16 * threads()) } else { GRID_WIDTH }
 }

@@ -1,5 +1,7 @@
 //! AuxK: the dead features, the list of those with the largest keys of each row, and the field that it is decoded to.
 
+use std::ops::Range;
+
 use super::apply::Optimizer;
 use super::backward::Backward;
 use super::field::{Field, Listed};
@@ -7,14 +9,31 @@ use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
 use super::planes::Plane;
 use super::recipe::Recipe;
+use super::select::{Chunks, Limits, MAX_MULTIPLY_ADDS};
 use crate::error::Result;
 use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
 use crate::kernels::{Encode, EncodeVariant};
 use crate::sae::description::{Counted, DeadList, Factor, FieldSpec, KeyScale};
 
-/// Dead features that are encoded at a time.
-const CHUNK: u32 = 8192;
+/// The fewest dead features that are encoded at a time, if a shard has that many.
+const SMALLEST_CHUNK: u32 = 1024;
+
+/// The most.
+const LARGEST_CHUNK: u32 = 8192;
+
+/// Some of the dead features of a shard, by their place among them.
+struct DeadChunk<'a> {
+    shard: &'a Shard,
+    dead: Range<u32>,
+}
+
+/// Chunks of up to `count` dead features: each as long as all before it, so that few dead features take little and many
+/// few dispatches.
+fn cuts(count: u32, largest: u32) -> impl Iterator<Item = Range<u32>> {
+    let next = move |first: u32| first..count.min(first + first.clamp(SMALLEST_CHUNK.min(largest), largest));
+    std::iter::successors(Some(next(0)), move |range| (range.end < count).then(|| next(range.end)))
+}
 
 /// Buffers and kernels of AuxK.
 pub struct Dead {
@@ -96,10 +115,9 @@ impl Dead {
             rows: gpu.pipeline(&[])?,
             finish: gpu.pipeline(&[])?,
         };
-        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
-        let fitting = gpu.max_binding_bytes() / (4 * u64::from(rows.max(1)));
-        let chunk = u64::from(CHUNK.min(largest.next_multiple_of(4))).min(fitting / 4 * 4).max(4) as u32;
-        let chunks: u32 = parameters.shards.iter().map(|shard| shard.count.div_ceil(chunk)).sum();
+        let limits = Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS };
+        let chunk = Chunks::new(gpu, parameters, &limits).features().min(LARGEST_CHUNK);
+        let chunks = parameters.shards.iter().flat_map(|shard| cuts(shard.count, chunk)).count();
         let gpu = &gpu.for_part("auxiliary loss");
         Ok(Some(Self {
             list,
@@ -109,7 +127,7 @@ impl Dead {
             factor: gpu.buffer("factor", 1)?,
             found: gpu.buffer("dead features", 1)?,
             block_dead: gpu.buffer("dead before", u64::from(parameters.features().div_ceil(BLOCK_FEATURES)) + 1)?,
-            extents: gpu.buffer("extents", UNIFORM_STRIDE / 4 * u64::from(chunks))?,
+            extents: gpu.buffer("extents", UNIFORM_STRIDE / 4 * chunks as u64)?,
             pre_activations: gpu.buffer("pre-activations", u64::from(rows) * u64::from(chunk))?,
             mean: gpu.buffer("mean error", 4 * u64::from(parameters.quads()))?,
             distances: gpu.buffer("distances", rows.into())?,
@@ -144,10 +162,12 @@ impl Dead {
     /// Lists those of each row with the largest keys.
     pub fn record_select(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
         let DeadInputs { parameters, forward, .. } = inputs;
-        let firsts = |shard: &Shard| (0..shard.count).step_by(self.chunk as usize);
-        let chunks = parameters.shards.iter().flat_map(|shard| firsts(shard).map(move |first| (shard, first)));
-        for (slot, (shard, first)) in (0..).zip(chunks) {
-            self.record_chunk(recording, inputs, (shard, first), slot);
+        let chunks = parameters
+            .shards
+            .iter()
+            .flat_map(|shard| cuts(shard.count, self.chunk).map(move |dead| DeadChunk { shard, dead }));
+        for (slot, chunk) in (0..).zip(chunks) {
+            self.record_chunk(recording, inputs, chunk, slot);
         }
         let entries = &forward.entries.list;
         for shard in parameters.shards.iter().rev() {
@@ -219,12 +239,17 @@ impl Dead {
         &self,
         recording: &mut Recording,
         inputs: DeadInputs<'_>,
-        (shard, first): (&Shard, u32),
+        DeadChunk { shard, dead: Range { start: first, end } }: DeadChunk<'_>,
         slot: u32,
     ) {
         let Self { kernels, block_dead, extents, pre_activations, chunk, .. } = self;
         let DeadInputs { parameters, forward, .. } = inputs;
-        let params = dead::Params { chunk_first: first, slot, ..self.params(inputs, shard.first, shard.count) };
+        let params = dead::Params {
+            chunk_first: first,
+            chunk_width: end - first,
+            slot,
+            ..self.params(inputs, shard.first, shard.count)
+        };
         recording.run(&kernels.extent, dead::extent::Bindings { block_dead, extents, params });
         let extent = Slot { buffer: extents, offset: UNIFORM_STRIDE * u64::from(slot) };
         let rows = forward.rows();
@@ -238,7 +263,7 @@ impl Dead {
                     rows,
                     quads: parameters.quads(),
                     first,
-                    width: (*chunk).min(shard.count - first),
+                    width: end - first,
                     count: shard.count,
                     stride: *chunk,
                     ..Default::default()
@@ -273,10 +298,31 @@ impl Dead {
             rows: forward.rows(),
             most: self.list.most as u32,
             chunk_first: 0,
-            chunk_width: self.chunk,
+            chunk_width: 0,
             slot: 0,
             base: forward.entries.second,
             scale_by_share: u32::from(self.field.factor == Factor::ShareOfDead),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cuts;
+
+    #[test]
+    fn chunks_of_dead_features_grow_and_miss_none() {
+        let ends = |count, largest| cuts(count, largest).map(|range| range.end).collect::<Vec<_>>();
+        assert_eq!(ends(20_000, 8192), [1024, 2048, 4096, 8192, 16_384, 20_000]);
+        assert_eq!(ends(20, 16), [16, 20]);
+        assert_eq!(ends(1024, 8192), [1024]);
+        for (count, largest) in [(1, 8192), (70_000, 8192), (5000, 512)] {
+            let mut end = 0;
+            for range in cuts(count, largest) {
+                assert!(range.start == end && range.len() as u32 <= largest && !range.is_empty());
+                end = range.end;
+            }
+            assert_eq!(end, count);
         }
     }
 }

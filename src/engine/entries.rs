@@ -1,5 +1,6 @@
 //! The lists of a batch: entries, each of a row and a feature.
 
+use super::forward::Pass;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
 use crate::sae::description::{Description, Keep};
@@ -25,17 +26,22 @@ pub struct Entries {
 const MAX_ROWS: usize = 1 << 24;
 
 impl Entries {
-    /// Room for the lists of `rows` rows. The main list is that of a full batch until something else is counted.
+    /// Room for the lists of `rows` rows, or for the main list alone, which is that of a full batch until something else is
+    /// counted.
     ///
     /// # Errors
     /// [`Error::Config`] if that is too much for a binding, [`Error::OutOfMemory`] if it does not fit.
-    pub fn new(gpu: &Gpu, description: &Description, rows: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, description: &Description, rows: usize, pass: Pass) -> Result<Self> {
         let gpu = &gpu.for_part("codes");
         let most = |keep: &Keep| match *keep {
             Keep::PerRow { k } => k,
             Keep::Dead { most, .. } => most,
         };
-        let per_row: Vec<usize> = description.lists.iter().map(|list| most(&list.keep)).collect();
+        let lists = match pass {
+            Pass::Training => &description.lists[..],
+            Pass::Evaluation => &description.lists[..1],
+        };
+        let per_row: Vec<usize> = lists.iter().map(|list| most(&list.keep)).collect();
         let capacity = per_row.iter().sum::<usize>().checked_mul(rows).and_then(|all| u32::try_from(all).ok());
         let capacity = capacity.filter(|_| rows < MAX_ROWS).ok_or_else(|| {
             Error::Config(format!(

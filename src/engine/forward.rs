@@ -9,9 +9,9 @@ use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
 use crate::sae::description::Input;
 
-/// The purpose of a forward pass.
+/// The pass of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Pass {
     /// Gradients.
     Training,
     /// Codes, and statistics of each row's reconstruction.
@@ -50,8 +50,8 @@ impl Forward {
     /// # Errors
     /// [`Error::Config`] if a batch of that many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit,
     /// [`Error::Shader`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, purpose: Purpose) -> Result<Self> {
-        let entries = Entries::new(gpu, parameters.description(), rows)?;
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, pass: Pass) -> Result<Self> {
+        let entries = Entries::new(gpu, parameters.description(), rows, pass)?;
         let rows = rows as u32;
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
@@ -66,7 +66,7 @@ impl Forward {
             selector: select::selector(&gpu.for_part("selection"), parameters, rows, tuning)?,
             center: gpu.pipeline(&[])?,
             count: gpu.pipeline(&[])?,
-            residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(purpose == Purpose::Evaluation))])?,
+            residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
             entries,
             rows,
             padded: Vec::new(),

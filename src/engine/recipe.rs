@@ -109,8 +109,8 @@ impl Recipe {
                 "Adam takes betas in [0, 1) and an epsilon that f32 can hold, at least 1.2e-38, not {}, {}, {}",
                 self.beta1, self.beta2, self.epsilon
             )
-        } else if self.clip.is_some_and(|limit| !positive(limit)) {
-            format!("the gradient cannot be clipped at {:?}: the norm must be above 0", self.clip)
+        } else if let Some(limit) = self.clip.filter(|limit| !in_f32(*limit)) {
+            format!("the gradient cannot be clipped at {limit}: the norm must be above 0, and f32 must hold it")
         } else if self.dead_window == 0 {
             "the window of dead features is 0 tokens: it must be at least 1".to_owned()
         } else {

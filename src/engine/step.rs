@@ -4,7 +4,7 @@
 use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
 use super::dead::{Dead, DeadInputs};
-use super::forward::{Forward, Purpose};
+use super::forward::{Forward, Pass};
 use super::parameters::Parameters;
 use super::recipe::Recipe;
 use super::select::Tuning;
@@ -90,7 +90,7 @@ impl TrainingStep {
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: Parameters, recipe: Recipe, tuning: Tuning, world: World) -> Result<Self> {
         recipe.validate()?;
-        let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Purpose::Training)?;
+        let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
         let backward = Backward::new(gpu, &parameters, &forward)?;
         let lists = parameters.description().lists.len();
         let mut this = Self {

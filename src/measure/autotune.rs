@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Plan;
 use crate::engine::entries::Entries;
+use crate::engine::forward::Pass;
 use crate::engine::parameters::{BLOCK_FEATURES, Parameters, pad_rows};
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
@@ -276,7 +277,7 @@ impl<'a> Sample<'a> {
         if selector.method() != tuning.method {
             return Err(Error::Device(format!("{tuning} is not exact on this device")));
         }
-        let entries = Entries::new(gpu, parameters.description(), self.rows)?;
+        let entries = Entries::new(gpu, parameters.description(), self.rows, Pass::Evaluation)?;
         let mut recording = Recording::default();
         selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, rows });
         let program = gpu.program(recording)?;

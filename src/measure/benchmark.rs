@@ -9,9 +9,9 @@ use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
 use crate::engine::select::Tuning;
 use crate::engine::stage::World;
-use crate::engine::step::{StepInput, TrainingStep};
-use crate::error::Result;
-use crate::gpu::{Gpu, Span};
+use crate::engine::step::{Outcome, StepInput, TrainingStep};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Pending, Span};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{SaeConfig, Weights};
 use crate::train::initialize;
@@ -78,7 +78,7 @@ impl StepBenchmark {
         let start = Instant::now();
         let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
         let pending = self.step.submit(&self.gpu, input)?;
-        self.step.results(&self.gpu, pending)?;
+        self.finish(pending)?;
         Ok(start.elapsed().as_secs_f64())
     }
 
@@ -89,8 +89,17 @@ impl StepBenchmark {
     pub fn spans(&mut self) -> Result<Vec<Span>> {
         let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
         let (pending, timing) = self.step.submit_and_time(&self.gpu, input)?;
-        self.step.results(&self.gpu, pending)?;
+        self.finish(pending)?;
         timing.wait(&self.gpu)
+    }
+
+    fn finish(&self, pending: Pending) -> Result<()> {
+        match self.step.results(&self.gpu, pending)? {
+            Outcome::Done(_) => Ok(()),
+            Outcome::ListFull => {
+                Err(Error::Device("active features do not fit their list: the step was not taken".into()))
+            }
+        }
     }
 
     /// Seconds of each operation in a step, the median of `repeats` steps.

@@ -38,6 +38,9 @@ pub struct SaeConfig {
     pub architecture: Architecture,
 }
 
+/// Far above the width of any model, and far below where products of sizes no longer fit.
+const MAX_D_IN: usize = 1 << 20;
+
 impl SaeConfig {
     /// A TopK SAE with `k` active features per row.
     pub fn top_k(d_in: usize, features: usize, k: usize) -> Self {
@@ -62,13 +65,17 @@ impl SaeConfig {
     /// Checks that the sizes make an SAE.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is 0, `features` exceeds 2^32 - 2, or the architecture does not fit them.
+    /// [`Error::Config`] when a size is 0, `d_in` exceeds 2^20 or `features` 2^32 - 2, or the architecture does not fit
+    /// them.
     pub fn validate(&self) -> Result<()> {
         let Self { d_in, features, .. } = *self;
         if d_in == 0 || features == 0 {
             return Err(Error::Config(format!(
                 "an SAE needs at least one input and one feature, not d_in {d_in} and {features} features"
             )));
+        }
+        if d_in > MAX_D_IN {
+            return Err(Error::Config(format!("rows of {d_in} values: at most 2^20 are computed with")));
         }
         if features >= u32::MAX as usize {
             return Err(Error::Config(format!("{features} features: at most 2^32 - 2 can be indexed")));

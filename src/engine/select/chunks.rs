@@ -13,7 +13,7 @@ const MAX_CHUNK: u64 = 1 << 20;
 
 /// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix
 /// units 5.
-pub(super) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
+pub(in crate::engine) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
 pub(super) const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
 
 /// Features that all tiles divide, so that a chunk of many ends with a whole one.
@@ -24,11 +24,11 @@ const TILE_ROWS: u32 = 128;
 
 /// Features that are worked on at a time, of one shard.
 #[derive(Clone, Copy)]
-pub(super) struct Chunks(u32);
+pub(in crate::engine) struct Chunks(u32);
 
 /// Some features of a shard.
 #[derive(Clone, Copy)]
-pub(super) struct Chunk<'a> {
+pub(in crate::engine) struct Chunk<'a> {
     pub shard: &'a Shard,
     /// First feature, counted in the shard.
     pub first: u32,
@@ -37,7 +37,7 @@ pub(super) struct Chunk<'a> {
 }
 
 /// Conditions on the size of a chunk.
-pub(super) struct Limits {
+pub(in crate::engine) struct Limits {
     /// Rows that are worked on at a time.
     pub rows: u32,
     /// Features that leave one value.

@@ -8,6 +8,7 @@ mod policy;
 mod screened;
 mod tuning;
 
+pub(super) use chunks::{Chunks, Limits, MAX_MULTIPLY_ADDS};
 pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 

@@ -221,6 +221,19 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
 }
 
 #[test]
+fn batches_that_do_not_fit_an_evaluation_are_refused() {
+    let (sae, data) = (run(gpu(), 1, &config(200), recipe(200, 1)).0, batches(7, 1).remove(0));
+    let evaluated = |rows: &[f32], size| {
+        let batch = Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() };
+        evaluate(gpu(), &sae, size, [Ok(batch)])
+    };
+    assert!(evaluated(&data.rows, BATCH).is_ok());
+    for (rows, size) in [(&data.rows[..], BATCH - 1), (&data.rows[1..], BATCH)] {
+        assert!(matches!(evaluated(rows, size), Err(Error::Config(_))));
+    }
+}
+
+#[test]
 fn what_is_not_finite_stops_the_run_and_changes_nothing() {
     let mut bad = batches(1, 4);
     bad[2].rows[5 * D + 1] = f32::NAN;

@@ -147,6 +147,7 @@ fn unusable_flags() {
     refuse(&with("--lr", "-1"), 2, "the learning rate is -1");
     refuse(&with("--lr", "nan"), 2, "the learning rate is NaN");
     refuse(&with("--clip", "-1"), 2, "the norm must be above 0");
+    refuse(&with("--clip", "1e-60"), 2, "f32 must hold it");
     refuse(&with("--warmup", "9223372036854775807"), 2, "of warm-up");
     refuse(&with("--seed", "18446744073709551615"), 2, "--seed 18446744073709551615 is too large");
     refuse(&with("--log-every", "0"), 2, "--log-every");

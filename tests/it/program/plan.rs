@@ -150,6 +150,9 @@ fn a_plan_is_printed_for_people_and_for_programs() {
     fail(&["plan", "--features", "10"], 2, "--d");
     fail(&["plan", "--d", "8"], 2, "--expansion");
     fail(&["plan", "--d", "8", "--features", "64", "--assume-memory", "lots"], 2, "80GiB");
+    for d in ["1048577", "4294967296", "17179869184", "2305843009213693952"] {
+        fail(&["plan", "--d", d, "--features", "1", "--k", "1", "--assume-memory", "80GiB"], 2, "at most 2^20");
+    }
 }
 
 #[test]
