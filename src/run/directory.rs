@@ -11,6 +11,8 @@ use crate::storage;
 
 const CONFIG: &str = "config.toml";
 const RECORD: &str = "run.json";
+/// Name of the directory of a run's checkpoints.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// Fails if a run could not be created in `path`, which must not exist or be empty: before anything costly begins.
 ///
@@ -136,6 +138,20 @@ impl RunDirectory {
         let file = File::create_new(&path).map_err(Error::io(&path))?;
         self.made.push(path);
         Ok(file)
+    }
+
+    /// Creates the directory `name` if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_directory(&mut self, name: &str) -> Result<()> {
+        let path = self.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => self.made.push(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(path)(error)),
+        }
+        Ok(())
     }
 
     /// Replaces config.toml.

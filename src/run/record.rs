@@ -13,6 +13,7 @@ use crate::data::Exclusion;
 use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
+use crate::train::Trainer;
 
 /// The record, as it is in the file.
 #[derive(Serialize)]
@@ -77,8 +78,9 @@ fn timestamp(time: SystemTime) -> String {
 }
 
 impl RunRecord {
-    /// The record of a run that is under way since `started`, at first after step `step`.
-    pub fn new(started: Instant, job: &Job, adapter: &AdapterDescription, step: u64) -> Self {
+    /// The record of a run that is under way since `started`, with a trainer that has taken no step since.
+    pub fn new(started: Instant, job: &Job, adapter: &AdapterDescription, trainer: &Trainer) -> Self {
+        let step = trainer.submitted();
         let data = job.rows.data();
         let file = |(path, rows): (&std::path::Path, u64)| DataFile {
             path: path.to_string_lossy().into_owned(),
@@ -97,7 +99,7 @@ impl RunRecord {
             adapter_kind: adapter.kind,
             backend: adapter.backend,
             driver: adapter.driver.clone(),
-            tuning: job.tuning,
+            tuning: Tuning { method: trainer.method(), ..job.tuning },
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.row_counts().map(file).collect(),
             exclusion: job.rows.exclusion(),

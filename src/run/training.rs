@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::checkpoint::{self, Checkpoints, Manifest, Marks};
-use super::directory::{self, RunDirectory};
+use super::directory::{self, CHECKPOINTS, RunDirectory};
 use super::events::{Event, Listener};
 use super::job::Job;
 use super::metrics::{LogSchedule, MetricsFile, metrics_json};
@@ -28,10 +28,11 @@ use crate::train::{Progress, Trainer};
 pub struct Run {
     job: Job,
     trainer: Trainer,
+    /// Before the directory, which is removed only when it is empty: dropping it waits for its writer.
+    checkpoints: Checkpoints,
     directory: RunDirectory,
     metrics: MetricsFile,
     log: LogSchedule,
-    checkpoints: Checkpoints,
     record: RunRecord,
     provenance: Provenance,
     started: Instant,
@@ -85,13 +86,14 @@ impl Run {
         options: RunOptions,
         events: &mut Listener<'_>,
     ) -> Result<Self> {
-        if let Some(text) = &options.config_toml {
-            directory.write_config(text)?;
-        }
-        let below = directory.join("checkpoints");
+        let below = directory.join(CHECKPOINTS);
         let mut checkpoints = Checkpoints::new(below, job.config.clone(), job.recipe.moments, options.checkpoints);
         let skipped = |error: &Error| events(&Event::CheckpointSkipped { error });
         let restored = checkpoints.restore(|checkpoint| job.resume(gpu, checkpoint), skipped)?;
+        // Not before the job is known to be that of the checkpoint.
+        if let Some(text) = &options.config_toml {
+            directory.write_config(text)?;
+        }
         let (mut trainer, position) = match restored {
             Some(restored) => {
                 let position = position_of(&restored.manifest, events)?;
@@ -103,7 +105,7 @@ impl Run {
         if options.profile {
             trainer.start_profile()?;
         }
-        let mut record = RunRecord::new(options.started, &job, gpu.description(), trainer.submitted());
+        let mut record = RunRecord::new(options.started, &job, gpu.description(), &trainer);
         record.set_resumed_under(&position.resumed_under);
         record.write(&mut directory)?;
         Ok(Self {
@@ -165,9 +167,13 @@ impl Run {
                 break;
             }
             let batch = batch?;
-            let finished = match self.checkpoints.due(self.trainer.submitted())? {
-                Some(writer) => self.trainer.step_and_copy(&batch, writer),
-                None => self.trainer.step(&batch),
+            let taken = self.step();
+            let finished = if self.checkpoints.is_due(taken) {
+                self.commit_checkpoint(events)?;
+                self.directory.create_directory(CHECKPOINTS)?;
+                self.trainer.step_and_copy(&batch, self.checkpoints.begin(taken)?)
+            } else {
+                self.trainer.step(&batch)
             };
             if let Some(progress) = finished? {
                 self.finish_step(&progress, events)?;
@@ -202,10 +208,21 @@ impl Run {
         self.report_saved(events)
     }
 
+    /// Finishes steps until the checkpoint that is being written is known to be sound, and waits until it is on the
+    /// disk.
+    fn commit_checkpoint(&mut self, events: &mut Listener<'_>) -> Result<()> {
+        while self.checkpoints.is_uncommitted()
+            && let Some(progress) = self.trainer.next_finished()?
+        {
+            self.finish_step(&progress, events)?;
+        }
+        self.checkpoints.finish()?;
+        self.report_saved(events)
+    }
+
     /// Saves the SAE.
     fn save(&mut self, events: &mut Listener<'_>) -> Result<End> {
-        self.checkpoints.finish()?;
-        self.report_saved(events)?;
+        self.commit_checkpoint(events)?;
         let path = self.directory.join("sae");
         if path.exists() {
             // A run that was killed before it could record that it was done; this one ends with the same.
@@ -218,6 +235,7 @@ impl Run {
 
     /// Saves a checkpoint, unless no step was taken yet.
     fn suspend(&mut self, events: &mut Listener<'_>) -> Result<End> {
+        self.commit_checkpoint(events)?;
         let checkpoint = match self.trainer.finished() {
             0 => None,
             step => {
@@ -232,7 +250,7 @@ impl Run {
 
     fn report_saved(&mut self, events: &mut Listener<'_>) -> Result<()> {
         for step in self.checkpoints.take_saved() {
-            let path = checkpoint::path(&self.directory.join("checkpoints"), step);
+            let path = checkpoint::path(&self.directory.join(CHECKPOINTS), step);
             events(&Event::CheckpointSaved { step, path: &path })?;
         }
         Ok(())

@@ -69,8 +69,6 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// The training recipe, its schedule included.
     pub recipe: Recipe,
-    /// State of the training that is no tensor; null if there is none.
-    pub engine: Value,
     /// State of the run around the training.
     pub run: Value,
     /// XXH3 (64 bits) of each tensor's bytes, in hexadecimal.
@@ -99,8 +97,8 @@ struct FormatOnly {
 }
 
 impl Manifest {
-    /// The manifest of a state after `step` steps of this build, before its tensors are known; provenance, `engine` and
-    /// `run` are empty.
+    /// The manifest of a state after `step` steps of this build, before its tensors are known; provenance and `run` are
+    /// empty.
     pub fn new(step: u64, sae: &SaeConfig, recipe: &Recipe) -> Self {
         let Marks { rules, shaders } = Marks::current();
         Self {
@@ -113,7 +111,6 @@ impl Manifest {
             sae: sae.clone(),
             provenance: Provenance::default(),
             recipe: recipe.clone(),
-            engine: Value::Null,
             run: Value::Null,
             checksums: Vec::new(),
         }

@@ -111,19 +111,13 @@ impl Checkpoints {
         }
     }
 
-    /// The writer of a checkpoint that is due after `step` steps.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn due(&mut self, step: u64) -> Result<Option<&mut Writer>> {
-        let is_due = match self.policy.every {
+    /// Tells if a checkpoint is due after `step` steps.
+    pub fn is_due(&self, step: u64) -> bool {
+        let is_over = match self.policy.every {
             Every::Steps(every) => step.is_multiple_of(every),
             Every::Time(every) => self.last_time.elapsed() >= every,
         };
-        if !is_due || step == self.last_step {
-            return Ok(None);
-        }
-        self.begin(step).map(Some)
+        is_over && step != self.last_step
     }
 
     /// Steps of the checkpoints that were completed since the last call.
@@ -131,10 +125,19 @@ impl Checkpoints {
         std::mem::take(&mut self.saved)
     }
 
-    fn begin(&mut self, step: u64) -> Result<&mut Writer> {
+    /// The writer of a new checkpoint after `step` steps. One that still waits for its manifest is given up.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(&mut self, step: u64) -> Result<&mut Writer> {
         self.finish()?;
         (self.last_step, self.last_time) = (step, Instant::now());
         Ok(self.writer.insert(Writer::create(&self.directory, &self.config, self.moments, step)?))
+    }
+
+    /// Tells if a checkpoint waits for its manifest: its step is not known to be sound yet.
+    pub fn is_uncommitted(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_committed())
     }
 
     /// Tells if a checkpoint of the state after `step` steps waits for its manifest.
@@ -182,9 +185,9 @@ impl Checkpoints {
     pub fn finish(&mut self) -> Result<()> {
         match self.writer.take() {
             Some(writer) => {
-                let step = writer.step();
+                let saved = writer.is_committed().then_some(writer.step());
                 writer.finish()?;
-                self.saved.push(step);
+                self.saved.extend(saved);
                 prune(&self.directory, self.policy.keep.get())
             }
             None => Ok(()),

@@ -57,12 +57,17 @@ impl Writer {
         }
     }
 
+    /// Tells if [`Writer::commit`] was called.
+    pub fn is_committed(&self) -> bool {
+        self.manifest.is_none()
+    }
+
     /// Tells if [`Writer::finish`] would return at once.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits until a committed checkpoint is on the disk.
+    /// Waits until a committed checkpoint is on the disk; one that was not committed is removed.
     ///
     /// # Errors
     /// [`Error::Io`]: the checkpoint is then not there at all.

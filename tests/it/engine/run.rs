@@ -1,12 +1,16 @@
 //! Runs as a library has them: no process, no terminal.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use monosem::Error;
 use monosem::data::Activations;
-use monosem::run::checkpoint::{CheckpointPolicy, Every, Manifest, Marks};
+use monosem::engine::select::{SelectionMethod, Tuning};
+use monosem::kernels::{EncodeVariant, TileShape};
+use monosem::run::checkpoint::{self, CheckpointPolicy, Every, Manifest, Marks};
 use monosem::run::{self, End, Event, Job, Run, RunOptions};
 use monosem::sae::{self, SaeConfig};
 use monosem::storage;
@@ -14,7 +18,7 @@ use monosem::train::Recipe;
 use serde_json::{Value, json};
 
 use crate::kernels::gpu;
-use crate::program::cli::Files;
+use crate::program::cli::{self, Files};
 
 // Its main is not called here.
 #[allow(dead_code)]
@@ -126,6 +130,113 @@ fn an_error_of_the_listener_ends_the_run() {
     });
     assert_eq!(error.unwrap_err().to_string(), "enough");
     assert_eq!((&record(&path)["state"], &record(&path)["error"]["error"]), (&json!("failed"), &json!("enough")));
+}
+
+/// Runs a job with a checkpoint as often as `every` says, and gives the steps of those that are reported as saved.
+fn saved_steps(path: &Path, job: &Job, every: Every) -> monosem::Result<Vec<u64>> {
+    let checkpoints = CheckpointPolicy { every, keep: NonZeroUsize::new(20).unwrap() };
+    let run = Run::create(gpu(), path, job.clone(), RunOptions { checkpoints, ..RunOptions::default() })?;
+    let mut saved = Vec::new();
+    run.train(&|_| false, &mut |event| {
+        if let Event::CheckpointSaved { step, path } = event {
+            assert!(path.join("manifest.json").exists(), "{}", path.display());
+            saved.push(*step);
+        }
+        Ok(())
+    })?;
+    Ok(saved)
+}
+
+#[test]
+fn each_checkpoint_that_is_due_is_saved_before_the_next() {
+    let files = Files::new();
+    let job = job(&files);
+    let every_second: Vec<u64> = (1..6).map(|step| 2 * step).collect();
+    let cases = [
+        ("each", Every::Steps(1), (1..12).collect()),
+        ("second", Every::Steps(2), every_second),
+        // An interval that is over before a step is.
+        ("time", Every::Time(Duration::from_nanos(1)), (1..12).collect()),
+    ];
+    for (name, every, due) in cases {
+        let path = files.directory.path().join(name);
+        assert_eq!(saved_steps(&path, &job, every).unwrap(), due, "{every:?}");
+        let found = checkpoint::list(&path.join("checkpoints")).unwrap();
+        assert_eq!(found.iter().map(|(step, _)| *step).collect::<Vec<_>>(), due, "{every:?}");
+        for (_, checkpoint) in found {
+            assert!(checkpoint::verify(&checkpoint).unwrap().is_empty(), "{}", checkpoint.display());
+        }
+        assert!(sae::load(&path).unwrap() == unbroken(&files));
+        fs::remove_dir_all(files.directory.path().join("unbroken")).unwrap();
+    }
+}
+
+#[test]
+fn a_run_whose_first_step_fails_leaves_nothing_though_a_checkpoint_is_due() {
+    let files = Files::new();
+    // The squared errors of such rows are infinite.
+    let huge = cli::write(&files.directory.path().join("huge.safetensors"), 500, |at| 1e25 * cli::noise(at));
+    let data = Arc::new(Activations::open(&[huge.into()]).unwrap());
+    let job = Job { rows: data.into(), ..job(&files) };
+    let path = files.directory.path().join("new/run");
+    let error = saved_steps(&path, &job, Every::Steps(1)).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: Some(1), .. }), "{error}");
+    assert!(!path.parent().unwrap().exists(), "{:?}", fs::read_dir(&path).unwrap().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_settings_of_a_run_stay_when_another_job_is_refused() {
+    let files = Files::new();
+    let (path, job) = (files.directory.path().join("run"), job(&files));
+    let resume = |job: &Job, text: &str, last: u64| {
+        let options = RunOptions { config_toml: Some(text.into()), ..options() };
+        let run = Run::resume(gpu(), &path, job.clone(), options, &mut |_| Ok(()))?;
+        run.train(&|taken| taken >= last, &mut |_| Ok(()))
+    };
+    let settings = || fs::read_to_string(path.join("config.toml")).unwrap();
+    resume(&job, "seed = 7\n", 3).unwrap();
+    for other in [Job { seed: 9, ..job.clone() }, Job { recipe: Recipe::top_k(50, 40, 12), ..job.clone() }] {
+        let error = resume(&other, "seed = 9\n", 6).unwrap_err();
+        assert!(error.to_string().contains("is of another run"), "{error}");
+        assert_eq!(settings(), "seed = 7\n");
+    }
+    // Settings that the result does not depend on may change.
+    resume(&job, "seed = 7 # resumed\n", 6).unwrap();
+    assert_eq!(settings(), "seed = 7 # resumed\n");
+}
+
+#[test]
+fn the_record_names_the_selection_that_ran() {
+    let files = Files::new();
+    let path = files.directory.path().join("run");
+    let mut job = job(&files);
+    // Half a tile is no whole number of groups: pre-activations are right, but maxima are not, and chunks take over.
+    let encode = EncodeVariant::Tiled(TileShape { rows: 128, features: 48, depth: 8, is_double: false });
+    job.tuning = Tuning { encode, method: SelectionMethod::Grouped { group: encode.group() } };
+    let run = Run::create(gpu(), &path, job.clone(), options()).unwrap();
+    let mut selections = Vec::new();
+    run.train(&|_| false, &mut |event| {
+        if let Event::StepsFinished { selection, .. } = event {
+            selections.push(json!(selection));
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(selections, [json!("chunked")]);
+    assert_eq!(record(&path)["selection"], "chunked");
+    assert_eq!(record(&path)["encode"], job.tuning.encode.to_string());
+}
+
+#[test]
+fn no_field_of_a_runs_manifest_is_empty() {
+    let files = Files::new();
+    let path = files.directory.path().join("run");
+    train(&path, &job(&files), 5).unwrap();
+    let text = fs::read(path.join("checkpoints/step-5/manifest.json")).unwrap();
+    let sealed: Value = serde_json::from_slice(&text).unwrap();
+    let fields = sealed["manifest"].as_object().unwrap();
+    let empty: Vec<_> = fields.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name).collect();
+    assert!(empty.is_empty(), "{empty:?}");
 }
 
 /// As if another build had written the checkpoint.
