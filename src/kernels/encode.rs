@@ -47,7 +47,7 @@ const TILES: [TileShape; 8] = [
 ];
 
 /// Rows of a register tile, the usual number first: the more, the fewer loads, and the larger the loop over d
-/// (docs/architecture.md, in software).
+/// (docs/performance.md).
 const REGISTER_ROWS: [u32; 3] = [16, 32, 64];
 
 /// Rows of x that follow each other under one tile of features: three quarters of a second cache of 1 MiB.

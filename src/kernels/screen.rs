@@ -201,7 +201,7 @@ fn lane_counts(adapter: &AdapterDescription) -> Vec<u32> {
 }
 
 /// How far the sum in f16 may be from the key in f32 besides what rounding its inputs loses, as a fraction of |x| |w| +
-/// |b| (docs/architecture.md, screening).
+/// |b| (docs/selection.md).
 pub fn margin(quads: u32) -> f32 {
     // Three quarters of 2^-22 a term for the matrix units' sum, a quarter for the f32 fold that it is compared with;
     // then bias, key scale and the bound itself. Up, whatever f32 makes of it.
