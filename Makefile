@@ -2,10 +2,11 @@
 # make test    everything is tested, on software Vulkan where the machine has no driver
 # make check   formatting and lints
 # make bench   every kernel of a step beside what this device can do at best; cargo bench compares two builds
-# make portability   other compilers and another Vulkan than this machine's: by hand, as root, on Debian; see tests/portability
+# make portability   other compilers and other Vulkans than this machine's: by hand, as root, on Debian; see tests/portability
 
 .PHONY: demo test check bench portability vulkan
 
+gpus = ada navi31 bmg
 program = --release --locked --no-default-features --features cli
 
 demo: vulkan
@@ -30,10 +31,11 @@ bench: vulkan
 	cargo run -q --release --locked -- bench --d 384 --features 16384 --batch 2048
 
 portability:
-	tests/portability/browser
-	tests/portability/swiftshader
 	cargo build -q --release --locked
-	for gpu in ada navi31 bmg; do tests/portability/gpu-compilers $$gpu target/release/monosem devices || exit 1; done
+	@failed=; \
+	for check in browser "vulkan swiftshader" "vulkan newest-mesa" $(gpus:%="gpu-compilers % target/release/monosem devices"); do \
+	    echo "== $$check"; tests/portability/$$check || failed="$$failed; $$check"; done; \
+	[ -z "$$failed" ] || { echo "failed$$failed" >&2; exit 1; }
 
 # A Vulkan driver is a file icd.d/*.json: Mesa's llvmpipe is one in software.
 vulkan:

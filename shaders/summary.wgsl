@@ -50,6 +50,8 @@ fn term_from(block: u32, low: u32, high: u32) -> u32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % TEAM;
+    // Read here because llvmpipe (Mesa 26.2.6) crashes where the condition of the inner loop reads it.
+    let lists = params.lists;
     let begin = range.first_run + group_index(group) * TEAMS;
     for (var base = begin; base < range.end_run; base += params.groups * TEAMS) {
         let run = base + thread / TEAM;
@@ -61,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             end_term = runs[run + 1u].y;
         }
         var total = vec4(0.0);
-        for (var list = 0u; list < params.lists; list++) {
+        for (var list = 0u; list < lists; list++) {
             for (var first = 0u; first < params.blocks; first += TEAM) {
                 // Blocks of list 1 follow those of list 0 (entry_list.wgsl).
                 let block = (list << 16u) + first + lane;

@@ -124,7 +124,7 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
         }
         (None, _) => match found.iter().position(AdapterDescription::is_software) {
             Some(software) if environment.device_nodes.is_empty() => {
-                take(software, vec!["there is no GPU: everything runs in software, slowly".into()])
+                take(software, vec!["there is no GPU: everything runs on the CPU, slowly".into()])
             }
             _ => Err(no_device(explain_missing(found, environment), found)),
         },

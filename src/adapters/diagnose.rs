@@ -17,9 +17,9 @@ pub(super) fn explain_missing(found: &[AdapterDescription], environment: &Enviro
         let _ = write!(message, "\n- {cause}");
     }
     if !found.is_empty() {
-        message += "\n`--device cpu` insists on software";
+        message += "\n`--device cpu` runs on the CPU";
     } else if cfg!(target_os = "linux") {
-        message += "\n`apt-get install libvulkan1 mesa-vulkan-drivers` adds a device in software";
+        message += "\n`apt-get install libvulkan1 mesa-vulkan-drivers` adds one that runs on the CPU";
     }
     message
 }

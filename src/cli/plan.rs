@@ -167,7 +167,7 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
         None => line("available", "not known here: give --assume-memory".into())?,
     }
     if description.is_software() {
-        print("(in software the device's memory is this machine's: both are needed)")?;
+        print("(the device is the CPU, whose memory is the host's: both are needed)")?;
     }
     if let (Some(fits), Some(most)) = (object["fits"].as_bool(), object["most_features"].as_u64()) {
         line("fits", if fits { "yes".into() } else { "no".into() })?;

@@ -195,7 +195,7 @@ fn software_is_taken_only_where_there_is_no_sign_of_a_gpu() {
         let environment = with_nodes(std::slice::from_ref(&node));
         let message = best(&found, &environment).unwrap_err();
         assert_says(&message, words);
-        assert_says(&message, &["`--device cpu` insists on software"]);
+        assert_says(&message, &["`--device cpu` runs on the CPU"]);
         assert_eq!(message.contains("cannot be opened"), node.refusal.is_some(), "{message}");
         assert_eq!(choose(&found, &AdapterChoice::Cpu, &environment).unwrap().index, 0);
         assert_eq!(choose(&found, &AdapterChoice::Index(0), &environment).unwrap().notes, [""; 0]);
