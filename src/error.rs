@@ -101,12 +101,14 @@ pub enum Error {
     DeviceLost(String),
     /// A number that is not finite. In training, nothing was updated from that step on, unless the number is a
     /// parameter that the step's own update made so: what is sound is then the last checkpoint.
-    #[error("{}", describe_divergence(*step, *row, *what))]
+    #[error("{}", describe_divergence(*step, *row, file.as_deref(), *what))]
     Diverged {
         /// The step, the first being 1; none outside training.
         step: Option<u64>,
-        /// The row in its batch, if it is one's.
+        /// The row's number in `file`, or in its batch if there is none; none if no single row is to blame.
         row: Option<u64>,
+        /// The file that holds the row, where it is known.
+        file: Option<PathBuf>,
         /// The number.
         what: Divergence,
     },
@@ -158,6 +160,16 @@ impl Error {
         }
     }
 
+    /// The error about a row of a batch with its place among all rows, so many of which came before the batch.
+    pub(crate) fn after_rows(self, before: u64) -> Self {
+        match self {
+            Error::Diverged { step, row: Some(row), file: None, what } => {
+                Error::Diverged { step, row: Some(before + row), file: None, what }
+            }
+            other => other,
+        }
+    }
+
     /// The error for programs that read it: `{"error": message, "kind": ..., "exit_code": ...}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "error": self.to_string(), "kind": self.kind(), "exit_code": self.exit_code() })
@@ -200,12 +212,15 @@ impl fmt::Display for Divergence {
     }
 }
 
-fn describe_divergence(step: Option<u64>, row: Option<u64>, what: Divergence) -> String {
+fn describe_divergence(step: Option<u64>, row: Option<u64>, file: Option<&Path>, what: Divergence) -> String {
     let step_prefix = step.map(|step| format!("step {step}: ")).unwrap_or_default();
-    let row = row.map(|row| format!("row {row} of the batch: ")).unwrap_or_default();
+    let whole = file.map_or("the batch".to_owned(), |file| file.to_string_lossy().escape_debug().to_string());
+    let row = row.map(|row| format!("row {row} of {whole}: ")).unwrap_or_default();
     let cure = match (what, step) {
         (Divergence::InputNotFinite, _) => "remove or recompute the row",
         (Divergence::ParameterNotFinite, _) => "lower the learning rate, and resume from the last checkpoint",
+        // No update was made yet.
+        (_, Some(1)) => "the activations are too large for f32: scale them down, or leave rows of extreme norm out",
         (_, Some(_)) => "lower the learning rate, or leave rows of extreme norm out",
         (_, None) => "its values are too large for f32; leave rows of extreme norm out",
     };
@@ -249,17 +264,32 @@ mod tests {
     fn messages_say_what_was_wrong_and_what_helps() {
         for (error, message) in [
             (
-                Error::Diverged { step: Some(310), row: Some(7), what: Divergence::LossNotFinite },
+                Error::Diverged { step: Some(310), row: Some(7), file: None, what: Divergence::LossNotFinite },
                 "step 310: row 7 of the batch: the loss is not finite: lower the learning rate, or leave rows of \
                  extreme norm out",
             ),
             (
-                Error::Diverged { step: None, row: Some(7), what: Divergence::LossNotFinite },
+                Error::Diverged { step: Some(1), row: None, file: None, what: Divergence::GradientNotFinite },
+                "step 1: the gradient is not finite: the activations are too large for f32: scale them down, or leave \
+                 rows of extreme norm out",
+            ),
+            (
+                Error::Diverged {
+                    step: Some(310),
+                    row: Some(7),
+                    file: Some("a\n".into()),
+                    what: Divergence::LossNotFinite,
+                },
+                "step 310: row 7 of a\\n: the loss is not finite: lower the learning rate, or leave rows of extreme \
+                 norm out",
+            ),
+            (
+                Error::Diverged { step: None, row: Some(7), file: None, what: Divergence::LossNotFinite },
                 "row 7 of the batch: the loss is not finite: its values are too large for f32; leave rows of extreme \
                  norm out",
             ),
             (
-                Error::Diverged { step: None, row: Some(7), what: Divergence::InputNotFinite },
+                Error::Diverged { step: None, row: Some(7), file: None, what: Divergence::InputNotFinite },
                 "row 7 of the batch: a value is not finite: remove or recompute the row",
             ),
             (

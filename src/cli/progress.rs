@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use monosem::train::Progress;
+use monosem::train::{Progress, Validation};
 
 use super::output::{quiet, tell};
 
@@ -15,6 +15,8 @@ pub struct Display {
     steps: u64,
     steps_before: u64,
     started: Instant,
+    /// The newest held-out quality, once there is one.
+    validation: String,
     form: Form,
 }
 
@@ -37,16 +39,20 @@ impl Display {
         } else {
             Form::Lines { told: None }
         };
-        Self { steps, steps_before, started: Instant::now(), form }
+        Self { steps, steps_before, started: Instant::now(), validation: String::new(), form }
     }
 
     /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
-    pub fn show(&mut self, progress: &Progress) {
+    pub fn show(&mut self, progress: &Progress, validation: Option<&Validation>) {
+        if let Some(Validation { fvu, .. }) = validation {
+            self.validation = format!("  val FVU {fvu:.4}");
+        }
         let is_last = progress.step == self.steps;
         let share = (progress.step - self.steps_before) as f64 / progress.step as f64;
         let tokens_per_second = share * progress.tokens as f64 / self.started.elapsed().as_secs_f64();
         let Progress { step, loss, fvu, l0, .. } = progress;
-        let words = format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}  {tokens_per_second:.0} tokens/s");
+        let words =
+            format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}{}  {tokens_per_second:.0} tokens/s", self.validation);
         let line = format!("step {step}/{}  {words}", self.steps);
         match &mut self.form {
             Form::Nothing => {}

@@ -3,7 +3,7 @@
 use monosem::Result;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
-use monosem::train::{Profile, Recipe};
+use monosem::train::{Profile, Recipe, Validation};
 use serde_json::{Value, json};
 
 use super::output::{self, print, tell};
@@ -15,6 +15,8 @@ pub struct RunReport {
     /// From the first step on.
     display: Option<Display>,
     summary: Value,
+    /// The newest quality on held-out rows.
+    validation: Option<Validation>,
 }
 
 impl RunReport {
@@ -44,24 +46,35 @@ impl RunReport {
             }
             Event::Started { job } => {
                 self.tell(&announcement(job));
+                self.warn_of_epochs(job);
                 self.display = Some(Display::new(job.recipe.steps, 0));
             }
             Event::Resumed { step, steps } => {
                 self.tell(&format!("resuming from step {step} of {steps}"));
                 self.display = Some(Display::new(*steps, *step));
             }
-            Event::Step { progress, metrics, is_logged } => {
+            Event::Step { progress, validation, metrics, is_logged } => {
                 if *is_logged && output::json() {
                     self.aside(|| print(&metrics.to_string()))?;
                 }
                 if let Some(display) = &mut self.display {
-                    display.show(progress);
+                    display.show(progress, *validation);
                 }
                 self.summary = (*metrics).clone();
+                if let Some(validation) = validation {
+                    self.validation = Some((*validation).clone());
+                }
             }
+            Event::MetricsDelayed { error } => self.tell(&format!("warning: a line of metrics has to wait: {error}")),
+            Event::CheckpointFailed { error } => self.tell(&format!("warning: no checkpoint was saved: {error}")),
+            Event::Rescued { checkpoint } => self.tell(&format!(
+                "saved {} before the error below; once its cause is mended, continue with --resume",
+                checkpoint.to_string_lossy().escape_debug()
+            )),
             Event::CheckpointSaved { step, path } => tracing::info!(step, ?path, "checkpoint saved"),
             Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
                 self.display = None;
+                self.warn_of_fvu();
                 self.summary["selection"] = (*selection).into();
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
                 if *uncertain_steps > 0 {
@@ -94,6 +107,31 @@ impl RunReport {
         Ok(())
     }
 
+    /// More passes than people train on fit the rows rather than what they have in common.
+    fn warn_of_epochs(&self, job: &Job) {
+        if epochs(job) > MANY_EPOCHS {
+            self.tell(
+                "warning: the rows are seen more than three times: the SAE will fit them better than others of their \
+                 kind; --val shows how much",
+            );
+        }
+    }
+
+    /// A last batch, or held-out rows, that the mean row would reconstruct better.
+    fn warn_of_fvu(&mut self) {
+        let fvu = self.validation.as_ref().map_or(self.summary["fvu"].as_f64(), |validation| Some(validation.fvu));
+        if let Some(fvu) = fvu.filter(|&fvu| fvu >= 1.0) {
+            self.tell(&format!(
+                "warning: FVU is {fvu:.4}: the SAE reconstructs worse than the mean of the rows; lower --lr, or train \
+                 for longer"
+            ));
+        }
+        if let Some(Validation { fvu, l0, .. }) = &self.validation {
+            // The last step is evaluated; an interrupted run has an older one.
+            (self.summary["val_fvu"], self.summary["val_l0"]) = ((*fvu).into(), (*l0).into());
+        }
+    }
+
     /// A line on stderr, above the progress bar.
     fn tell(&self, line: &str) {
         self.aside(|| tell(line));
@@ -107,11 +145,18 @@ impl RunReport {
     }
 }
 
+/// From here on held-out quality is what counts.
+const MANY_EPOCHS: f64 = 3.0;
+
+fn epochs(job: &Job) -> f64 {
+    job.recipe.batch as f64 * job.recipe.steps as f64 / job.rows.rows() as f64
+}
+
 fn announcement(job: &Job) -> String {
     let (SaeConfig { d_in, features, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
     let k = job.config.k();
     let rows = job.rows.rows();
-    let epochs = *batch as f64 * *steps as f64 / rows as f64;
+    let epochs = epochs(job);
     let epochs = if epochs < 10.0 { format!("{epochs:.1}") } else { format!("{epochs:.0}") };
     format!(
         "training: d_sae {features}, d_in {d_in}, k {k}; {steps} steps x {batch} rows ({epochs} epochs of {rows} rows)"

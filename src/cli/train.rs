@@ -49,6 +49,9 @@ pub struct Arguments {
 
 /// Settings that may change when a run resumes: its result does not depend on them.
 const CHANGEABLE: &[&str] = &[
+    "data",
+    "val",
+    "eval-every",
     "checkpoint-every",
     "keep-checkpoints",
     "log-every",
@@ -72,7 +75,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     if !is_resumed {
         run::check_new(out)?;
     }
-    let data = Arc::new(Activations::open(&settings.data.data)?);
+    let is_done = is_resumed && run::is_done(out)?;
+    let data = match Activations::open(&settings.data.data) {
+        // A finished run stays finished when its data are gone.
+        Err(_) if is_done => return already_complete(arguments),
+        data => Arc::new(data?),
+    };
     tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
     let config = settings.model.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
@@ -80,11 +88,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     if let Some(previous) = &previous {
         config::refuse_changes(previous, &resolved, CHANGEABLE)?;
     }
-    if is_resumed && run::is_done(out)? {
+    if is_done {
         return already_complete(arguments);
     }
 
     let rows = settings.rows.select(data.clone())?;
+    let validation = settings.validation.open(recipe.steps, config.d_in, |data| settings.rows.select(data))?;
     let gpu = settings.device.open()?;
     let screening = settings.screening.value();
     check_fits(gpu.description(), &config, &recipe, screening)?;
@@ -94,6 +103,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let options = RunOptions {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,
+        validation,
         provenance: Some(settings.metadata.over(data.provenance())),
         config_toml: Some(format!("{header}\n{}", config::to_toml(&resolved)?)),
         profile: arguments.profile,

@@ -142,6 +142,15 @@ impl Activations {
         Ok(())
     }
 
+    /// The file that holds `row`, and the row's number in it.
+    ///
+    /// # Panics
+    /// When the row does not exist.
+    pub fn place_of(&self, row: u64) -> (&Path, u64) {
+        let shard = &self.shards[self.file_of(row)];
+        (shard.file.path(), row - shard.rows.start)
+    }
+
     /// The files and the row numbers that each holds.
     pub(super) fn files(&self) -> impl Iterator<Item = (&TensorFile, Range<u64>)> {
         self.shards.iter().map(|shard| (&shard.file, shard.rows.clone()))

@@ -51,7 +51,7 @@ impl Batches {
             )));
         }
         let data = rows.data().clone();
-        let row = move |position| rows.row(Permutation::new(len, seed, position / len).at(position % len));
+        let row = move |position| shuffled_row(&rows, seed, position);
         Self::spawn(
             data,
             (0..steps).map(move |step| {
@@ -97,6 +97,12 @@ impl Iterator for Batches {
             None
         })
     }
+}
+
+/// The row at a position in the endless stream of [`Batches::shuffled`].
+pub(crate) fn shuffled_row(rows: &FilteredRows, seed: u64, position: u64) -> u64 {
+    let len = rows.rows();
+    rows.row(Permutation::new(len, seed, position / len).at(position % len))
 }
 
 fn send_all(data: &Activations, batches: impl Iterator<Item = Vec<u64>>, sender: &SyncSender<Result<Batch>>) {

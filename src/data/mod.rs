@@ -1,6 +1,7 @@
 //! Where activations come from: files read by position, rows left out, a seeded order, batches prefetched on a thread.
 
 mod activations;
+mod bad_row;
 mod batches;
 mod filtered_rows;
 mod provenance;
@@ -9,6 +10,8 @@ mod shuffle;
 mod sources;
 
 pub use activations::Activations;
+pub(crate) use bad_row::blame_row;
+pub(crate) use batches::shuffled_row;
 pub use batches::{Batch, Batches};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use provenance::Provenance;

@@ -1,6 +1,8 @@
 //! A training step: the forward pass, gradients over the sparse entries, clipping, Adam. [`TrainingStep::stages`] is
 //! the step in one place. Nothing of size features · d is held but the parameters and their moments.
 
+mod held_out;
+
 use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
 use super::dead::{Dead, DeadInputs};
@@ -355,5 +357,5 @@ pub fn check_guard(guard: Guard) -> Result<()> {
         _ if raised(GRADIENT_NOT_FINITE) => (Divergence::GradientNotFinite, None),
         _ => (Divergence::ParameterNotFinite, None),
     };
-    Err(Error::Diverged { step: None, row, what })
+    Err(Error::Diverged { step: None, row, file: None, what })
 }

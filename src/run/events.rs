@@ -8,7 +8,7 @@ use super::checkpoint::Marks;
 use super::job::Job;
 use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
-use crate::train::{Profile, Progress};
+use crate::train::{Profile, Progress, Validation};
 
 /// Something that happened in a run, told in order.
 #[derive(Debug)]
@@ -57,10 +57,22 @@ pub enum Event<'a> {
     Step {
         /// Its results.
         progress: &'a Progress,
+        /// Quality on held-out rows after it, if it was measured.
+        validation: Option<&'a Validation>,
         /// The same as in a line of metrics.jsonl.
         metrics: &'a Value,
         /// The line was written.
         is_logged: bool,
+    },
+    /// A line of metrics.jsonl could not be written: it is kept, and written with the next one.
+    MetricsDelayed {
+        /// The reason.
+        error: &'a Error,
+    },
+    /// A checkpoint could not be written: the run continues without it.
+    CheckpointFailed {
+        /// The reason.
+        error: &'a Error,
     },
     /// A checkpoint is on the disk.
     CheckpointSaved {
@@ -84,6 +96,11 @@ pub enum Event<'a> {
     Saved {
         /// Its directory.
         path: &'a Path,
+    },
+    /// The run failed, and its last sound state is on the disk; [`Run::train`](super::Run::train) returns the error.
+    Rescued {
+        /// The checkpoint that it resumes from.
+        checkpoint: &'a Path,
     },
     /// The run was stopped before its last step.
     Interrupted {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
-use crate::data::{Batches, FilteredRows};
+use crate::data::{Batches, FilteredRows, blame_row, shuffled_row};
 use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -41,6 +41,13 @@ impl Job {
         let batch = self.recipe.batch;
         let first = steps.start.saturating_mul(batch as u64);
         Batches::shuffled(self.rows.clone(), batch, self.seed, first, steps.end.saturating_sub(steps.start))
+    }
+
+    /// An error of a step, with the file of the row that it is about.
+    pub(super) fn locate(&self, error: Error) -> Error {
+        let Error::Diverged { step: Some(step), row: Some(place), file: None, what } = error else { return error };
+        let position = (step - 1) * self.recipe.batch as u64 + place;
+        blame_row(self.rows.data(), shuffled_row(&self.rows, self.seed, position), Some(step), what)
     }
 
     /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which is read for

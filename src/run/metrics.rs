@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::directory::RunDirectory;
 use crate::error::{Error, Result};
-use crate::train::Progress;
+use crate::train::{Progress, Validation};
 
 const NAME: &str = "metrics.jsonl";
 
@@ -20,6 +20,8 @@ pub(super) struct MetricsFile {
     path: PathBuf,
     /// Bytes in the file.
     bytes: u64,
+    /// Lines that the file system has refused so far.
+    unwritten: Vec<String>,
 }
 
 impl MetricsFile {
@@ -52,7 +54,7 @@ impl MetricsFile {
             // Some network file systems have no locks.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        Ok(Self { file, path, bytes: 0 })
+        Ok(Self { file, path, bytes: 0, unwritten: Vec::new() })
     }
 
     /// Bytes written so far.
@@ -60,26 +62,47 @@ impl MetricsFile {
         self.bytes
     }
 
-    /// Discards what was written after the first `bytes`.
+    /// Lines that the file system has refused so far.
+    pub fn unwritten(&self) -> Vec<String> {
+        self.unwritten.clone()
+    }
+
+    /// Discards what was written after the first `bytes`, and appends the lines that could not be written then.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn rewind(&mut self, bytes: u64) -> Result<()> {
+    pub fn rewind(&mut self, bytes: u64, unwritten: Vec<String>) -> Result<()> {
         let length = self.file.metadata().map_err(Error::io(&self.path))?.len();
         self.bytes = bytes.min(length);
         let rewound = self.file.set_len(self.bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)));
-        rewound.map(drop).map_err(Error::io(&self.path))
+        rewound.map_err(Error::io(&self.path))?;
+        self.unwritten = unwritten;
+        self.flush()
     }
 
-    /// Appends a line.
+    /// Appends a line. One that cannot be written is kept, and written before the next.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn append(&mut self, metrics: &Value) -> Result<()> {
+        self.unwritten.push(format!("{metrics}\n"));
+        self.flush()
+    }
+
+    /// Writes the lines that could not be written before.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn flush(&mut self) -> Result<()> {
         // In one write, so that whoever follows the file sees whole lines.
-        let line = format!("{metrics}\n");
-        self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path))?;
-        self.bytes += line.len() as u64;
+        let lines = self.unwritten.concat();
+        if let Err(error) = self.file.write_all(lines.as_bytes()) {
+            // A part of a line must not stay. Where that cannot be had either, a resume cuts it off.
+            let _ = self.file.set_len(self.bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)));
+            return Err(Error::io(&self.path)(error));
+        }
+        self.bytes += lines.len() as u64;
+        self.unwritten.clear();
         Ok(())
     }
 }
@@ -97,21 +120,43 @@ impl LogSchedule {
     }
 }
 
-/// The metrics of a step, `seconds` into the run (docs/metrics.md).
-pub(super) fn metrics_json(progress: &Progress, seconds: f64) -> Value {
+/// How far a run is, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Seconds that the run has taken in all.
+    pub seconds: f64,
+    /// Seconds since it started or was resumed.
+    pub seconds_here: f64,
+    /// Steps taken before that.
+    pub first_step: u64,
+    /// Rows of an epoch.
+    pub rows: u64,
+}
+
+/// The metrics of a step (docs/metrics.md).
+pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>, pace: &Pace) -> Value {
+    let Progress { step, tokens, .. } = *progress;
+    let tokens_here = tokens as f64 * (step - pace.first_step) as f64 / step as f64;
     let mut metrics = json!({
-        "step": progress.step,
-        "tokens": progress.tokens,
+        "step": step,
+        "tokens": tokens,
+        "epoch": tokens as f64 / pace.rows as f64,
         "loss": progress.loss,
         "fvu": progress.fvu,
         "l0": progress.l0,
         "gradient_norm": progress.gradient_norm,
         "learning_rate": progress.learning_rate,
         "dead": progress.dead,
-        "seconds": seconds,
+        "uncertain_rows": progress.uncertain_rows,
+        "seconds": pace.seconds,
+        "tokens_per_second": tokens_here / pace.seconds_here,
     });
     for (name, loss) in &progress.losses {
         metrics[*name] = (*loss).into();
+    }
+    if let Some(Validation { fvu, l0, .. }) = validation {
+        metrics["val_fvu"] = (*fvu).into();
+        metrics["val_l0"] = (*l0).into();
     }
     metrics
 }

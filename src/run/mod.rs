@@ -21,6 +21,6 @@ pub use directory::{check_new, exists, is_done};
 pub use events::{Event, Listener};
 pub use job::Job;
 pub use open::{OpenedCheckpoint, OpenedSae, open_sae};
-pub use options::{End, RunOptions};
+pub use options::{End, RunOptions, Validated};
 pub use training::Run;
 pub use tuning::{choose_tuning, known_tuning};

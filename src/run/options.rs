@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::checkpoint::CheckpointPolicy;
-use crate::data::Provenance;
+use crate::data::{FilteredRows, Provenance};
 
 /// Everything about a run that its result does not depend on.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct RunOptions {
     pub log_every: NonZeroU64,
     /// Metadata of the SAE; none for those of the data.
     pub provenance: Option<Provenance>,
+    /// Held-out rows to evaluate the SAE on while it trains.
+    pub validation: Option<Validated>,
     /// Text of config.toml; without it none is written.
     pub config_toml: Option<String>,
     /// Times every kernel; the device must have timestamps.
@@ -31,11 +33,21 @@ impl Default for RunOptions {
             checkpoints: CheckpointPolicy::default(),
             log_every: LOG_EVERY,
             provenance: None,
+            validation: None,
             config_toml: None,
             profile: false,
             started: Instant::now(),
         }
     }
+}
+
+/// Held-out rows, and how often the SAE is evaluated on them: also after the last step.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// The rows.
+    pub rows: FilteredRows,
+    /// Steps from one evaluation to the next.
+    pub every: NonZeroU64,
 }
 
 /// The end of a run that did not fail.

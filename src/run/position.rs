@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 pub(super) struct Position {
     /// Bytes of metrics.jsonl.
     pub metrics_bytes: u64,
+    /// Lines of metrics.jsonl after those bytes that the file system refused.
+    #[serde(default)]
+    pub unwritten_metrics: Vec<String>,
     /// Seconds that the run had taken.
     pub seconds: f64,
     /// Rows of data to train on.

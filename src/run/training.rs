@@ -1,5 +1,7 @@
 //! A run under way: from where it starts or resumes to the SAE, or to the checkpoint that it resumes from.
 
+mod steps;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -7,20 +9,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::checkpoint::{self, Checkpoints, Manifest, Marks};
+use super::checkpoint::{Checkpoints, Manifest, Marks};
 use super::directory::{self, CHECKPOINTS, RunDirectory};
 use super::events::{Event, Listener};
 use super::job::Job;
-use super::metrics::{LogSchedule, MetricsFile, metrics_json};
-use super::options::{End, RunOptions};
+use super::metrics::{LogSchedule, MetricsFile, Pace};
+use super::options::{End, RunOptions, Validated};
 use super::position::{MarkChange, Position};
 use super::record::{Outcome, RunRecord};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::sae::save;
 use crate::storage::checksum_file;
-use crate::train::{Progress, Trainer};
+use crate::train::Trainer;
 
 /// A job under way in its directory: config.toml, run.json, metrics.jsonl, checkpoints/ and at the end sae/.
 ///
@@ -34,8 +35,11 @@ pub struct Run {
     metrics: MetricsFile,
     log: LogSchedule,
     record: RunRecord,
+    validation: Option<Validated>,
     provenance: Provenance,
     started: Instant,
+    /// Steps that the run had taken when it was resumed.
+    first_step: u64,
     /// Seconds that the run took before it was resumed.
     seconds_before: f64,
     resumed_under: Vec<MarkChange>,
@@ -94,14 +98,14 @@ impl Run {
         if let Some(text) = &options.config_toml {
             directory.write_config(text)?;
         }
-        let (mut trainer, position) = match restored {
+        let (mut trainer, mut position) = match restored {
             Some(restored) => {
                 let position = position_of(&restored.manifest, events)?;
                 (restored.state, position)
             }
             None => (job.begin(gpu)?, Position::default()),
         };
-        metrics.rewind(position.metrics_bytes)?;
+        metrics.rewind(position.metrics_bytes, std::mem::take(&mut position.unwritten_metrics))?;
         if options.profile {
             trainer.start_profile()?;
         }
@@ -110,7 +114,9 @@ impl Run {
         record.write(&mut directory)?;
         Ok(Self {
             log: LogSchedule { every: options.log_every, steps: job.recipe.steps },
+            validation: options.validation,
             provenance: options.provenance.unwrap_or_else(|| job.rows.data().provenance().clone()),
+            first_step: trainer.submitted(),
             job,
             trainer,
             directory,
@@ -137,6 +143,7 @@ impl Run {
     /// Those of the data, the device, the file system and the listener.
     pub fn train(mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
         let result = self.take_steps(stop, events);
+        let result = result.map_err(|error| self.job.locate(error)).inspect_err(|error| self.rescue(error, events));
         let recorded = match &result {
             Ok(End::Done { sae }) => checksums(sae).map(|checksums| {
                 self.record.end(Outcome::Done { checksums: &checksums });
@@ -156,104 +163,15 @@ impl Run {
         recorded.map(|()| end)
     }
 
-    fn take_steps(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
-        let (first, steps) = (self.step(), self.job.recipe.steps);
-        events(&match first {
-            0 => Event::Started { job: &self.job },
-            step => Event::Resumed { step, steps },
-        })?;
-        for batch in self.job.batches(first..steps)? {
-            if stop(self.step()) {
-                break;
-            }
-            let batch = batch?;
-            let taken = self.step();
-            let finished = if self.checkpoints.is_due(taken) {
-                self.commit_checkpoint(events)?;
-                self.directory.create_directory(CHECKPOINTS)?;
-                self.trainer.step_and_copy(&batch, self.checkpoints.begin(taken)?)
-            } else {
-                self.trainer.step(&batch)
-            };
-            if let Some(progress) = finished? {
-                self.finish_step(&progress, events)?;
-            }
+    /// How far the run is, and how fast.
+    fn pace(&self) -> Pace {
+        let rows = self.job.rows.rows();
+        Pace {
+            seconds: self.seconds(),
+            seconds_here: self.started.elapsed().as_secs_f64(),
+            first_step: self.first_step,
+            rows,
         }
-        while let Some(progress) = self.trainer.next_finished()? {
-            self.finish_step(&progress, events)?;
-        }
-        events(&Event::StepsFinished {
-            steps: self.trainer.finished(),
-            uncertain_steps: self.uncertain_steps,
-            selection: &self.trainer.method().to_string(),
-            profile: self.trainer.profile(),
-        })?;
-        if self.trainer.finished() == steps { self.save(events) } else { self.suspend(events) }
-    }
-
-    fn finish_step(&mut self, progress: &Progress, events: &mut Listener<'_>) -> Result<()> {
-        self.directory.keep();
-        self.uncertain_steps += u64::from(progress.uncertain_rows > 0);
-        let metrics = metrics_json(progress, self.seconds());
-        let is_logged = self.log.includes(progress.step);
-        if is_logged {
-            self.metrics.append(&metrics)?;
-        }
-        events(&Event::Step { progress, metrics: &metrics, is_logged })?;
-        if self.checkpoints.is_ready_for(progress.step) {
-            let manifest = self.manifest(progress.step);
-            self.checkpoints.commit(manifest);
-        }
-        self.checkpoints.finish_if_written()?;
-        self.report_saved(events)
-    }
-
-    /// Finishes steps until the checkpoint that is being written is known to be sound, and waits until it is on the
-    /// disk.
-    fn commit_checkpoint(&mut self, events: &mut Listener<'_>) -> Result<()> {
-        while self.checkpoints.is_uncommitted()
-            && let Some(progress) = self.trainer.next_finished()?
-        {
-            self.finish_step(&progress, events)?;
-        }
-        self.checkpoints.finish()?;
-        self.report_saved(events)
-    }
-
-    /// Saves the SAE.
-    fn save(&mut self, events: &mut Listener<'_>) -> Result<End> {
-        self.commit_checkpoint(events)?;
-        let path = self.directory.join("sae");
-        if path.exists() {
-            // A run that was killed before it could record that it was done; this one ends with the same.
-            checkpoint::remove(&path)?;
-        }
-        save(&self.trainer.weights(self.provenance.clone()), &path)?;
-        events(&Event::Saved { path: &path })?;
-        Ok(End::Done { sae: path })
-    }
-
-    /// Saves a checkpoint, unless no step was taken yet.
-    fn suspend(&mut self, events: &mut Listener<'_>) -> Result<End> {
-        self.commit_checkpoint(events)?;
-        let checkpoint = match self.trainer.finished() {
-            0 => None,
-            step => {
-                let manifest = self.manifest(step);
-                Some(self.checkpoints.save(&mut self.trainer, manifest)?)
-            }
-        };
-        self.report_saved(events)?;
-        events(&Event::Interrupted { checkpoint: checkpoint.as_deref() })?;
-        Ok(End::Interrupted { checkpoint })
-    }
-
-    fn report_saved(&mut self, events: &mut Listener<'_>) -> Result<()> {
-        for step in self.checkpoints.take_saved() {
-            let path = checkpoint::path(&self.directory.join(CHECKPOINTS), step);
-            events(&Event::CheckpointSaved { step, path: &path })?;
-        }
-        Ok(())
     }
 
     /// Seconds that the run has taken.
@@ -264,6 +182,7 @@ impl Run {
     fn manifest(&self, step: u64) -> Manifest {
         let position = Position {
             metrics_bytes: self.metrics.bytes(),
+            unwritten_metrics: self.metrics.unwritten(),
             seconds: self.seconds(),
             rows: self.job.rows.rows(),
             seed: self.job.seed,

@@ -5,6 +5,7 @@ mod geometric_median;
 mod initialize;
 mod profile;
 mod trainer;
+mod validation;
 
 pub use crate::engine::parameters::DeviceWeights;
 pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
@@ -13,3 +14,4 @@ pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
 pub use profile::Profile;
 pub use trainer::{Progress, Trainer, train};
+pub use validation::Validation;

@@ -52,9 +52,9 @@ struct InFlight {
 
 /// Trains one SAE on one device, step by step.
 pub struct Trainer {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     recipe: Recipe,
-    step: TrainingStep,
+    pub(super) step: TrainingStep,
     in_flight: VecDeque<InFlight>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
@@ -245,6 +245,25 @@ impl Trainer {
         self.finished - self.settled.len() as u64
     }
 
+    /// Tells if a step is under way, or finished and not returned yet.
+    pub fn is_ahead(&self) -> bool {
+        self.submitted > self.finished()
+    }
+
+    /// Gives up the steps that are under way after one that diverged without changing the model, so that the state is
+    /// that after the finished ones.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub(crate) fn take_back(&mut self) -> Result<()> {
+        for InFlight { pending, .. } in std::mem::take(&mut self.in_flight) {
+            pending.wait(&self.gpu)?;
+        }
+        self.step.take_back(&self.gpu, (self.submitted - self.finished) as u32);
+        self.submitted = self.finished;
+        Ok(())
+    }
+
     /// Waits for the oldest unfinished step; none if all are finished. If entries did not fit their list, it and those
     /// after it are taken again, with the same result as if they had fitted at once.
     ///
@@ -264,7 +283,9 @@ impl Trainer {
                 return Ok(None);
             };
             let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
-                Error::Diverged { row, what, .. } => Error::Diverged { step: Some(self.finished + 1), row, what },
+                Error::Diverged { row, file, what, .. } => {
+                    Error::Diverged { step: Some(self.finished + 1), row, file, what }
+                }
                 other => other,
             })?;
             match outcome {

@@ -8,6 +8,7 @@ mod metadata;
 mod model;
 mod settings;
 mod training;
+mod validation;
 
 pub use apply::{Application, ApplyArguments, open_sae};
 pub use data::RowArguments;

@@ -14,6 +14,7 @@ use super::device::{DeviceArguments, ScreeningArguments};
 use super::metadata::MetadataArguments;
 use super::model::ModelArguments;
 use super::training::TrainingArguments;
+use super::validation::ValidationArguments;
 
 /// The settings that define a run: flags, and keys of `--config` and of `config.toml`.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub rows: RowArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub validation: ValidationArguments,
     #[command(flatten)]
     #[serde(flatten)]
     pub model: ModelArguments,
@@ -106,7 +110,7 @@ impl Settings {
         self.training.lr = Some(recipe.learning_rate);
         self.training.warmup = Some(recipe.warmup_steps);
         self.training.decay = Some(recipe.decay_steps);
-        for path in &mut self.data.data {
+        for path in self.data.data.iter_mut().chain(&mut self.validation.val) {
             *path = absolute(&*path).map_err(Error::io(&*path))?;
         }
         Ok(self)

@@ -5,6 +5,7 @@ pub mod gpu;
 pub mod order;
 pub mod owners;
 pub mod redo;
+pub mod rescue;
 pub mod run;
 pub mod screening;
 pub mod selection;

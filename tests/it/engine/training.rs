@@ -253,7 +253,8 @@ fn what_is_not_finite_stops_the_run_and_changes_nothing() {
     while let Ok(Some(_)) = outcome {
         outcome = trainer.next_finished();
     }
-    let Err(Error::Diverged { step: Some(3), row: Some(5), what: Divergence::InputNotFinite }) = outcome else {
+    let Err(Error::Diverged { step: Some(3), row: Some(5), file: None, what: Divergence::InputNotFinite }) = outcome
+    else {
         panic!("{outcome:?}")
     };
     assert_eq!(before, Some(hash(&trained(&trainer))));
