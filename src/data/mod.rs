@@ -3,6 +3,7 @@
 mod activations;
 mod batches;
 mod filtered_rows;
+mod identity;
 mod provenance;
 mod row_statistics;
 mod shuffle;
@@ -11,7 +12,10 @@ mod sources;
 pub use activations::Activations;
 pub use batches::{Batch, Batches};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
+pub use identity::{FileIdentity, first_difference};
 pub use provenance::Provenance;
 pub use row_statistics::RowStatistics;
 pub use shuffle::Permutation;
 pub use sources::Sources;
+
+pub use crate::storage::Dtype;
