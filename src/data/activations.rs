@@ -3,8 +3,9 @@
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use super::Provenance;
+use super::{FileIdentity, Provenance};
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::{CHUNK_BYTES, FloatTensor, TensorFile};
 
@@ -20,6 +21,7 @@ pub struct Activations {
     width: usize,
     rows: u64,
     provenance: Provenance,
+    identity: OnceLock<Vec<FileIdentity>>,
 }
 
 /// One file and the row numbers it holds.
@@ -76,7 +78,7 @@ impl Activations {
             return Err(Error::data(named, problem));
         };
         let provenance = provenance(&first.file);
-        Ok(Self { shards, width, rows, provenance })
+        Ok(Self { shards, width, rows, provenance, identity: OnceLock::new() })
     }
 
     /// Number of rows in all files, at least 1.
@@ -87,6 +89,19 @@ impl Activations {
     /// Each file and the number of its rows.
     pub fn row_counts(&self) -> impl Iterator<Item = (&Path, u64)> {
         self.shards.iter().map(|shard| (shard.file.path(), shard.rows.end - shard.rows.start))
+    }
+
+    /// What tells the files from any others, in their order. The first call reads up to 64 rows of each file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Data`] for a file that was cut short.
+    pub fn identity(&self) -> Result<Vec<FileIdentity>> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity.clone());
+        }
+        let identity = self.shards.iter().map(|shard| FileIdentity::of(&shard.file, TENSOR));
+        let identity = identity.collect::<Result<Vec<_>>>()?;
+        Ok(self.identity.get_or_init(|| identity).clone())
     }
 
     /// Values a row, at least 1.

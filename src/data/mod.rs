@@ -4,6 +4,7 @@ mod activations;
 mod bad_row;
 mod batches;
 mod filtered_rows;
+mod identity;
 mod provenance;
 mod row_statistics;
 mod shuffle;
@@ -14,7 +15,10 @@ pub(crate) use bad_row::blame_row;
 pub(crate) use batches::shuffled_row;
 pub use batches::{Batch, Batches};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
+pub use identity::{FileIdentity, first_difference};
 pub use provenance::Provenance;
 pub use row_statistics::RowStatistics;
 pub use shuffle::Permutation;
 pub use sources::Sources;
+
+pub use crate::storage::Dtype;

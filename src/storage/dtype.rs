@@ -1,7 +1,9 @@
 //! Types of stored values.
 
+use serde::{Deserialize, Serialize};
+
 /// The type of a stored tensor's values, as safetensors names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Dtype {
     /// 8-bit unsigned integers.

@@ -1,5 +1,6 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -9,8 +10,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 
-use super::Dtype;
 use super::read_at::read_exact_at;
+use super::{Dtype, checksum};
 use crate::error::{Error, Result};
 
 /// The format's own limit.
@@ -27,6 +28,7 @@ pub(crate) const PREFIX_BYTES: u64 = 8;
 pub(crate) struct TensorFile {
     path: PathBuf,
     file: File,
+    bytes: u64,
     data_start: u64,
     header: Metadata,
 }
@@ -99,12 +101,24 @@ impl TensorFile {
             let data = header.data_len();
             return Err(damaged(format!("has {size} bytes where its header needs {data_start} + {data}")));
         }
-        Ok(Self { path: path.to_owned(), file, data_start, header })
+        Ok(Self { path: path.to_owned(), file, bytes: size, data_start, header })
     }
 
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The checksum of what its header says, whatever the order in which it is said.
+    pub(crate) fn header_checksum(&self) -> String {
+        let tensors: BTreeMap<_, _> = self.header.tensors().into_iter().collect();
+        let metadata: Option<BTreeMap<_, _>> = self.header.metadata().as_ref().map(|entries| entries.iter().collect());
+        checksum(serde_json::json!([tensors, metadata]).to_string().as_bytes())
     }
 
     /// Names of its tensors, in file order.
@@ -287,12 +301,18 @@ impl FloatTensor {
         &self.shape
     }
 
+    /// The type of its values.
+    pub(crate) fn dtype(&self) -> Dtype {
+        match self.kind {
+            Kind::F16 => Dtype::F16,
+            Kind::Bf16 => Dtype::BF16,
+            Kind::F32 => Dtype::F32,
+        }
+    }
+
     /// Bytes of one stored value.
     pub(crate) fn value_bytes(&self) -> usize {
-        match self.kind {
-            Kind::F16 | Kind::Bf16 => 2,
-            Kind::F32 => 4,
-        }
+        self.dtype().bytes()
     }
 
     /// Converts whole values of [`TensorFile::read_bytes`] into as many f32, exactly.
