@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
-use crate::data::{Batches, FilteredRows, blame_row, shuffled_row};
+use crate::data::{Batches, FilteredRows, blame_row, first_difference, shuffled_row};
 use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -78,10 +78,16 @@ impl Job {
     /// Fails if a checkpoint is of another job, as far as the checkpoint shows.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let before = Position::of(manifest)?;
+        if let Some(difference) = first_difference(&before.data, &self.rows.data().identity()?) {
+            return Err(Error::Config(format!(
+                "the data are not those that the run began with: {difference}; give it the same files, under whatever \
+                 names, or name a new directory"
+            )));
+        }
         let now = self.rows.rows();
         if before.rows != now {
             return Err(Error::Config(format!(
-                "the data have {now} rows, and had {} when the run began: give it the same, or name a new directory",
+                "{now} rows are left of the data, and {} were when the run began: exclude the same rows, or name a new directory",
                 before.rows
             )));
         }

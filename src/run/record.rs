@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::directory::RunDirectory;
 use super::job::Job;
 use super::position::MarkChange;
-use crate::data::Exclusion;
+use crate::data::{Exclusion, FileIdentity};
 use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
@@ -35,7 +35,7 @@ pub(super) struct RunRecord {
     #[serde(flatten)]
     tuning: Tuning,
     host: Host,
-    data: Vec<DataFile>,
+    data: Vec<FileIdentity>,
     #[serde(flatten)]
     exclusion: Exclusion,
     /// The step after which the run was resumed; the times are then of what followed.
@@ -65,13 +65,6 @@ struct Host {
     arch: &'static str,
 }
 
-#[derive(Serialize)]
-struct DataFile {
-    path: String,
-    rows: u64,
-    width: usize,
-}
-
 /// UTC, RFC 3339.
 fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
@@ -79,14 +72,14 @@ fn timestamp(time: SystemTime) -> String {
 
 impl RunRecord {
     /// The record of a run that is under way since `started`, with a trainer that has taken no step since.
-    pub fn new(started: Instant, job: &Job, adapter: &AdapterDescription, trainer: &Trainer) -> Self {
+    pub fn new(
+        started: Instant,
+        job: &Job,
+        data: &[FileIdentity],
+        adapter: &AdapterDescription,
+        trainer: &Trainer,
+    ) -> Self {
         let step = trainer.submitted();
-        let data = job.rows.data();
-        let file = |(path, rows): (&std::path::Path, u64)| DataFile {
-            path: path.to_string_lossy().into_owned(),
-            rows,
-            width: data.width(),
-        };
         Self {
             state: "running",
             error: None,
@@ -101,7 +94,7 @@ impl RunRecord {
             driver: adapter.driver.clone(),
             tuning: Tuning { method: trainer.method(), ..job.tuning },
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
-            data: data.row_counts().map(file).collect(),
+            data: data.to_vec(),
             exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
             resumed_under: Vec::new(),

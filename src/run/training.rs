@@ -17,7 +17,7 @@ use super::metrics::{LogSchedule, MetricsFile, Pace};
 use super::options::{End, RunOptions, Validated};
 use super::position::{MarkChange, Position};
 use super::record::{Outcome, RunRecord};
-use crate::data::Provenance;
+use crate::data::{FileIdentity, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::storage::checksum_file;
@@ -36,6 +36,8 @@ pub struct Run {
     log: LogSchedule,
     record: RunRecord,
     validation: Option<Validated>,
+    /// The files of the data, by content.
+    data: Vec<FileIdentity>,
     provenance: Provenance,
     started: Instant,
     /// Steps that the run had taken when it was resumed.
@@ -109,12 +111,14 @@ impl Run {
         if options.profile {
             trainer.start_profile()?;
         }
-        let mut record = RunRecord::new(options.started, &job, gpu.description(), &trainer);
+        let data = job.rows.data().identity()?;
+        let mut record = RunRecord::new(options.started, &job, &data, gpu.description(), &trainer);
         record.set_resumed_under(&position.resumed_under);
         record.write(&mut directory)?;
         Ok(Self {
             log: LogSchedule { every: options.log_every, steps: job.recipe.steps },
             validation: options.validation,
+            data,
             provenance: options.provenance.unwrap_or_else(|| job.rows.data().provenance().clone()),
             first_step: trainer.submitted(),
             job,
@@ -185,6 +189,7 @@ impl Run {
             unwritten_metrics: self.metrics.unwritten(),
             seconds: self.seconds(),
             rows: self.job.rows.rows(),
+            data: self.data.clone(),
             seed: self.job.seed,
             resumed_under: self.resumed_under.clone(),
         };

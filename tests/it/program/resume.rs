@@ -260,3 +260,75 @@ fn intervals_are_read_and_wrong_ones_refused() {
         fs::remove_dir_all(&again).unwrap();
     }
 }
+
+#[cfg(unix)]
+const SIZES: &[&str] = &["--features", "3000", "--k", "4", "--batch", "200", "--steps", "150", "--log-every", "1"];
+
+/// A run of `data` in `out` that was asked to end after some steps.
+#[cfg(unix)]
+fn interrupted(data: &str, out: &str) {
+    let _ = fs::remove_dir_all(out);
+    let mut command = Command::new(program());
+    command.args(["train", "--data", data, "--out", out]).args(SIZES);
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let metrics = Path::new(out).join("metrics.jsonl");
+    wait_for("a line of metrics", || fs::metadata(&metrics).is_ok_and(|file| file.len() > 0));
+    send("-TERM", &run);
+    assert_eq!(run.wait().unwrap().code(), Some(143));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_data_of_a_run_are_known_by_their_content() {
+    use crate::program::cli::{noise, write};
+
+    let files = Files::new();
+    let (shards, out) = (files.path("shards"), files.path("run"));
+    fs::create_dir(&shards).unwrap();
+    let shard = |name: &str, rows: std::ops::Range<usize>| {
+        let first = rows.start * 10;
+        write(&Path::new(&shards).join(name), rows.len(), |at| noise(first + at));
+    };
+    let both = || {
+        shard("a.safetensors", 0..260);
+        shard("b.safetensors", 260..500);
+    };
+    both();
+    interrupted(&shards, &out);
+    fn resume<'a>(out: &'a str, data: &'a str) -> Vec<&'a str> {
+        [&["train", "--out", out, "--resume", "--data", data][..], SIZES].concat()
+    }
+    let refused = |words: &str| {
+        fail(&resume(&out, &shards), 2, words);
+        fail(&["train", "--out", &out, "--resume"], 2, words);
+    };
+    write(&Path::new(&shards).join("b.safetensors"), 240, |at| noise(at + 999_999));
+    refused("file 2, `b.safetensors`: other values");
+    shard("a.safetensors", 260..500);
+    shard("b.safetensors", 0..260);
+    refused("file 1, `a.safetensors`: 240 rows, had 260");
+    fs::remove_file(Path::new(&shards).join("b.safetensors")).unwrap();
+    shard("a.safetensors", 0..260);
+    refused("a file fewer");
+    shard("b.safetensors", 260..500);
+    shard("c.safetensors", 0..10);
+    refused("a file more: file 3, `c.safetensors`");
+    fs::remove_file(Path::new(&shards).join("c.safetensors")).unwrap();
+
+    // Another place, another spelling, a link, a list of files: the same data.
+    let moved = files.path("moved");
+    fs::rename(&shards, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, files.path("link")).unwrap();
+    fail(&["train", "--out", &out, "--resume"], 5, "shards");
+    let spelled = format!("{}/../moved/", files.path("link"));
+    succeed(&resume(&out, &spelled));
+    assert_eq!(state(&out), "done");
+    let whole = files.path("whole");
+    succeed(&[&["train", "--data", &files.data, "--out", &whole], SIZES].concat());
+    assert!(result(&out) == result(&whole));
+
+    // A finished run needs no data.
+    fs::remove_dir_all(&moved).unwrap();
+    let said = succeed(&["train", "--out", &out, "--resume", "--json"]);
+    assert!(said.contains("\"state\":\"done\""), "{said}");
+}

@@ -112,7 +112,9 @@ fn the_run_is_recorded() {
     assert_eq!(run["version"], env!("CARGO_PKG_VERSION"));
     assert!(run["commit"].as_str().is_none_or(|commit| commit.len() >= 40), "{run}");
     assert_eq!(run["command_line"][1], "train");
-    assert_eq!(run["data"], serde_json::json!([{ "path": files.data, "rows": 500, "width": 10 }]));
+    let data = &run["data"][0];
+    assert_eq!((&data["path"], &data["rows"], &data["width"]), (&files.data.as_str().into(), &500.into(), &10.into()));
+    assert_eq!(data["bytes"], std::fs::metadata(&files.data).unwrap().len());
     assert_eq!(
         (run["host"]["os"].as_str(), run["host"]["arch"].as_str()),
         (Some(std::env::consts::OS), Some(std::env::consts::ARCH))
