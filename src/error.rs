@@ -113,7 +113,7 @@ pub enum Error {
         what: Divergence,
     },
     /// The file system refused.
-    #[error("{}: {source}", path.escape_debug_display())]
+    #[error("{}: {source}{}", path.escape_debug_display(), io_cure(source))]
     Io {
         /// The file that was being read or written.
         path: PathBuf,
@@ -235,6 +235,18 @@ fn listed(adapters: &[String]) -> String {
     }
 }
 
+/// What helps against an error of the system, where that does not say it.
+fn io_cure(error: &std::io::Error) -> &'static str {
+    /// As Linux, macOS and the BSDs have it.
+    const EMFILE: i32 = 24;
+    match error.raw_os_error() {
+        Some(EMFILE) if cfg!(unix) => {
+            ": that is this process's limit on open files (`ulimit -n` prints it); raise it, e.g. `ulimit -n 4096`"
+        }
+        _ => "",
+    }
+}
+
 /// Bytes as people read them.
 fn in_units(bytes: u64) -> String {
     match bytes {
@@ -299,6 +311,12 @@ mod tests {
             (
                 Error::OutOfMemory { what: "W_enc".into(), bytes: 24 << 30 },
                 "the device has no room for W_enc (24.0 GiB): take fewer features, a smaller batch, or a larger device",
+            ),
+            #[cfg(unix)]
+            (
+                Error::io("a")(std::io::Error::from_raw_os_error(24)),
+                "a: Too many open files (os error 24): that is this process's limit on open files (`ulimit -n` prints \
+                 it); raise it, e.g. `ulimit -n 4096`",
             ),
             (Error::Exists { path: "a\n".into() }, "a\\n exists, and nothing is overwritten: name a new one"),
         ] {

@@ -7,14 +7,19 @@ use std::sync::OnceLock;
 
 use super::{FileIdentity, Provenance};
 use crate::error::{Error, Result};
+use crate::storage::file_pool::FilePool;
 use crate::storage::tensor_file::{CHUNK_BYTES, FloatTensor, TensorFile};
 
 /// The tensor that holds the rows.
 const TENSOR: &str = "activations";
 
+/// Files that are open at a time: few beside any limit that a system sets, whose rest is the device driver's.
+const OPEN_FILES: usize = 32;
+
 /// A set of activation files, opened and checked: the rows of the first file, then those of the second, and so on.
 ///
-/// Values are read by position when they are asked for; the files must not change meanwhile.
+/// Values are read by position when they are asked for; the files must not change meanwhile. Few files are open at a
+/// time, however many there are.
 #[derive(Debug)]
 pub struct Activations {
     shards: Vec<Shard>,
@@ -47,10 +52,11 @@ impl Activations {
         for path in paths {
             list(path, &mut files)?;
         }
+        let pool = FilePool::new(OPEN_FILES);
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
         let (mut rows, mut width) = (0_u64, None);
         for path in &files {
-            let file = TensorFile::open(path)?;
+            let file = TensorFile::open_in(&pool, path)?;
             let tensor = file.floats(TENSOR)?;
             let &[count, columns @ (1..)] = tensor.shape() else {
                 let problem = format!(

@@ -3,6 +3,7 @@
 
 mod checksum;
 mod dtype;
+pub(crate) mod file_pool;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod read_at;

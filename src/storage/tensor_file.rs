@@ -1,15 +1,16 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 
+use super::file_pool::{FilePool, PooledFile};
 use super::read_at::read_exact_at;
 use super::{Dtype, checksum};
 use crate::error::{Error, Result};
@@ -23,12 +24,10 @@ pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// Length prefix of the header.
 pub(crate) const PREFIX_BYTES: u64 = 8;
 
-/// An open file whose header agrees with its size.
+/// A file whose header agrees with its size.
 #[derive(Debug)]
 pub(crate) struct TensorFile {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
+    file: PooledFile,
     data_start: u64,
     header: Metadata,
 }
@@ -69,17 +68,21 @@ enum Kind {
 }
 
 impl TensorFile {
-    /// Opens `path` and checks its header against its size.
+    /// Opens `path`, for as long as this lives, and checks its header against its size.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is not a whole safetensors file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // Asked before opening, because opening a pipe waits for its writer.
-        if !fs::metadata(path).map_err(Error::io(path))?.is_file() {
-            return Err(Error::data(path, "is not a regular file; give a safetensors file"));
-        }
-        let file = File::open(path).map_err(Error::io(path))?;
-        let size = file.metadata().map_err(Error::io(path))?.len();
+        Self::open_in(&FilePool::new(1), path)
+    }
+
+    /// The same, but that the pool may close the file for others.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_in(pool: &Arc<FilePool>, path: &Path) -> Result<Self> {
+        let pooled = PooledFile::open(path, pool)?;
+        let (file, size) = (pooled.get()?, pooled.size());
         let damaged = |problem: String| {
             Error::data(path, format!("{problem}: not a safetensors file, or cut short; copy or write it again"))
         };
@@ -101,17 +104,17 @@ impl TensorFile {
             let data = header.data_len();
             return Err(damaged(format!("has {size} bytes where its header needs {data_start} + {data}")));
         }
-        Ok(Self { path: path.to_owned(), file, bytes: size, data_start, header })
+        Ok(Self { file: pooled, data_start, header })
     }
 
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Its size.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.file.size()
     }
 
     /// The checksum of what its header says, whatever the order in which it is said.
@@ -139,7 +142,7 @@ impl TensorFile {
         let Some(info) = self.header.info(name) else {
             let names: Vec<_> = self.names().iter().take(8).map(|name| printable(name)).collect();
             let problem = format!("has no tensor `{name}` (it has: {}); rename or add it", names.join(", "));
-            return Err(Error::data(&self.path, problem));
+            return Err(Error::data(self.path(), problem));
         };
         let kind = match Dtype::of(info.dtype) {
             Some(Dtype::F16) => Kind::F16,
@@ -148,7 +151,7 @@ impl TensorFile {
             _ => {
                 let other = info.dtype;
                 let problem = format!("tensor `{name}` is {other:?}, not F16, BF16 or F32; write it as one of these");
-                return Err(Error::data(&self.path, problem));
+                return Err(Error::data(self.path(), problem));
             }
         };
         let start = self.data_start + info.data_offsets.0 as u64;
@@ -174,14 +177,14 @@ impl TensorFile {
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        read_exact_at(&self.file, buffer, offset).map_err(|error| match error.kind() {
+        read_exact_at(&*self.file.get()?, buffer, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
                 let problem = format!(
                     "ends inside tensor `{name}`: it was cut short after it was opened; restore it and start again"
                 );
-                Error::data(&self.path, problem)
+                Error::data(self.path(), problem)
             }
-            _ => Error::io(&self.path)(error),
+            _ => Error::io(self.path())(error),
         })
     }
 
@@ -220,12 +223,12 @@ impl TensorFile {
         let Some(kind) = kind.filter(|kind| kinds.contains(kind)) else {
             let wanted: Vec<_> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
             let (wanted, actual) = (wanted.join(" or "), info.dtype);
-            return Err(Error::data(&self.path, format!("tensor `{name}` is {actual:?}; write it as {wanted}")));
+            return Err(Error::data(self.path(), format!("tensor `{name}` is {actual:?}; write it as {wanted}")));
         };
         if !matches!(info.shape[..], [count] if count as u64 == rows) {
             let shape = &info.shape;
             let problem = format!("tensor `{name}` has shape {shape:?}; it must be [{rows}], one value for each row");
-            return Err(Error::data(&self.path, problem));
+            return Err(Error::data(self.path(), problem));
         }
         let start = self.data_start + info.data_offsets.0 as u64;
         Ok(Some(IntegerTensor { name, kind, start }))
@@ -291,7 +294,7 @@ impl TensorFile {
             "tensor `{}`, {place} is {}: only finite numbers can be used; remove or recompute it",
             tensor.name, values[at]
         );
-        Err(Error::data(&self.path, problem))
+        Err(Error::data(self.path(), problem))
     }
 }
 

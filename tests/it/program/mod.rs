@@ -8,6 +8,7 @@ pub mod devices;
 pub mod eval;
 pub mod export;
 pub mod help;
+pub mod inputs;
 pub mod memory;
 pub mod plan;
 pub mod resume;
