@@ -160,3 +160,33 @@ pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>,
     }
     metrics
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_cannot_be_written_are_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        let writable = File::create_new(&path).unwrap();
+        let mut metrics =
+            MetricsFile { file: writable.try_clone().unwrap(), path: path.clone(), bytes: 0, unwritten: Vec::new() };
+        metrics.append(&json!({ "step": 1 })).unwrap();
+        metrics.file = File::open(&path).unwrap();
+        for step in [2, 3] {
+            assert!(matches!(metrics.append(&json!({ "step": step })), Err(Error::Io { .. })));
+        }
+        assert_eq!((metrics.bytes(), metrics.unwritten().len()), (11, 2));
+
+        // In the process that had them, or in the one that resumes.
+        let all = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n";
+        let (bytes, unwritten) = (metrics.bytes(), metrics.unwritten());
+        metrics.file = writable;
+        metrics.flush().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), all);
+        metrics.rewind(bytes, unwritten).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), all);
+        assert_eq!((metrics.bytes(), metrics.unwritten().len()), (33, 0));
+    }
+}

@@ -11,6 +11,7 @@ pub mod help;
 pub mod inputs;
 pub mod memory;
 pub mod plan;
+pub mod rescue;
 pub mod resume;
 pub mod rows;
 pub mod selftest;
