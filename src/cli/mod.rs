@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod selftest;
 mod signals;
+mod stderr;
 mod train;
 mod verify;
 

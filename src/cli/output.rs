@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::{ArgAction, Args};
+use env_logger::{Builder, Env, Target};
 use monosem::{Error, Result};
-use tracing_subscriber::EnvFilter;
+
+use super::stderr::{self, Lines, aside};
 
 /// Flags of every subcommand.
 #[derive(Args, Clone, Debug)]
@@ -17,9 +19,9 @@ pub struct OutputArguments {
     #[arg(long, global = true)]
     json: bool,
     /// Suppress progress and notes
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, overrides_with = "quiet", conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more on stderr; RUST_LOG selects more finely
+    /// Log more on stderr; -vv includes the graphics library. RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -30,17 +32,12 @@ static STYLE: OnceLock<OutputArguments> = OnceLock::new();
 /// Makes the flags hold from here on.
 pub fn set_style(arguments: &OutputArguments) {
     let filter = match (arguments.quiet, arguments.verbose) {
-        (true, _) => "error",
-        (_, 0) => "warn",
+        (true, _) => "monosem=error",
+        (_, 0) => "monosem=warn",
         (_, 1) => "warn,monosem=debug",
         _ => "debug",
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .init();
+    Builder::from_env(Env::default().default_filter_or(filter)).target(Target::Pipe(Box::new(Lines))).init();
     let _ = STYLE.set(arguments.clone());
 }
 
@@ -57,7 +54,7 @@ pub fn quiet() -> bool {
 /// A line for people, on stderr unless they want none; a closed stderr is no reason to stop.
 pub fn tell(line: &str) {
     if !quiet() {
-        let _ = writeln!(std::io::stderr(), "{line}");
+        stderr::write_line(line);
     }
 }
 
@@ -68,8 +65,12 @@ pub fn print(line: &str) -> Result<()> {
 
 /// Results as they are, on stdout. A reader that has gone is no error.
 pub fn write(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let write = || {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    };
+    // Both may be the same terminal.
+    match aside(write) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io(Path::new("stdout"))(error)),
         _ => Ok(()),
     }
@@ -81,8 +82,7 @@ pub fn report(error: &Error) -> ExitCode {
         // The exit status and stderr tell it too.
         let _ = print(&error.to_json().to_string());
     }
-    // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    stderr::write_line(&format!("error: {error}"));
     ExitCode::from(error.exit_code())
 }
 

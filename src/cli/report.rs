@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, print, tell};
 use super::progress::Display;
+use super::stderr::start_line;
 
 /// Receives the events of a run.
 #[derive(Default)]
@@ -30,42 +31,44 @@ impl RunReport {
     pub fn show(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
             Event::TuningCacheUnusable { path, problem } => {
-                self.tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
+                tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
             }
-            Event::Tuned { tuning, seconds } => self.tell(&format!("tuned in {seconds:.1} s: {tuning}")),
-            Event::CheckpointSkipped { error } => self.tell(&format!("note: skipping a damaged checkpoint: {error}")),
+            Event::Tuned { tuning, seconds } => tell(&format!("tuned in {seconds:.1} s: {tuning}")),
+            Event::CheckpointSkipped { error } => tell(&format!("note: skipping a damaged checkpoint: {error}")),
             Event::ResumedUnderOtherMarks { before, now } => {
                 let differ = if before.rules == now.rules { "shaders" } else { "summation rules" };
-                self.tell(&format!(
+                tell(&format!(
                     "note: resuming under other {differ} (rules {}, shaders {}) than the checkpoint's (rules {}, \
                      shaders {}): the result will differ from an uninterrupted run's in its last bits",
                     now.rules, now.shaders, before.rules, before.shaders
                 ));
             }
             Event::Started { job } => {
-                self.tell(&announcement(job));
+                tell(&announcement(job));
                 self.display = Some(Display::new(job.recipe.steps, 0));
             }
             Event::Resumed { step, steps } => {
-                self.tell(&format!("resuming from step {step} of {steps}"));
+                tell(&format!("resuming from step {step} of {steps}"));
                 self.display = Some(Display::new(*steps, *step));
             }
             Event::Step { progress, metrics, is_logged } => {
                 if *is_logged && output::json() {
-                    self.aside(|| print(&metrics.to_string()))?;
+                    print(&metrics.to_string())?;
                 }
                 if let Some(display) = &mut self.display {
                     display.show(progress);
                 }
                 self.summary = (*metrics).clone();
             }
-            Event::CheckpointSaved { step, path } => tracing::info!(step, ?path, "checkpoint saved"),
+            Event::CheckpointSaved { step, path } => {
+                log::info!("checkpoint of step {step} saved: {}", path.to_string_lossy().escape_debug());
+            }
             Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
                 self.display = None;
                 self.summary["selection"] = (*selection).into();
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
                 if *uncertain_steps > 0 {
-                    self.tell(&format!(
+                    tell(&format!(
                         "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 \
                          may be faster"
                     ));
@@ -77,33 +80,22 @@ impl RunReport {
             }
             Event::Saved { path } => {
                 let path = path.to_string_lossy();
-                self.tell(&format!("saved {}", path.escape_debug()));
+                tell(&format!("saved {}", path.escape_debug()));
                 self.summary["state"] = "done".into();
                 self.summary["sae"] = path.into();
             }
             Event::Interrupted { checkpoint } => {
+                start_line();
                 self.summary["state"] = "interrupted".into();
                 if let Some(path) = checkpoint {
                     let path = path.to_string_lossy();
-                    self.tell(&format!("interrupted: saved {}; continue with --resume", path.escape_debug()));
+                    tell(&format!("interrupted: saved {}; continue with --resume", path.escape_debug()));
                     self.summary["checkpoint"] = path.into();
                 }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    /// A line on stderr, above the progress bar.
-    fn tell(&self, line: &str) {
-        self.aside(|| tell(line));
-    }
-
-    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.display {
-            Some(display) => display.aside(write),
-            None => write(),
-        }
     }
 }
 

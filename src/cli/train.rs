@@ -12,7 +12,7 @@ use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
 use serde_json::json;
 
-use super::arguments::{Settings, TuningArguments};
+use super::arguments::{Resolved, Settings, TuningArguments};
 use super::config;
 use super::output::{self, print, tell};
 use super::report::RunReport;
@@ -22,8 +22,7 @@ use super::signals::Signals;
 #[derive(Args, Debug)]
 #[command(mut_args(|arg| match arg.get_id().as_str() {
     "data" => arg.required(false).required_unless_present_any(["config", "resume"]),
-    // So that the message is about the number.
-    _ => arg.allow_negative_numbers(true),
+    _ => arg,
 }))]
 pub struct Arguments {
     /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in
@@ -73,12 +72,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         run::check_new(out)?;
     }
     let data = Arc::new(Activations::open(&settings.data.data)?);
-    tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
+    log::info!("data opened: {} files, {} rows of {}", data.row_counts().count(), data.rows(), data.width());
     let config = settings.model.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
-    let resolved = settings.clone().resolved(&config, &recipe)?;
+    let resolved = Resolved::new(&settings, &config, &recipe)?;
     if let Some(previous) = &previous {
-        config::refuse_changes(previous, &resolved, CHANGEABLE)?;
+        resolved.refuse_changes(previous, data.width(), CHANGEABLE)?;
     }
     if is_resumed && run::is_done(out)? {
         return already_complete(arguments);
@@ -90,12 +89,11 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
     let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
-    let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     let options = RunOptions {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,
         provenance: Some(settings.metadata.over(data.provenance())),
-        config_toml: Some(format!("{header}\n{}", config::to_toml(&resolved)?)),
+        config_toml: Some(resolved.to_toml()?),
         profile: arguments.profile,
         started,
     };
@@ -133,7 +131,7 @@ fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<P
     let flags = &arguments.settings;
     let previous = previous.filter(|_| flags.data.data.is_empty());
     match arguments.config.clone().or(previous) {
-        Some(path) => config::under_flags(&path, flags, matches),
+        Some(path) => config::under_flags(&path, matches, &Settings::displaced(matches)),
         None => Ok(flags.clone()),
     }
 }

@@ -13,6 +13,7 @@ use monosem::{Error, Result};
 
 use super::data::DataArguments;
 use super::device::{DeviceArguments, ScreeningArguments};
+use super::number::count;
 use crate::cli::output::tell;
 
 /// An SAE applied to activations.
@@ -24,7 +25,7 @@ pub struct ApplyArguments {
     #[command(flatten)]
     data: DataArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true)]
     batch: usize,
     #[command(flatten)]
     pub device: DeviceArguments,

@@ -6,6 +6,8 @@ mod data;
 mod device;
 mod metadata;
 mod model;
+mod number;
+mod resolved;
 mod settings;
 mod training;
 
@@ -13,5 +15,7 @@ pub use apply::{Application, ApplyArguments, open_sae};
 pub use data::RowArguments;
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
+pub use number::count;
+pub use resolved::Resolved;
 pub use settings::Settings;
 pub use training::Moments;
