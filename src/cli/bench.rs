@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::arguments::{
     DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, count, open_sae,
 };
-use super::output::{self, print, tell};
+use super::output::{self, print, print_result, tell};
 
 /// Time a training step and its kernels on this device, and compare them with the device's peak
 #[derive(Args, Debug)]
@@ -121,8 +121,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "device": description.name,
         "driver": description.driver,
         "backend": description.backend,
-        "version": env!("CARGO_PKG_VERSION"),
-        "commit": option_env!("MONOSEM_COMMIT"),
+        "data": arguments.data,
+        "sae": arguments.sae,
         "d_in": config.d_in,
         "features": config.features,
         "k": config.k(),
@@ -157,7 +157,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         tell(&format!("note: {} has no timestamps: only whole steps are timed", description.name));
     }
-    if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
+    if output::json() { print_result("bench", object) } else { print_table(&object, &config, description) }
 }
 
 /// The kernels that the flags ask for, and for the rest those that training would take.

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use clap::{ArgAction, Args};
 use env_logger::{Builder, Env, Target};
 use monosem::{Error, Result};
+use serde_json::Value;
 
 use super::stderr::{self, Lines, aside};
 
@@ -63,6 +64,21 @@ pub fn print(line: &str) -> Result<()> {
     write(format!("{line}\n").as_bytes())
 }
 
+/// The result of a command for programs: its last line, of the command's name as type.
+pub fn print_result(command: &str, mut result: Value) -> Result<()> {
+    result["type"] = command.into();
+    result["version"] = env!("CARGO_PKG_VERSION").into();
+    result["commit"] = option_env!("MONOSEM_COMMIT").into();
+    print(&result.to_string())
+}
+
+/// An error for programs.
+fn print_error(error: &Error) -> Result<()> {
+    let mut object = error.to_json();
+    object["type"] = "error".into();
+    print(&object.to_string())
+}
+
 /// Results as they are, on stdout. A reader that has gone is no error.
 pub fn write(bytes: &[u8]) -> Result<()> {
     let write = || {
@@ -80,7 +96,7 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 pub fn report(error: &Error) -> ExitCode {
     if json() {
         // The exit status and stderr tell it too.
-        let _ = print(&error.to_json().to_string());
+        let _ = print_error(error);
     }
     stderr::write_line(&format!("error: {error}"));
     ExitCode::from(error.exit_code())
@@ -93,7 +109,7 @@ pub fn report_usage(refused: &clap::Error) -> ExitCode {
     if refused.use_stderr() && wants_json {
         let message = refused.render().to_string();
         let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end();
-        let _ = print(&Error::Config(message.to_owned()).to_json().to_string());
+        let _ = print_error(&Error::Config(message.to_owned()));
     }
     match refused.print() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe && !refused.use_stderr() => {

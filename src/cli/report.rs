@@ -1,5 +1,7 @@
 //! Shows a run: notes and progress on stderr, metrics and the result as JSON on stdout.
 
+use std::path::Path;
+
 use monosem::Result;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
@@ -53,7 +55,9 @@ impl RunReport {
             }
             Event::Step { progress, metrics, is_logged } => {
                 if *is_logged && output::json() {
-                    print(&metrics.to_string())?;
+                    let mut line = (*metrics).clone();
+                    line["type"] = "step".into();
+                    print(&line.to_string())?;
                 }
                 if let Some(display) = &mut self.display {
                     display.show(progress);
@@ -62,6 +66,10 @@ impl RunReport {
             }
             Event::CheckpointSaved { step, path } => {
                 log::info!("checkpoint of step {step} saved: {}", path.to_string_lossy().escape_debug());
+                if output::json() {
+                    let path = path.to_string_lossy();
+                    print(&json!({ "type": "checkpoint", "step": step, "path": path }).to_string())?;
+                }
             }
             Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
                 self.display = None;
@@ -97,6 +105,21 @@ impl RunReport {
         }
         Ok(())
     }
+}
+
+/// The summary of a run that is done, from what it left.
+pub fn summary_of(out: &Path) -> Value {
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
+    let record: Value = serde_json::from_str(&read("run.json")).unwrap_or_default();
+    let metrics = read("metrics.jsonl");
+    let last = metrics.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    let mut summary = last.unwrap_or_else(|| json!({}));
+    let paths = record["data"].as_array().into_iter().flatten().map(|file| file["path"].clone());
+    summary["data"] = paths.collect();
+    summary["device"] = record["adapter"].clone();
+    summary["state"] = "done".into();
+    summary["sae"] = out.join("sae").to_string_lossy().into();
+    summary
 }
 
 fn announcement(job: &Job) -> String {

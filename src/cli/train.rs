@@ -1,21 +1,20 @@
 //! `monosem train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{ArgMatches, Args};
-use monosem::Result;
 use monosem::data::Activations;
 use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
-use serde_json::json;
+use monosem::{Error, Result};
 
 use super::arguments::{Resolved, Settings, TuningArguments};
 use super::config;
-use super::output::{self, print, tell};
-use super::report::RunReport;
+use super::output::{self, print_result, tell};
+use super::report::{RunReport, summary_of};
 use super::signals::Signals;
 
 /// Train a sparse autoencoder
@@ -67,7 +66,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let is_resumed = arguments.resume && run::exists(out)?;
     let previous = Some(out.join("config.toml")).filter(|path| is_resumed && path.exists());
     let settings = read_settings(arguments, matches, previous.clone())?;
-    settings.check()?;
+    settings.check().map_err(|error| explain_resume(error, arguments, previous.as_deref(), is_resumed))?;
     if !is_resumed {
         run::check_new(out)?;
     }
@@ -112,16 +111,41 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         }
     };
     if output::json() {
-        print(&report.summary().to_string())?;
+        let summary = report.summary();
+        summary["data"] = settings.data.data.iter().map(|path| path.to_string_lossy()).collect();
+        summary["device"] = gpu.description().name.clone().into();
+        print_result("train", summary.take())?;
     }
     Ok(code)
+}
+
+/// An error of settings that --resume was to find in the run, as what it comes from.
+fn explain_resume(error: Error, arguments: &Arguments, previous: Option<&Path>, is_resumed: bool) -> Error {
+    if !arguments.resume || arguments.config.is_some() || !arguments.settings.data.data.is_empty() {
+        return error;
+    }
+    let out = arguments.out.to_string_lossy();
+    let out = out.escape_debug();
+    Error::Config(match previous {
+        _ if !is_resumed => format!(
+            "there is no run to resume in {out}: check the name, or start one with --data, --features or --expansion, \
+             and --steps or --tokens"
+        ),
+        None => format!(
+            "{out} has no config.toml, which has the settings of its run: give all the flags that the run began with"
+        ),
+        Some(_) => format!(
+            "{out}/config.toml is empty or damaged ({error}): restore it, or remove it and give all the flags that the \
+             run began with"
+        ),
+    })
 }
 
 fn already_complete(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     tell(&format!("the run in {} is already complete", out.to_string_lossy().escape_debug()));
     if output::json() {
-        print(&json!({ "state": "done", "sae": out.join("sae").to_string_lossy() }).to_string())?;
+        print_result("train", summary_of(out))?;
     }
     Ok(ExitCode::SUCCESS)
 }

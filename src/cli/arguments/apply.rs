@@ -62,6 +62,9 @@ impl ApplyArguments {
 
 /// The SAE at a path, and a line on the checkpoint if it is from one.
 pub fn open_sae(path: &Path) -> Result<OpenedSae> {
+    if path.is_file() {
+        return Err(Error::data(path, "is a file: give --sae the directory that it is in"));
+    }
     let sae = run::open_sae(path)?;
     for error in &sae.skipped {
         tell(&format!("note: skipping a damaged checkpoint: {error}"));

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod resume;
 pub mod rows;
 pub mod selftest;
+pub mod settings;
 pub mod terminal;
 pub mod train;
 pub mod tuning;

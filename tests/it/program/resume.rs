@@ -136,7 +136,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let expected = result(&out);
     assert_eq!(steps(Path::new(&out)), [6, 12, 18]);
     let verified = succeed(&["verify", &out, "--json"]);
-    assert_eq!(verified.lines().count(), 7, "{verified}");
+    assert_eq!(verified.lines().count(), 8, "{verified}");
 
     // As if the power had failed before the end was recorded.
     let directory = Path::new(&out);

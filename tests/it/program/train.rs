@@ -146,8 +146,15 @@ fn json_is_a_line_a_logged_step_and_the_result() {
     let (result, logged) = lines.split_last().unwrap();
     assert_eq!((&result["state"], &result["sae"]), (&"done".into(), &out.join("sae").to_str().unwrap().into()));
     assert_eq!(result["fvu"], logged[3]["fvu"]);
-    let metrics: String = stdout.lines().take(4).map(|line| format!("{line}\n")).collect();
-    assert_eq!(read(&out.join("metrics.jsonl")), metrics);
+    assert_eq!((&result["type"], &result["data"]), (&"train".into(), &serde_json::json!([files.data])));
+    let metrics = read(&out.join("metrics.jsonl"));
+    for (line, metrics) in logged.iter().zip(metrics.lines()) {
+        let mut expected: Value = serde_json::from_str(metrics).unwrap();
+        assert!(expected["type"].is_null(), "{metrics}");
+        expected["type"] = "step".into();
+        assert_eq!(*line, expected);
+    }
+    assert_eq!(metrics.lines().count(), logged.len());
 }
 
 #[test]
