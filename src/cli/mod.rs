@@ -41,7 +41,7 @@ Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 
 143 ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal): the state is saved, and train --resume continues.
 
 Examples:
-  monosem train --data activations/ --out run --expansion 8 --tokens 50000000
+  monosem train --data activations/ --out run --expansion 8 --tokens 50M
   monosem eval --sae run --data held-out/ --json";
 
 #[derive(Debug, Subcommand)]
@@ -52,7 +52,7 @@ enum Command {
     Selftest(selftest::Arguments),
     #[command(after_help = "\
 Examples:
-  monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100000000
+  monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100M
   monosem train --config run/config.toml --out again --seed 1
   monosem train --out run --resume
   monosem train --data activations/ --out run --expansion 8 --steps 1500 --json --quiet | jq .fvu")]

@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long)]
     resume: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
-    /// Command-line flags win [default: none]
+    /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical

@@ -96,9 +96,6 @@ fn in_type<T: FromStr<Err: Display>>(number: Result<u64, Fault>) -> Result<T, St
 /// digits[.digits][e[+-]digits][k|M|G|T], exactly.
 fn whole(text: &str) -> Result<u64, Fault> {
     let text = text.trim();
-    if text.parse::<f64>().is_ok_and(|number| !number.is_finite()) && !text.contains(|c: char| c.is_ascii_digit()) {
-        return Err(Fault::Fraction);
-    }
     let (is_negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

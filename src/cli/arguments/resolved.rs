@@ -36,9 +36,8 @@ impl Resolved {
         all.insert("warmup".into(), integer("warmup", recipe.warmup_steps)?);
         all.insert("decay".into(), integer("decay", recipe.decay_steps)?);
         if let Some(auxk) = settings.model.auxk()? {
-            let most = auxk.most.unwrap_or(config.d_in / 2) as u64;
             all.insert("auxk-coefficient".into(), auxk.coefficient.into());
-            all.insert("auxk-k".into(), integer("auxk-k", most)?);
+            all.insert("auxk-k".into(), integer("auxk-k", auxk.most(config) as u64)?);
         }
         let given = config::to_table(&chosen)?;
         let derived = all.into_iter().filter(|(key, _)| !given.contains_key(key)).collect();
@@ -61,6 +60,11 @@ impl Resolved {
     /// [`Error::Config`] naming the flag, [`Error::Io`].
     pub fn refuse_changes(&self, path: &Path, width: usize, changeable: &[&str]) -> Result<()> {
         let settings = config::load::<Settings>(path)?;
+        let name = path.to_string_lossy();
+        let name = name.escape_debug();
+        settings.check().map_err(|error| {
+            Error::Config(format!("{name} is empty or damaged ({error}): restore it, or remove it"))
+        })?;
         let sae = settings.model.sae_config(width)?;
         let before = Self::new(&settings, &sae, &settings.recipe(sae.features)?)?;
         let (old, new) = (before.meaning()?, self.meaning()?);
@@ -71,13 +75,13 @@ impl Resolved {
         let Some(key) = changed.first() else { return Ok(()) };
         let word = |value: Option<&Value>| value.map_or("not given".to_owned(), Value::to_string);
         let flag = self.flag(key);
-        let meaning = if flag == *key { String::new() } else { format!(", which makes {key}") };
+        let meaning = if flag == *key { String::new() } else { format!(": {key}") };
         Err(Error::Config(format!(
             "--{flag}{meaning} is {} and was {} when the run began ({}): a run resumes with the settings it began with; \
              restore it, or name a new --out",
             config::printable(&word(new.get(*key))),
             config::printable(&word(old.get(*key))),
-            path.to_string_lossy().escape_debug()
+            name
         )))
     }
 

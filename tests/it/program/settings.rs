@@ -115,9 +115,9 @@ fn a_resume_compares_what_settings_mean_and_names_the_flag_that_changed() {
     unfinish();
     for (changed, words) in [
         (&["--steps", "100"][..], "--steps is 100 and was 10 when"),
-        (&["--tokens", "1k"], "--tokens, which makes steps is 20 and was 10 when"),
+        (&["--tokens", "1k"], "--tokens: steps is 20 and was 10 when"),
         (&["--features", "40"], "--features is 40 and was 20 when"),
-        (&["--expansion", "4"], "--expansion, which makes features is 40 and was 20 when"),
+        (&["--expansion", "4"], "--expansion: features is 40 and was 20 when"),
         (&["--lr", "0.5"], "--lr is 0.5 and was 0.0"),
         (&["--batch", "25"], "--batch is 25 and was 50 when"),
         (&["--max-norm", "none"], "--max-norm is not given and was 100.0 when"),
@@ -154,10 +154,13 @@ fn a_resume_without_settings_says_where_they_are_missing() {
     let path = Path::new(&run).join("config.toml");
     fs::write(&path, "").unwrap();
     fail(&["train", "--out", &run, "--resume"], 2, "run/config.toml is empty or damaged");
+    let flags = [&SIZES[..], &["--features", "20", "--steps", "3", "--data", &files.data]].concat();
+    fail(&[&["train", "--out", &run, "--resume"], &flags[..]].concat(), 2, "run/config.toml is empty or damaged");
     fs::write(&path, "k = 4\nbatch").unwrap();
     fail(&["train", "--out", &run, "--resume"], 2, "config.toml, line 2: ");
     fs::remove_file(&path).unwrap();
     fail(&["train", "--out", &run, "--resume"], 2, "run has no config.toml");
+    succeed(&[&["train", "--out", &run, "--resume"], &flags[..]].concat());
 }
 
 #[test]
