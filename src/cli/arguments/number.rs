@@ -100,11 +100,11 @@ fn whole(text: &str) -> Result<u64, Fault> {
         Some(text) => (true, text),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let units = [("k", 3), ("m", 6), ("g", 9), ("t", 12)];
-    let lower = text.to_ascii_lowercase();
-    let unit = units.iter().find_map(|(unit, power)| Some((lower.strip_suffix(unit)?, *power)));
-    let (number, power) = unit.unwrap_or((&lower, 0));
-    let (mantissa, exponent) = number.split_once('e').unwrap_or((number, "0"));
+    // `m` is minutes, where a time may be meant.
+    let units = [('k', 3), ('K', 3), ('M', 6), ('G', 9), ('T', 12)];
+    let unit = units.iter().find_map(|(unit, power)| Some((text.strip_suffix(*unit)?, *power)));
+    let (number, power) = unit.unwrap_or((text, 0));
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{before}{after}").replace('_', "");
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || before.starts_with('_') {
@@ -173,6 +173,7 @@ mod tests {
             ("", "not a whole number, e.g."),
             ("M", "not a whole number, e.g."),
             ("many", "not a whole number, e.g."),
+            ("50m", "not a whole number, e.g."),
             ("1 000", "not a whole number, e.g."),
             ("1.2.3", "not a whole number, e.g."),
             ("0x10", "not a whole number, e.g."),
