@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::units::readable_bytes;
+
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,7 +34,7 @@ pub enum Error {
     },
     /// A buffer that no shader of this device could bind: make the batch smaller.
     #[error("{what} would take {}, more than the {} that a shader can bind on this device: make the batch smaller",
-            in_units(*bytes), in_units(*limit))]
+            readable_bytes(*bytes), readable_bytes(*limit))]
     BindingTooLarge {
         /// The buffer's name.
         what: String,
@@ -79,7 +81,7 @@ pub enum Error {
     Device(String),
     /// The device could not hold what was asked of it: fewer features, a smaller batch, or a larger device.
     #[error("the device has no room for {what} ({}): take fewer features, a smaller batch, or a larger device",
-            in_units(*bytes))]
+            readable_bytes(*bytes))]
     OutOfMemory {
         /// The buffer that did not fit.
         what: String,
@@ -247,16 +249,6 @@ fn io_cure(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Bytes as people read them.
-fn in_units(bytes: u64) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes} bytes"),
-        10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        10_485_760..10_737_418_240 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-    }
-}
-
 /// File names are printed escaped: a name may hold control characters.
 trait EscapeDebugDisplay {
     fn escape_debug_display(&self) -> String;
@@ -310,7 +302,7 @@ mod tests {
             ),
             (
                 Error::OutOfMemory { what: "W_enc".into(), bytes: 24 << 30 },
-                "the device has no room for W_enc (24.0 GiB): take fewer features, a smaller batch, or a larger device",
+                "the device has no room for W_enc (24.00 GiB): take fewer features, a smaller batch, or a larger device",
             ),
             #[cfg(unix)]
             (

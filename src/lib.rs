@@ -54,5 +54,7 @@ pub mod selftest;
 #[doc(hidden)]
 pub mod storage;
 pub mod train;
+#[doc(hidden)]
+pub mod units;
 
 pub use error::{Divergence, Error, Result};

@@ -13,8 +13,10 @@ use monosem::train::Recipe;
 use monosem::{Error, Result};
 use serde_json::{Value, json};
 
-use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, open_sae};
-use super::output::{self, print, tell};
+use super::arguments::{
+    DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, count, open_sae,
+};
+use super::output::{self, print, print_result, tell};
 
 /// Time a training step and its kernels on this device, and compare them with the device's peak
 #[derive(Args, Debug)]
@@ -24,10 +26,10 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
     /// Time this many steps of each kind and show the medians
-    #[arg(long, default_value_t = 5, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 5, value_name = "STEPS", value_parser = count::<u16>, allow_hyphen_values = true)]
     repeats: u16,
     /// Width of an activation vector
-    #[arg(long, visible_alias = "d-in", default_value_t = 768, value_name = "D", conflicts_with = "data")]
+    #[arg(long, visible_alias = "d-in", default_value_t = 768, value_name = "D", value_parser = count::<usize>, conflicts_with = "data")]
     d: usize,
     /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
@@ -39,7 +41,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096, help_heading = "Training")]
+    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true, help_heading = "Training")]
     batch: usize,
     /// Precision of Adam's moments
     #[arg(
@@ -119,8 +121,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "device": description.name,
         "driver": description.driver,
         "backend": description.backend,
-        "version": env!("CARGO_PKG_VERSION"),
-        "commit": option_env!("MONOSEM_COMMIT"),
+        "data": arguments.data,
+        "sae": arguments.sae,
         "d_in": config.d_in,
         "features": config.features,
         "k": config.k(),
@@ -155,7 +157,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         tell(&format!("note: {} has no timestamps: only whole steps are timed", description.name));
     }
-    if output::json() { print(&object.to_string()) } else { print_table(&object, &config, description) }
+    if output::json() { print_result("bench", object) } else { print_table(&object, &config, description) }
 }
 
 /// The kernels that the flags ask for, and for the rest those that training would take.

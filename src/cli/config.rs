@@ -1,16 +1,16 @@
 //! Configuration files: TOML whose keys are the long flags without their dashes.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use monosem::{Error, Result};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use toml::Table;
 use toml::de::DeTable;
+use toml::{Table, Value};
 
 /// More than any configuration needs, and little enough to read from any file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -19,46 +19,111 @@ const MAX_BYTES: u64 = 1 << 20;
 const RESEMBLANCE: f64 = 0.7;
 
 /// The settings of the file at `path`, under those that the command line gives: a flag wins over the file, and the file
-/// over a default.
+/// over a default. Keys that are `displaced` by flags do not count.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has
 /// a key or a value that no flag has.
-pub fn under_flags<S: Args + Serialize + DeserializeOwned>(path: &Path, flags: &S, matches: &ArgMatches) -> Result<S> {
+pub fn under_flags<S: Args>(path: &Path, matches: &ArgMatches, displaced: &[&str]) -> Result<S> {
+    let command = command::<S>();
+    let mut arguments = arguments_of(path, &command, displaced)?;
+    let given = |flag: &Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    for flag in command.get_arguments().filter(|flag| given(flag)) {
+        arguments.retain(|(key, _)| flag.get_long() != Some(key));
+        let values = matches.get_raw(flag.get_id().as_str()).into_iter().flatten();
+        let key = flag.get_long().unwrap_or_default();
+        arguments.extend(values.map(|value| (key.to_owned(), value.to_owned())));
+    }
+    parse(&command, &arguments).map_err(|problem| Error::Config(format!("--config: {problem}")))
+}
+
+/// The settings of the file at `path`.
+///
+/// # Errors
+/// As [`under_flags`].
+pub fn load<S: Args>(path: &Path) -> Result<S> {
+    let command = command::<S>();
+    let arguments = arguments_of(path, &command, &[])?;
+    parse(&command, &arguments).map_err(|problem| Error::Config(format!("{}: {problem}", name(path))))
+}
+
+/// The flags without the program around them.
+fn command<S: Args>() -> Command {
+    S::augment_args(Command::new("").no_binary_name(true)).mut_args(|flag| flag.required(false))
+}
+
+/// What a file says, as the command line would: flags and their values.
+fn arguments_of(path: &Path, command: &Command, displaced: &[&str]) -> Result<Vec<(String, OsString)>> {
     let text = read(path)?;
     let refuse = |offset: usize, problem: &str| {
         let line = 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
-        Err(Error::Config(format!("{}, line {line}: {}", path.to_string_lossy().escape_debug(), printable(problem))))
+        Error::Config(format!("{}, line {line}: {}", name(path), printable(problem)))
     };
     let syntax = |error: toml::de::Error| {
         let problem = error.message().trim().replace('\n', ", ");
         refuse(error.span().map_or(0, |span| span.start), &format!("{problem}; toml.io has the syntax"))
     };
-    let (positions, values) = match (DeTable::parse(&text), text.parse::<Table>()) {
-        (Ok(positions), Ok(values)) => (positions, values),
-        (Err(error), _) | (_, Err(error)) => return syntax(error),
-    };
+    let positions = DeTable::parse(&text).map_err(syntax)?;
+    let mut values = text.parse::<Table>().map_err(syntax)?;
     let mut positions: Vec<_> = positions.get_ref().keys().map(|key| (key.span().start, key.get_ref())).collect();
     positions.sort();
 
-    let command = S::augment_args(Command::new(""));
-    let mut settings = to_table(flags)?;
+    let mut arguments = Vec::new();
     for (at, key) in positions {
-        let Some(flag) = command.get_arguments().find(|flag| flag.get_long() == Some(key)) else {
-            return refuse(at, &unknown(key, &command));
+        let has_name = |flag: &&Arg| {
+            let aliases = flag.get_all_aliases().unwrap_or_default();
+            flag.get_long().into_iter().chain(aliases).any(|known| known == key)
         };
-        let mut alone = to_table(flags)?;
-        alone.insert(key.to_string(), values[key.as_ref()].clone());
-        if let Err(error) = S::deserialize(alone) {
-            // The second line repeats the key.
-            let problem = error.message().lines().next().unwrap_or_default();
-            return refuse(at, &format!("{key}: {problem}"));
-        }
-        if matches.value_source(flag.get_id().as_str()) != Some(ValueSource::CommandLine) {
-            settings.insert(key.to_string(), values[key.as_ref()].clone());
+        let flag = command.get_arguments().find(has_name).ok_or_else(|| refuse(at, &unknown(key, command)))?;
+        let long = flag.get_long().unwrap_or_default();
+        let value = values.remove(key.as_ref()).unwrap_or(Value::Boolean(false));
+        let takes_list = matches!(flag.get_action(), ArgAction::Append);
+        let values = texts(value, takes_list).map_err(|problem| refuse(at, &format!("{key}: {problem}")))?;
+        let values: Vec<_> = values.into_iter().map(|value| (long.to_owned(), value.into())).collect();
+        check(command, &values).map_err(|problem| refuse(at, &format!("{key}: {problem}")))?;
+        if !displaced.contains(&long) {
+            arguments.extend(values);
         }
     }
-    S::deserialize(settings).map_err(|error| Error::Config(format!("--config: {}", error.message())))
+    Ok(arguments)
+}
+
+/// A value as the command line has it; a list is as many values.
+fn texts(value: Value, takes_list: bool) -> std::result::Result<Vec<String>, &'static str> {
+    match value {
+        Value::String(text) => Ok(vec![text]),
+        Value::Integer(number) => Ok(vec![number.to_string()]),
+        Value::Float(number) => Ok(vec![number.to_string()]),
+        Value::Boolean(is) => Ok(vec![is.to_string()]),
+        Value::Array(values) if takes_list => values
+            .into_iter()
+            .map(|value| texts(value, false))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map(|all| all.concat()),
+        Value::Array(_) => Err("is a list, where one value is needed"),
+        Value::Table(_) => Err("is a table, where a value is needed"),
+        Value::Datetime(_) => Err("is a date, where a value is needed"),
+    }
+}
+
+fn parse<S: Args>(command: &Command, arguments: &[(String, OsString)]) -> std::result::Result<S, String> {
+    check(command, arguments).and_then(|matches| S::from_arg_matches(&matches).map_err(|error| first_words(&error)))
+}
+
+fn check(command: &Command, arguments: &[(String, OsString)]) -> std::result::Result<ArgMatches, String> {
+    let arguments = arguments.iter().map(|(key, value)| {
+        let mut argument = OsString::from(format!("--{key}="));
+        argument.push(value);
+        argument
+    });
+    command.clone().try_get_matches_from(arguments).map_err(|error| first_words(&error))
+}
+
+/// What is wrong, without the usage that follows.
+fn first_words(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let words = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
+    words.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// The settings as a file that `--config` loads.
@@ -71,34 +136,11 @@ pub fn to_toml(settings: &impl Serialize) -> Result<String> {
     toml::to_string(settings).map_err(|error| unwritable(settings, &error))
 }
 
-/// Fails if the settings of a run differ from those in its file at `path`, but for the `changeable` ones.
+/// The settings by key.
 ///
 /// # Errors
-/// [`Error::Config`] naming the flag, [`Error::Io`].
-pub fn refuse_changes<S: Serialize + DeserializeOwned>(path: &Path, settings: &S, changeable: &[&str]) -> Result<()> {
-    let name = path.to_string_lossy();
-    let refuse = |error: toml::de::Error| Error::Config(format!("{}: {}", name.escape_debug(), error.message()));
-    // Through the settings, so that keys that were added since have their defaults.
-    let before: S = read(path)?.parse::<Table>().and_then(S::deserialize).map_err(refuse)?;
-    let before = to_table(&before)?;
-    let now = to_table(settings)?;
-    for key in before.keys().chain(now.keys()).filter(|key| !changeable.contains(&key.as_str())) {
-        let (old, new) = (before.get(key), now.get(key));
-        if old != new {
-            let word = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), toml::Value::to_string);
-            return Err(Error::Config(format!(
-                "--{key} is {} and was {} when the run began ({}): a run resumes with the settings it began with; \
-                 restore it, or name a new --out",
-                printable(&word(new)),
-                printable(&word(old)),
-                name.escape_debug()
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn to_table(settings: &impl Serialize) -> Result<Table> {
+/// [`Error::Config`] when a value cannot be written in TOML.
+pub fn to_table(settings: &impl Serialize) -> Result<Table> {
     Table::try_from(settings).map_err(|error| unwritable(settings, &error))
 }
 
@@ -115,14 +157,15 @@ fn unwritable(settings: &impl Serialize, error: &toml::ser::Error) -> Error {
 fn read(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(Error::io(path))?;
-    let refuse = |problem| {
-        let path = path.to_string_lossy();
-        Error::Config(format!("{}: {problem}; give a configuration in TOML", path.escape_debug()))
-    };
+    let refuse = |problem| Error::Config(format!("{}: {problem}; give a configuration in TOML", name(path)));
     if bytes.len() as u64 > MAX_BYTES {
         return Err(refuse("is larger than any configuration"));
     }
     String::from_utf8(bytes).map_err(|_| refuse("is not text in UTF-8"))
+}
+
+fn name(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 fn unknown(key: &str, command: &Command) -> String {
@@ -136,7 +179,7 @@ fn unknown(key: &str, command: &Command) -> String {
 }
 
 /// Control characters escaped: quoted text may hold them.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }

@@ -5,9 +5,10 @@ use monosem::Result;
 use monosem::adapters::{AdapterChoice, AdapterDescription, Environment, Ranking, choose, rank};
 use monosem::gpu::adapters;
 use monosem::kernels::{EncodeVariant, ScreenVariant};
+use monosem::units::readable_bytes;
 use serde_json::{Map, Value, json};
 
-use super::output::{self, print, tell};
+use super::output::{self, print, print_result, tell};
 
 /// List the devices: limits, features, the kernels that each would run, and which one is the default
 #[derive(Args, Debug)]
@@ -31,7 +32,10 @@ pub fn run(_: &Arguments) -> Result<()> {
         Ok(selection) => selection.notes.iter().for_each(|note| tell(&format!("note: {note}"))),
         Err(error) => tell(&format!("note: without --device nothing is taken: {error}")),
     }
-    Ok(())
+    match output::json() {
+        true => print_result("devices", json!({ "devices": adapters.len(), "taken": taken })),
+        false => Ok(()),
+    }
 }
 
 fn describe(index: usize, adapter: &AdapterDescription, reason: &str) -> Result<()> {
@@ -45,10 +49,6 @@ fn describe(index: usize, adapter: &AdapterDescription, reason: &str) -> Result<
 /// What is to be known of an adapter besides its name, for people.
 pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)> {
     let yes_no = |has| if has { "yes" } else { "no" };
-    let bytes = |bytes: u64| match bytes >> 20 {
-        0 => format!("{} KiB", bytes >> 10),
-        mebibytes => format!("{mebibytes} MiB"),
-    };
     let subgroups = match adapter.subgroup_sizes {
         None => "no".to_owned(),
         Some((least, most)) if least == most => format!("of {least}"),
@@ -66,12 +66,12 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
     let pci_bus_id = if adapter.pci_bus_id.is_empty() { "none" } else { &adapter.pci_bus_id };
     let limits = format!(
         "binding {}, buffer {}, workgroup memory {}",
-        bytes(adapter.max_binding_bytes),
-        bytes(adapter.max_buffer_bytes),
-        bytes(adapter.workgroup_bytes.into())
+        readable_bytes(adapter.max_binding_bytes),
+        readable_bytes(adapter.max_buffer_bytes),
+        readable_bytes(adapter.workgroup_bytes.into())
     );
     let memory = match &adapter.memory {
-        Some(memory) => format!("{} available, by {}", bytes(memory.available), memory.source),
+        Some(memory) => format!("{} available, by {}", readable_bytes(memory.available), memory.source),
         None => "not known here".to_owned(),
     };
     let facts = [
@@ -122,6 +122,7 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
 
 fn to_json(index: usize, adapter: &AdapterDescription, taken: bool, reason: &str) -> Value {
     let mut object = properties(adapter);
+    object.insert("type".into(), json!("device"));
     object.insert("index".into(), json!(index));
     object.insert("taken".into(), json!(taken));
     object.insert("reason".into(), json!(reason));

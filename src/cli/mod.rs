@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod selftest;
 mod signals;
+mod stderr;
 mod train;
 mod verify;
 
@@ -27,7 +28,7 @@ pub use output::{report, report_usage};
 
 /// Train sparse autoencoders with millions of features on any GPU.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(version = version(), arg_required_else_help = true, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,10 +37,11 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system.
+Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system; 129, 130, 138 or
+143 ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal): the state is saved, and train --resume continues.
 
 Examples:
-  monosem train --data activations/ --out run --expansion 8 --tokens 50000000
+  monosem train --data activations/ --out run --expansion 8 --tokens 50M
   monosem eval --sae run --data held-out/ --json";
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +52,7 @@ enum Command {
     Selftest(selftest::Arguments),
     #[command(after_help = "\
 Examples:
-  monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100000000
+  monosem train --data activations/ --out run --features 16384 --k 32 --tokens 100M
   monosem train --config run/config.toml --out again --seed 1
   monosem train --out run --resume
   monosem train --data activations/ --out run --expansion 8 --steps 1500 --json --quiet | jq .fvu")]
@@ -86,6 +88,14 @@ Examples:
     Completions(completions::Arguments),
     #[command(after_help = "Examples:\n  monosem man | man -l -\n  monosem man --out ~/.local/share/man/man1")]
     Man(man::Arguments),
+}
+
+/// The version, and the commit where it is known.
+fn version() -> &'static str {
+    match option_env!("MONOSEM_COMMIT") {
+        Some(commit) => format!("{} (commit {commit})", env!("CARGO_PKG_VERSION")).leak(),
+        None => env!("CARGO_PKG_VERSION"),
+    }
 }
 
 /// Parses the command line. The matches tell besides which flags were given and which have their defaults.

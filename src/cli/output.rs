@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::{ArgAction, Args};
+use env_logger::{Builder, Env, Target};
 use monosem::{Error, Result};
-use tracing_subscriber::EnvFilter;
+use serde_json::Value;
+
+use super::stderr::{self, Lines, aside};
 
 /// Flags of every subcommand.
 #[derive(Args, Clone, Debug)]
@@ -17,9 +20,9 @@ pub struct OutputArguments {
     #[arg(long, global = true)]
     json: bool,
     /// Suppress progress and notes
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, overrides_with = "quiet", conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more on stderr; RUST_LOG selects more finely
+    /// Log more on stderr; -vv includes the graphics library. RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -30,17 +33,12 @@ static STYLE: OnceLock<OutputArguments> = OnceLock::new();
 /// Makes the flags hold from here on.
 pub fn set_style(arguments: &OutputArguments) {
     let filter = match (arguments.quiet, arguments.verbose) {
-        (true, _) => "error",
-        (_, 0) => "warn",
+        (true, _) => "monosem=error",
+        (_, 0) => "monosem=warn",
         (_, 1) => "warn,monosem=debug",
         _ => "debug",
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .init();
+    Builder::from_env(Env::default().default_filter_or(filter)).target(Target::Pipe(Box::new(Lines))).init();
     let _ = STYLE.set(arguments.clone());
 }
 
@@ -57,7 +55,7 @@ pub fn quiet() -> bool {
 /// A line for people, on stderr unless they want none; a closed stderr is no reason to stop.
 pub fn tell(line: &str) {
     if !quiet() {
-        let _ = writeln!(std::io::stderr(), "{line}");
+        stderr::write_line(line);
     }
 }
 
@@ -66,10 +64,29 @@ pub fn print(line: &str) -> Result<()> {
     write(format!("{line}\n").as_bytes())
 }
 
+/// The result of a command for programs: its last line, of the command's name as type.
+pub fn print_result(command: &str, mut result: Value) -> Result<()> {
+    result["type"] = command.into();
+    result["version"] = env!("CARGO_PKG_VERSION").into();
+    result["commit"] = option_env!("MONOSEM_COMMIT").into();
+    print(&result.to_string())
+}
+
+/// An error for programs.
+fn print_error(error: &Error) -> Result<()> {
+    let mut object = error.to_json();
+    object["type"] = "error".into();
+    print(&object.to_string())
+}
+
 /// Results as they are, on stdout. A reader that has gone is no error.
 pub fn write(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let write = || {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    };
+    // Both may be the same terminal.
+    match aside(write) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io(Path::new("stdout"))(error)),
         _ => Ok(()),
     }
@@ -79,10 +96,9 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 pub fn report(error: &Error) -> ExitCode {
     if json() {
         // The exit status and stderr tell it too.
-        let _ = print(&error.to_json().to_string());
+        let _ = print_error(error);
     }
-    // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    stderr::write_line(&format!("error: {error}"));
     ExitCode::from(error.exit_code())
 }
 
@@ -93,7 +109,7 @@ pub fn report_usage(refused: &clap::Error) -> ExitCode {
     if refused.use_stderr() && wants_json {
         let message = refused.render().to_string();
         let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end();
-        let _ = print(&Error::Config(message.to_owned()).to_json().to_string());
+        let _ = print_error(&Error::Config(message.to_owned()));
     }
     match refused.print() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe && !refused.use_stderr() => {

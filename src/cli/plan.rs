@@ -8,16 +8,17 @@ use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
 use monosem::measure::{Forecast, Plan, most_features};
 use monosem::train::Recipe;
+use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
-use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments};
-use super::output::{self, print};
+use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, count};
+use super::output::{self, print, print_result};
 
 /// Estimate memory, disk space and time of a training run
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Width of an activation vector; it or --data is needed
-    #[arg(long, visible_alias = "d-in", value_name = "D", required_unless_present = "data", conflicts_with = "data")]
+    #[arg(long, visible_alias = "d-in", value_name = "D", value_parser = count::<usize>, required_unless_present = "data", conflicts_with = "data")]
     d: Option<usize>,
     /// Activations to take the width from: safetensors files, or directories of them
     #[arg(long, num_args = 1.., value_name = "PATH")]
@@ -25,7 +26,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096, help_heading = "Training")]
+    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true, help_heading = "Training")]
     batch: usize,
     /// Precision of Adam's moments
     #[arg(
@@ -123,6 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "k": config.k(),
         "batch": recipe.batch,
         "device": description.name,
+        "data": arguments.data,
         "shards": plan.shards,
         "encode": plan.tuning.encode.to_string(),
         "selection": plan.tuning.method.to_string(),
@@ -145,7 +147,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "measured_bytes_per_second": forecast.as_ref().map(|forecast| forecast.bytes_per_second),
     });
     if output::json() {
-        return print(&object.to_string());
+        return print_result("plan", object);
     }
     print_table(&plan, &description, &object)
 }
@@ -154,16 +156,16 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     let line = |name: &str, value: String| print(&format!("{name:26}  {value:>12}"));
     let number = |name: &str| object[name].as_u64().unwrap_or_default();
     for (part, bytes) in &plan.device {
-        line(&format!("device: {part}"), size(*bytes))?;
+        line(&format!("device: {part}"), readable_bytes(*bytes))?;
     }
     let shards = match plan.shards {
         1 => String::new(),
         shards => format!("  in {shards} shards"),
     };
-    line("device memory", size(plan.device_bytes()) + &shards)?;
-    line("host memory, about", size(plan.host))?;
+    line("device memory", readable_bytes(plan.device_bytes()) + &shards)?;
+    line("host memory, about", readable_bytes(plan.host))?;
     match &description.memory {
-        Some(memory) => line("available", format!("{}  {}", size(memory.available), memory.source))?,
+        Some(memory) => line("available", format!("{}  {}", readable_bytes(memory.available), memory.source))?,
         None => line("available", "not known here: give --assume-memory".into())?,
     }
     if description.is_software() {
@@ -174,14 +176,14 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
         line("most features that fit", most.to_string())?;
     }
     if let (Some(false), Some(devices)) = (object["fits"].as_bool(), object["devices_needed"].as_u64()) {
-        line("such devices needed", devices.to_string())?;
+        line("such devices needed", format!("{devices}  (sharing a model among devices is not supported yet)"))?;
     }
-    line("a checkpoint", size(plan.checkpoint))?;
-    line("the SAE", size(plan.sae))?;
+    line("a checkpoint", readable_bytes(plan.checkpoint))?;
+    line("the SAE", readable_bytes(plan.sae))?;
     line("encode", plan.tuning.encode.to_string())?;
     line("selection", plan.tuning.method.to_string())?;
     line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
-    line("traffic of a step", size(number("bytes_moved_per_step")))?;
+    line("traffic of a step", readable_bytes(number("bytes_moved_per_step")))?;
     match object["seconds_per_step"].as_f64() {
         Some(seconds) => {
             line("a step, predicted", format!("{seconds:.3} s"))?;
@@ -189,13 +191,6 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
         }
         None => line("a step, predicted", "not measured".into()),
     }
-}
-
-fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = (0..units.len() - 1).find(|power| bytes >> (10 * (power + 1)) == 0).unwrap_or(units.len() - 1);
-    let value = bytes as f64 / 1024_f64.powi(power as i32);
-    if power == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", units[power]) }
 }
 
 #[cfg(test)]
@@ -212,11 +207,5 @@ mod tests {
         for text in ["", "GiB", "-1", "0", "5 apples", "1.2.3G", "NaN"] {
             text.parse::<Size>().unwrap_err();
         }
-    }
-
-    #[test]
-    fn sizes_are_written_to_be_read() {
-        let written = [0, 1023, 1024, 3 << 19, 80 << 30, u64::MAX].map(size);
-        assert_eq!(written, ["0 B", "1023 B", "1.00 KiB", "1.50 MiB", "80.00 GiB", "16777216.00 TiB"]);
     }
 }

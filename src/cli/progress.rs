@@ -1,12 +1,12 @@
 //! How far the training is, for people: a bar on a terminal, else a line now and then.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use monosem::train::{Progress, Validation};
 
 use super::output::{quiet, tell};
+use super::stderr::{can_redraw, remove_bar, show_bar};
 
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ impl Display {
     pub fn new(steps: u64, steps_before: u64) -> Self {
         let form = if quiet() {
             Form::Nothing
-        } else if std::io::stderr().is_terminal() {
+        } else if can_redraw() {
             Form::Bar(None)
         } else {
             Form::Lines { told: None }
@@ -56,13 +56,14 @@ impl Display {
         let line = format!("step {step}/{}  {words}", self.steps);
         match &mut self.form {
             Form::Nothing => {}
-            Form::Bar(bar) if is_last => {
-                bar.take().iter().for_each(ProgressBar::finish_and_clear);
+            Form::Bar(_) if is_last => {
+                remove_bar();
                 tell(&line);
             }
             Form::Bar(bar) => {
                 let bar = bar.get_or_insert_with(|| new_bar(self.steps, self.steps_before));
-                bar.set_message(words);
+                let left = HumanDuration(bar.eta());
+                bar.set_message(format!("{step}/{}  {left:#} left  {words}", self.steps));
                 bar.set_position(*step);
             }
             Form::Lines { told } => {
@@ -73,30 +74,21 @@ impl Display {
             }
         }
     }
-
-    /// Does something that writes to the terminal, with the bar out of its way.
-    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.form {
-            Form::Bar(Some(bar)) => bar.suspend(write),
-            _ => write(),
-        }
-    }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        // An error's words start on a line of their own.
-        if let Form::Bar(Some(bar)) = &self.form {
-            bar.finish_and_clear();
-        }
+        remove_bar();
     }
 }
 
 fn new_bar(steps: u64, steps_before: u64) -> ProgressBar {
-    // The message is cut to the width of the terminal.
-    let style = ProgressStyle::with_template("{bar:10} {pos}/{len}  {eta} left  {wide_msg}");
-    let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    // All words are in the message, which is cut to the width of the terminal.
+    let style = ProgressStyle::with_template("{bar:10} {wide_msg}");
+    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_position(steps_before);
     bar.reset_eta();
+    show_bar(&bar);
     bar
 }

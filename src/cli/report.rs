@@ -1,5 +1,7 @@
 //! Shows a run: notes and progress on stderr, metrics and the result as JSON on stdout.
 
+use std::path::Path;
+
 use monosem::Result;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, print, tell};
 use super::progress::Display;
+use super::stderr::start_line;
 
 /// Receives the events of a run.
 #[derive(Default)]
@@ -32,30 +35,32 @@ impl RunReport {
     pub fn show(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
             Event::TuningCacheUnusable { path, problem } => {
-                self.tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
+                tell(&format!("note: {}: {problem}", path.to_string_lossy().escape_debug()));
             }
-            Event::Tuned { tuning, seconds } => self.tell(&format!("tuned in {seconds:.1} s: {tuning}")),
-            Event::CheckpointSkipped { error } => self.tell(&format!("note: skipping a damaged checkpoint: {error}")),
+            Event::Tuned { tuning, seconds } => tell(&format!("tuned in {seconds:.1} s: {tuning}")),
+            Event::CheckpointSkipped { error } => tell(&format!("note: skipping a damaged checkpoint: {error}")),
             Event::ResumedUnderOtherMarks { before, now } => {
                 let differ = if before.rules == now.rules { "shaders" } else { "summation rules" };
-                self.tell(&format!(
+                tell(&format!(
                     "note: resuming under other {differ} (rules {}, shaders {}) than the checkpoint's (rules {}, \
                      shaders {}): the result will differ from an uninterrupted run's in its last bits",
                     now.rules, now.shaders, before.rules, before.shaders
                 ));
             }
             Event::Started { job } => {
-                self.tell(&announcement(job));
-                self.warn_of_epochs(job);
+                tell(&announcement(job));
+                warn_of_epochs(job);
                 self.display = Some(Display::new(job.recipe.steps, 0));
             }
             Event::Resumed { step, steps } => {
-                self.tell(&format!("resuming from step {step} of {steps}"));
+                tell(&format!("resuming from step {step} of {steps}"));
                 self.display = Some(Display::new(*steps, *step));
             }
             Event::Step { progress, validation, metrics, is_logged } => {
                 if *is_logged && output::json() {
-                    self.aside(|| print(&metrics.to_string()))?;
+                    let mut line = (*metrics).clone();
+                    line["type"] = "step".into();
+                    print(&line.to_string())?;
                 }
                 if let Some(display) = &mut self.display {
                     display.show(progress, *validation);
@@ -65,20 +70,26 @@ impl RunReport {
                     self.validation = Some((*validation).clone());
                 }
             }
-            Event::MetricsDelayed { error } => self.tell(&format!("warning: a line of metrics has to wait: {error}")),
-            Event::CheckpointFailed { error } => self.tell(&format!("warning: no checkpoint was saved: {error}")),
-            Event::Rescued { checkpoint } => self.tell(&format!(
+            Event::MetricsDelayed { error } => tell(&format!("warning: a line of metrics has to wait: {error}")),
+            Event::CheckpointFailed { error } => tell(&format!("warning: no checkpoint was saved: {error}")),
+            Event::Rescued { checkpoint } => tell(&format!(
                 "saved {} before the error below; once its cause is mended, continue with --resume",
                 checkpoint.to_string_lossy().escape_debug()
             )),
-            Event::CheckpointSaved { step, path } => tracing::info!(step, ?path, "checkpoint saved"),
+            Event::CheckpointSaved { step, path } => {
+                log::info!("checkpoint of step {step} saved: {}", path.to_string_lossy().escape_debug());
+                if output::json() {
+                    let path = path.to_string_lossy();
+                    print(&json!({ "type": "checkpoint", "step": step, "path": path }).to_string())?;
+                }
+            }
             Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
                 self.display = None;
                 self.warn_of_fvu();
                 self.summary["selection"] = (*selection).into();
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
                 if *uncertain_steps > 0 {
-                    self.tell(&format!(
+                    tell(&format!(
                         "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 \
                          may be faster"
                     ));
@@ -90,15 +101,16 @@ impl RunReport {
             }
             Event::Saved { path } => {
                 let path = path.to_string_lossy();
-                self.tell(&format!("saved {}", path.escape_debug()));
+                tell(&format!("saved {}", path.escape_debug()));
                 self.summary["state"] = "done".into();
                 self.summary["sae"] = path.into();
             }
             Event::Interrupted { checkpoint } => {
+                start_line();
                 self.summary["state"] = "interrupted".into();
                 if let Some(path) = checkpoint {
                     let path = path.to_string_lossy();
-                    self.tell(&format!("interrupted: saved {}; continue with --resume", path.escape_debug()));
+                    tell(&format!("interrupted: saved {}; continue with --resume", path.escape_debug()));
                     self.summary["checkpoint"] = path.into();
                 }
             }
@@ -106,22 +118,14 @@ impl RunReport {
         }
         Ok(())
     }
+}
 
-    /// More passes than people train on fit the rows rather than what they have in common.
-    fn warn_of_epochs(&self, job: &Job) {
-        if epochs(job) > MANY_EPOCHS {
-            self.tell(
-                "warning: the rows are seen more than three times: the SAE will fit them better than others of their \
-                 kind; --val shows how much",
-            );
-        }
-    }
-
+impl RunReport {
     /// A last batch, or held-out rows, that the mean row would reconstruct better.
     fn warn_of_fvu(&mut self) {
         let fvu = self.validation.as_ref().map_or(self.summary["fvu"].as_f64(), |validation| Some(validation.fvu));
         if let Some(fvu) = fvu.filter(|&fvu| fvu >= 1.0) {
-            self.tell(&format!(
+            tell(&format!(
                 "warning: FVU is {fvu:.4}: the SAE reconstructs worse than the mean of the rows; lower --lr, or train \
                  for longer"
             ));
@@ -131,22 +135,34 @@ impl RunReport {
             (self.summary["val_fvu"], self.summary["val_l0"]) = ((*fvu).into(), (*l0).into());
         }
     }
+}
 
-    /// A line on stderr, above the progress bar.
-    fn tell(&self, line: &str) {
-        self.aside(|| tell(line));
-    }
-
-    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.display {
-            Some(display) => display.aside(write),
-            None => write(),
-        }
-    }
+/// The summary of a run that is done, from what it left.
+pub fn summary_of(out: &Path) -> Value {
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
+    let record: Value = serde_json::from_str(&read("run.json")).unwrap_or_default();
+    let metrics = read("metrics.jsonl");
+    let last = metrics.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    let mut summary = last.unwrap_or_else(|| json!({}));
+    let paths = record["data"].as_array().into_iter().flatten().map(|file| file["path"].clone());
+    summary["data"] = paths.collect();
+    summary["device"] = record["adapter"].clone();
+    summary["state"] = "done".into();
+    summary["sae"] = out.join("sae").to_string_lossy().into();
+    summary
 }
 
 /// From here on held-out quality is what counts.
 const MANY_EPOCHS: f64 = 3.0;
+
+fn warn_of_epochs(job: &Job) {
+    if epochs(job) > MANY_EPOCHS {
+        tell(
+            "warning: every row is seen more than three times, so the SAE will fit these rows better than others of \
+             their kind; --val measures how much",
+        );
+    }
+}
 
 fn epochs(job: &Job) -> f64 {
     job.recipe.batch as f64 * job.recipe.steps as f64 / job.rows.rows() as f64

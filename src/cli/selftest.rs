@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::arguments::DeviceArguments;
 use super::devices::{facts, properties};
-use super::output::{self, print};
+use super::output::{self, print, print_result};
 
 /// Check every kernel that the device would run, and whole training steps, against a reference in f64; print a report
 /// to paste into an issue
@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     printed?;
     let (failed, count) = (report.failed(), report.checks.len());
-    print_summary(&report, as_json)?;
+    print_summary(&gpu, &report, as_json)?;
     if failed > 0 {
         return Err(Error::Device(format!(
             "{failed} of {count} checks failed: this driver does not compute what it should on {}; update it, and if \
@@ -94,11 +94,12 @@ fn print_json(check: &Check) -> Result<()> {
     print(&object.to_string())
 }
 
-fn print_summary(report: &Report, as_json: bool) -> Result<()> {
+fn print_summary(gpu: &Gpu, report: &Report, as_json: bool) -> Result<()> {
     let (checks, failed, seconds) = (report.checks.len(), report.failed(), report.duration.as_secs_f64());
     if as_json {
-        let object = json!({ "type": "summary", "checks": checks, "failed": failed, "seconds": seconds });
-        return print(&object.to_string());
+        let device = &gpu.description().name;
+        let object = json!({ "device": device, "checks": checks, "failed": failed, "seconds": seconds });
+        return print_result("selftest", object);
     }
     let outcome = if failed == 0 { "all passed".to_owned() } else { format!("{failed} FAILED") };
     print(&format!("{checks} checks in {seconds:.1} s: {outcome}"))

@@ -1,29 +1,27 @@
 //! `monosem train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{ArgMatches, Args};
-use monosem::Result;
 use monosem::data::Activations;
 use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
-use serde_json::json;
+use monosem::{Error, Result};
 
-use super::arguments::{Settings, TuningArguments};
+use super::arguments::{Resolved, Settings, TuningArguments};
 use super::config;
-use super::output::{self, print, tell};
-use super::report::RunReport;
+use super::output::{self, print_result, tell};
+use super::report::{RunReport, summary_of};
 use super::signals::Signals;
 
 /// Train a sparse autoencoder
 #[derive(Args, Debug)]
 #[command(mut_args(|arg| match arg.get_id().as_str() {
     "data" => arg.required(false).required_unless_present_any(["config", "resume"]),
-    // So that the message is about the number.
-    _ => arg.allow_negative_numbers(true),
+    _ => arg,
 }))]
 pub struct Arguments {
     /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in
@@ -35,7 +33,7 @@ pub struct Arguments {
     #[arg(long)]
     resume: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
-    /// Command-line flags win [default: none]
+    /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical
@@ -71,7 +69,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let is_resumed = arguments.resume && run::exists(out)?;
     let previous = Some(out.join("config.toml")).filter(|path| is_resumed && path.exists());
     let settings = read_settings(arguments, matches, previous.clone())?;
-    settings.check()?;
+    settings.check().map_err(|error| explain_resume(error, arguments, previous.as_deref(), is_resumed))?;
     if !is_resumed {
         run::check_new(out)?;
     }
@@ -81,12 +79,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Err(_) if is_done => return already_complete(arguments),
         data => Arc::new(data?),
     };
-    tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
+    log::info!("data opened: {} files, {} rows of {}", data.row_counts().count(), data.rows(), data.width());
     let config = settings.model.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;
-    let resolved = settings.clone().resolved(&config, &recipe)?;
+    let resolved = Resolved::new(&settings, &config, &recipe)?;
     if let Some(previous) = &previous {
-        config::refuse_changes(previous, &resolved, CHANGEABLE)?;
+        resolved.refuse_changes(previous, data.width(), CHANGEABLE)?;
     }
     if is_done {
         return already_complete(arguments);
@@ -99,13 +97,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
     let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
-    let header = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
     let options = RunOptions {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,
         validation,
         provenance: Some(settings.metadata.over(data.provenance())),
-        config_toml: Some(format!("{header}\n{}", config::to_toml(&resolved)?)),
+        config_toml: Some(resolved.to_toml()?),
         profile: arguments.profile,
         started,
     };
@@ -124,26 +121,50 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         }
     };
     if output::json() {
-        print(&report.summary().to_string())?;
+        let summary = report.summary();
+        summary["data"] = settings.data.data.iter().map(|path| path.to_string_lossy()).collect();
+        summary["device"] = gpu.description().name.clone().into();
+        print_result("train", summary.take())?;
     }
     Ok(code)
+}
+
+/// An error of settings that --resume was to find in the run, as what it comes from.
+fn explain_resume(error: Error, arguments: &Arguments, previous: Option<&Path>, is_resumed: bool) -> Error {
+    if !arguments.resume || arguments.config.is_some() || !arguments.settings.data.data.is_empty() {
+        return error;
+    }
+    let out = arguments.out.to_string_lossy();
+    let out = out.escape_debug();
+    Error::Config(match previous {
+        _ if !is_resumed => format!(
+            "there is no run to resume in {out}: check the name, or start one with --data, --features or --expansion, \
+             and --steps or --tokens"
+        ),
+        None => format!(
+            "{out} has no config.toml, which has the settings of its run: give all the flags that the run began with"
+        ),
+        Some(_) => format!(
+            "{out}/config.toml is empty or damaged ({error}): restore it, or remove it and give all the flags that the \
+             run began with"
+        ),
+    })
 }
 
 fn already_complete(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     tell(&format!("the run in {} is already complete", out.to_string_lossy().escape_debug()));
     if output::json() {
-        print(&json!({ "state": "done", "sae": out.join("sae").to_string_lossy() }).to_string())?;
+        print_result("train", summary_of(out))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The settings of the command line over those of a file: --config's, or where there is no data the previous run's.
+/// The settings of the command line over those of a file: --config's, or that of the run to resume.
 fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<PathBuf>) -> Result<Settings> {
     let flags = &arguments.settings;
-    let previous = previous.filter(|_| flags.data.data.is_empty());
     match arguments.config.clone().or(previous) {
-        Some(path) => config::under_flags(&path, flags, matches),
+        Some(path) => config::under_flags(&path, matches, &Settings::displaced(matches)),
         None => Ok(flags.clone()),
     }
 }

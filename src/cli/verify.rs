@@ -10,7 +10,7 @@ use monosem::storage::checksum_file;
 use monosem::{Error, Result, sae};
 use serde_json::{Value, json};
 
-use super::output::{self, print};
+use super::output::{self, print, print_result};
 
 /// Check a run, a checkpoint or an SAE, and report what is damaged
 #[derive(Args, Debug)]
@@ -34,6 +34,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         print_part(&part.path, &damage)?;
         damaged.extend(damage.into_iter().next());
     }
+    if output::json() {
+        let path = path.to_string_lossy();
+        print_result("verify", json!({ "path": path, "parts": parts.len(), "damaged": damaged.len() }))?;
+    }
     match damaged.first() {
         None => Ok(()),
         Some(first) => {
@@ -47,7 +51,7 @@ fn print_part(path: &Path, damage: &[Error]) -> Result<()> {
     let name = path.to_string_lossy();
     let damage: Vec<String> = damage.iter().map(Error::to_string).collect();
     if output::json() {
-        return print(&json!({ "path": name, "damage": damage }).to_string());
+        return print(&json!({ "type": "part", "path": name, "damage": damage }).to_string());
     }
     match &damage[..] {
         [] => print(&format!("ok       {}", name.escape_debug())),

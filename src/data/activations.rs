@@ -210,7 +210,7 @@ fn provenance(file: &TensorFile) -> Provenance {
     let context_size = file.metadata("context_size").and_then(|size| {
         let number = size.trim().parse().ok();
         if number.is_none() {
-            tracing::warn!(path = ?file.path(), context_size = size, "ignored: not a number");
+            log::warn!("{:?}: context_size {size:?} is ignored: it is not a number", file.path());
         }
         number
     });

@@ -101,7 +101,7 @@ fn list_names(text: &str) -> Vec<String> {
         return names;
     }
     if text.trim_start().starts_with(['[', '{']) {
-        tracing::warn!(sources = text, "ignored: not a list of names");
+        log::warn!("sources {text:?} is ignored: it is not a list of names");
         return Vec::new();
     }
     text.split(',').map(|name| name.trim().to_owned()).collect()

@@ -85,7 +85,7 @@ fn create(device: &wgpu::Device, name: &str, bytes: u64, usage: wgpu::BufferUsag
     match refusals.into_iter().flatten().next() {
         None => Ok(raw),
         Some(refusal) => {
-            tracing::debug!("{name}: {refusal}");
+            log::debug!("{name}: {refusal}");
             Err(Error::OutOfMemory { what: name.to_owned(), bytes })
         }
     }

@@ -143,7 +143,7 @@ fn possible<T>(measured: Result<T>) -> Result<Option<T>> {
         Ok(measured) => Ok(Some(measured)),
         Err(Error::DeviceLost(reason)) => Err(Error::DeviceLost(reason)),
         Err(error) => {
-            tracing::warn!("not measured: {error}");
+            log::warn!("not measured: {error}");
             Ok(None)
         }
     }
@@ -210,7 +210,7 @@ fn run(gpu: &Gpu, trials: &mut [Trial]) -> Result<()> {
         }
     }
     for Trial { tuning, times, .. } in trials {
-        tracing::debug!(%tuning, ?times, "measured");
+        log::debug!("measured {tuning}: {times:?}");
     }
     Ok(())
 }
@@ -223,7 +223,7 @@ fn leave_out_different(gpu: &Gpu, trials: &mut Vec<Trial>) -> Result<()> {
     for trial in trials.drain(..) {
         match gpu.read::<u32>(&trial.entries)? == expected {
             true => kept.push(trial),
-            false => tracing::warn!("{} is not used: its codes are not those of {}", trial.tuning, usual_tuning),
+            false => log::warn!("{} is not used: its codes are not those of {}", trial.tuning, usual_tuning),
         }
     }
     *trials = kept;

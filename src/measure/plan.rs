@@ -12,6 +12,7 @@ use crate::gpu::{AdapterDescription, Gpu};
 use crate::kernels::{SCREEN_GROUP, half_quads, quads};
 use crate::sae::SaeConfig;
 use crate::train::Trainer;
+use crate::units::readable_bytes;
 
 /// The bytes of a run and the work of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,17 +192,16 @@ pub fn check_fits(
     if needed <= memory.available {
         return Ok(());
     }
-    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let way_out = match most_features(description, config, recipe, screening, memory.available)? {
         0 => "make the batch smaller, or take another device".to_owned(),
         most => format!("take at most {most} features, a smaller batch, or another device"),
     };
     Err(Error::Device(format!(
-        "{} features need {:.1} GiB and {} has {:.1} GiB ({}): {way_out}; monosem plan tells more",
+        "{} features need {} and {} has {} ({}): {way_out}; monosem plan tells more",
         config.features,
-        gibibytes(needed),
+        readable_bytes(needed),
         description.name,
-        gibibytes(memory.available),
+        readable_bytes(memory.available),
         memory.source
     )))
 }

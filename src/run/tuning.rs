@@ -41,7 +41,7 @@ pub fn choose_tuning(
     let adapter = gpu.description();
     let cache = TuningCache::open(events)?;
     if let Some(tuning) = remembered(&cache, adapter, config, recipe, screening)? {
-        tracing::info!(%tuning, "tuned before");
+        log::info!("tuned before: {tuning}");
         return Ok(tuning);
     }
     if !autotune_pays(adapter, config, recipe) {

@@ -64,7 +64,8 @@ impl AuxK {
         Ok(())
     }
 
-    fn most(&self, config: &SaeConfig) -> usize {
+    /// The most dead features per row of an SAE.
+    pub fn most(&self, config: &SaeConfig) -> usize {
         self.most.unwrap_or(config.d_in / 2)
     }
 

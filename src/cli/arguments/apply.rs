@@ -13,6 +13,7 @@ use monosem::{Error, Result};
 
 use super::data::DataArguments;
 use super::device::{DeviceArguments, ScreeningArguments};
+use super::number::count;
 use crate::cli::output::tell;
 
 /// An SAE applied to activations.
@@ -24,7 +25,7 @@ pub struct ApplyArguments {
     #[command(flatten)]
     data: DataArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true)]
     batch: usize,
     #[command(flatten)]
     pub device: DeviceArguments,
@@ -61,6 +62,9 @@ impl ApplyArguments {
 
 /// The SAE at a path, and a line on the checkpoint if it is from one.
 pub fn open_sae(path: &Path) -> Result<OpenedSae> {
+    if path.is_file() {
+        return Err(Error::data(path, "is a file: give --sae the directory that it is in"));
+    }
     let sae = run::open_sae(path)?;
     for error in &sae.skipped {
         tell(&format!("note: skipping a damaged checkpoint: {error}"));

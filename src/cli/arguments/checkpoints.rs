@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use clap::Args;
 use monosem::run::checkpoint::{CheckpointPolicy, Every};
-use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+use super::number::{count, count_or_zero};
+
+#[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Checkpoints")]
 pub struct CheckpointArguments {
@@ -17,7 +18,7 @@ pub struct CheckpointArguments {
     #[arg(long, default_value = "15m", value_name = "N|TIME")]
     checkpoint_every: Interval,
     /// Keep this many checkpoints, the newest ones
-    #[arg(long, default_value = "2", value_name = "COUNT")]
+    #[arg(long, default_value = "2", value_name = "COUNT", value_parser = count::<NonZeroUsize>, allow_hyphen_values = true)]
     keep_checkpoints: NonZeroUsize,
 }
 
@@ -38,7 +39,7 @@ impl FromStr for Interval {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(steps) = text.parse() {
+        if let Ok(steps) = count_or_zero(text) {
             return Ok(Self(Every::Steps(steps)));
         }
         match humantime::parse_duration(text) {
@@ -62,21 +63,6 @@ impl Serialize for Interval {
         match self.0 {
             Every::Steps(steps) => serializer.serialize_u64(steps),
             Every::Time(_) => serializer.collect_str(self),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "neither a number of steps, e.g. 500, nor a time, e.g. \"15m\"")]
-        enum Value {
-            Steps(u64),
-            Text(String),
-        }
-        match Value::deserialize(deserializer)? {
-            Value::Steps(steps) => Ok(Self(Every::Steps(steps))),
-            Value::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
 }

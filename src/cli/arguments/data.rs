@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use monosem::Result;
 use monosem::data::{Activations, FilteredRows, RowFilter};
-use serde::{Deserialize, Serialize};
+use monosem::{Error, Result};
+use serde::Serialize;
 
+use super::number::{Choice, positive, token_id, unless};
 use crate::cli::output::tell;
 
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize)]
 pub struct DataArguments {
     /// Activations: safetensors files, or directories of them
     #[arg(long, required = true, num_args = 1.., value_name = "PATH", help_heading = "Data")]
@@ -18,21 +19,45 @@ pub struct DataArguments {
 }
 
 /// Rows to exclude.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RowArguments {
     /// Exclude the rows of these tokens, e.g. BOS; the data must have the tensor `token_ids` [default: none]
-    #[arg(long, value_name = "ID,..", value_delimiter = ',', allow_hyphen_values = true, help_heading = "Data")]
-    exclude_tokens: Vec<i32>,
-    /// Exclude rows whose norm is above X times the median norm of all rows, e.g. 10 [default: no limit]
-    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = "Data")]
-    max_norm: Option<f64>,
+    #[arg(
+        long,
+        value_name = "ID,..|none",
+        value_delimiter = ',',
+        value_parser = unless(&["none", ""], token_id),
+        allow_hyphen_values = true,
+        help_heading = "Data"
+    )]
+    exclude_tokens: Vec<Choice<i32>>,
+    /// Exclude rows whose norm is above X times the median norm of all rows, e.g. 10 [default: none]
+    #[arg(
+        long,
+        value_name = "X|none",
+        value_parser = unless(&["none", "inf"], positive),
+        allow_hyphen_values = true,
+        help_heading = "Data"
+    )]
+    max_norm: Option<Choice<f64>>,
 }
 
 impl RowArguments {
+    /// The same rows in the only way to say so.
+    pub fn normalise(&mut self) {
+        self.exclude_tokens.retain(Option::is_some);
+        self.exclude_tokens.sort_unstable();
+        self.exclude_tokens.dedup();
+    }
+
     /// The rows that are left, and a line on those that are not.
     pub fn select(&self, data: Arc<Activations>) -> Result<FilteredRows> {
-        let filter = RowFilter { exclude_tokens: self.exclude_tokens.clone(), max_norm: self.max_norm };
+        if self.exclude_tokens.len() > 1 && self.exclude_tokens.contains(&None) {
+            return Err(Error::Config("--exclude-tokens: between commas there are ids, not `none` or nothing".into()));
+        }
+        let exclude_tokens = self.exclude_tokens.iter().copied().flatten().collect();
+        let filter = RowFilter { exclude_tokens, max_norm: self.max_norm.flatten() };
         let selection = FilteredRows::new(data, &filter)?;
         if filter != RowFilter::default() {
             let (rows, exclusion) = (selection.data().rows(), selection.exclusion());

@@ -7,23 +7,29 @@ use monosem::run::{choose_tuning, known_tuning};
 use monosem::sae::SaeConfig;
 use monosem::train::Recipe;
 use monosem::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::number::{Choice, name, or_default};
 use crate::cli::output::tell;
 use crate::cli::report::RunReport;
 
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize)]
 pub struct DeviceArguments {
     /// Device to run on: an index or PCI bus id from `monosem devices`, part of a name, or `cpu` [default: the best GPU
     /// that CUDA_VISIBLE_DEVICES does not hide; the CPU only where there is no sign of a GPU]
-    #[arg(long, value_name = "INDEX|PCI|NAME|cpu", help_heading = "Device")]
-    device: Option<String>,
+    #[arg(
+        long,
+        value_name = "INDEX|PCI|NAME|cpu|default",
+        value_parser = or_default(name),
+        help_heading = "Device"
+    )]
+    device: Option<Choice<String>>,
 }
 
 impl DeviceArguments {
     /// The device, and a line on which one it is.
     pub fn open(&self) -> Result<Gpu> {
-        let choice = match &self.device {
+        let choice = match self.device.as_ref().and_then(Option::as_ref) {
             Some(text) => text.parse().map_err(|problem| Error::Config(format!("--device: {problem}")))?,
             None => AdapterChoice::default(),
         };
@@ -36,7 +42,7 @@ impl DeviceArguments {
     }
 }
 
-#[derive(Args, Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ScreeningArguments {
     /// Precision of the candidate search; results are identical to f32 either way [default: auto, f16 on matrix units
@@ -46,7 +52,7 @@ pub struct ScreeningArguments {
 }
 
 /// The values of `--screening`.
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ScreeningValue {
     Auto,

@@ -3,24 +3,25 @@
 use clap::{ArgGroup, Args, ValueEnum};
 use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use monosem::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+use super::number::{Choice, count, or_default, positive};
+
+#[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Model", group = ArgGroup::new("size").args(["features", "expansion"]))]
 pub struct ModelArguments {
     /// Architecture of the SAE
     #[arg(long, default_value = "topk")]
-    #[serde(default)]
     arch: Architecture,
     /// Number of features; it or --expansion is needed
-    #[arg(long, visible_alias = "d-sae", value_name = "N")]
+    #[arg(long, visible_alias = "d-sae", value_name = "N", value_parser = count::<usize>, allow_hyphen_values = true)]
     pub features: Option<usize>,
     /// Number of features, as a multiple of the activations' width
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = count::<usize>, allow_hyphen_values = true)]
     pub expansion: Option<usize>,
     /// Active features per token (L0)
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = count::<usize>, allow_hyphen_values = true)]
     k: usize,
     /// Rank features by activation x decoder norm, and do not constrain decoder norms (as SAELens's TopK does)
     #[arg(
@@ -37,18 +38,17 @@ pub struct ModelArguments {
     /// Auxiliary loss that revives dead features: `normalised` by the variance of the error (OpenAI's), `saelens`, or
     /// none
     #[arg(long, default_value = "none", value_name = "none|normalised|saelens", hide_possible_values = true)]
-    #[serde(default)]
     auxk: AuxKLoss,
     /// Factor of the auxiliary loss [default: 1/32 of the normalised loss, 1 of SAELens's]
-    #[arg(long, value_name = "X")]
-    auxk_coefficient: Option<f64>,
+    #[arg(long, value_name = "X|default", value_parser = or_default(positive), allow_hyphen_values = true)]
+    pub auxk_coefficient: Option<Choice<f64>>,
     /// The most dead features per token in the auxiliary loss [default: half the width of the activations]
-    #[arg(long, value_name = "K")]
-    auxk_k: Option<usize>,
+    #[arg(long, value_name = "K|default", value_parser = or_default(count::<usize>), allow_hyphen_values = true)]
+    pub auxk_k: Option<Choice<usize>>,
 }
 
 /// The values of `--auxk`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum AuxKLoss {
     #[default]
@@ -59,7 +59,7 @@ enum AuxKLoss {
 }
 
 /// The values of `--arch`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Architecture {
     #[default]
@@ -79,9 +79,10 @@ impl ModelArguments {
     ///
     /// # Errors
     /// [`Error::Config`] if it has settings and is none.
-    fn auxk(&self) -> Result<Option<AuxK>> {
+    pub fn auxk(&self) -> Result<Option<AuxK>> {
+        let (coefficient, most) = (self.auxk_coefficient.flatten(), self.auxk_k.flatten());
         let form = match self.auxk {
-            AuxKLoss::None if self.auxk_coefficient.is_none() && self.auxk_k.is_none() => return Ok(None),
+            AuxKLoss::None if coefficient.is_none() && most.is_none() => return Ok(None),
             AuxKLoss::None => {
                 return Err(Error::Config(
                     "--auxk-coefficient and --auxk-k are of an auxiliary loss, and --auxk is none: give --auxk \
@@ -93,15 +94,8 @@ impl ModelArguments {
             AuxKLoss::SaeLens => AuxKForm::SaeLens,
         };
         let usual = AuxK::new(form);
-        let coefficient = self.auxk_coefficient.unwrap_or(usual.coefficient);
-        Ok(Some(AuxK { coefficient, most: self.auxk_k, ..usual }))
-    }
-
-    /// Writes down the coefficient that is taken where none is given.
-    pub fn resolve_auxk(&mut self) {
-        if let Ok(Some(auxk)) = self.auxk() {
-            self.auxk_coefficient = Some(auxk.coefficient);
-        }
+        let coefficient = coefficient.unwrap_or(usual.coefficient);
+        Ok(Some(AuxK { coefficient, most, ..usual }))
     }
 
     /// The SAE for activations of a width.

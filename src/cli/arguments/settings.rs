@@ -1,12 +1,10 @@
 //! The settings of a run: flags of `train`, keys of `--config` and of `config.toml`.
 
-use std::path::absolute;
-
-use clap::Args;
-use monosem::sae::SaeConfig;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use monosem::train::Recipe;
 use monosem::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::checkpoints::CheckpointArguments;
 use super::data::{DataArguments, RowArguments};
@@ -17,7 +15,7 @@ use super::training::TrainingArguments;
 use super::validation::ValidationArguments;
 
 /// The settings that define a run: flags, and keys of `--config` and of `config.toml`.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Settings {
     #[command(flatten)]
@@ -84,9 +82,9 @@ impl Settings {
         };
         let usual = Recipe::top_k(features, training.batch, steps);
         let recipe = Recipe {
-            learning_rate: training.lr.unwrap_or(usual.learning_rate),
-            warmup_steps: training.warmup.unwrap_or(usual.warmup_steps),
-            decay_steps: training.decay.unwrap_or(usual.decay_steps),
+            learning_rate: training.lr.flatten().unwrap_or(usual.learning_rate),
+            warmup_steps: training.warmup.flatten().unwrap_or(usual.warmup_steps),
+            decay_steps: training.decay.flatten().unwrap_or(usual.decay_steps),
             clip: (training.clip != 0.0).then_some(training.clip),
             unit_norm_decoder: !self.model.rescale_acts_by_decoder_norm,
             dead_window: training.dead_window,
@@ -97,22 +95,18 @@ impl Settings {
         Ok(recipe)
     }
 
-    /// The same run with nothing left to be derived, so that it can be repeated from any directory.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if there is no current directory.
-    pub fn resolved(mut self, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
-        self.model.features = Some(config.features);
-        self.model.expansion = None;
-        self.model.resolve_auxk();
-        self.training.steps = Some(recipe.steps);
-        self.training.tokens = None;
-        self.training.lr = Some(recipe.learning_rate);
-        self.training.warmup = Some(recipe.warmup_steps);
-        self.training.decay = Some(recipe.decay_steps);
-        for path in self.data.data.iter_mut().chain(&mut self.validation.val) {
-            *path = absolute(&*path).map_err(Error::io(&*path))?;
+    /// The keys of a file that these flags of the command line rule out.
+    pub fn displaced(flags: &ArgMatches) -> Vec<&'static str> {
+        let given = |flag: &str| flags.value_source(flag) == Some(ValueSource::CommandLine);
+        let mut displaced = Vec::new();
+        for [one, other] in [["features", "expansion"], ["steps", "tokens"]] {
+            if given(one) || given(other) {
+                displaced.extend([one, other]);
+            }
         }
-        Ok(self)
+        if given("auxk") && flags.get_raw("auxk").is_some_and(|mut auxk| auxk.any(|loss| loss == "none")) {
+            displaced.extend(["auxk-coefficient", "auxk-k"]);
+        }
+        displaced
     }
 }

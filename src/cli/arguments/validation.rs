@@ -8,21 +8,23 @@ use clap::Args;
 use monosem::data::{Activations, FilteredRows};
 use monosem::run::Validated;
 use monosem::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::number::count;
 
 /// Evaluations of a run unless it is said otherwise.
 const TIMES: u64 = 10;
 
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ValidationArguments {
     /// Held-out activations: FVU and L0 on them are measured while the SAE trains, in metrics.jsonl as val_fvu and
     /// val_l0; the SAE is the same [default: none]
     #[arg(long, num_args = 1.., value_name = "PATH", help_heading = "Data")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub val: Vec<PathBuf>,
     /// Evaluate on --val every N steps, and after the last [default: a tenth of the steps]
-    #[arg(long, value_name = "N", requires = "val", help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroU64>, allow_hyphen_values = true, help_heading = "Data")]
     eval_every: Option<NonZeroU64>,
 }
 
@@ -30,14 +32,19 @@ impl ValidationArguments {
     /// The rows of --val that `select` leaves, for a run of so many steps on rows of this width.
     ///
     /// # Errors
-    /// Those of the data, [`Error::Data`] if they have another width.
+    /// Those of the data, [`Error::Data`] if they have another width; [`Error::Config`] if only --eval-every is given.
     pub fn open(
         &self,
         steps: u64,
         width: usize,
         select: impl FnOnce(Arc<Activations>) -> Result<FilteredRows>,
     ) -> Result<Option<Validated>> {
-        let Some(named) = self.val.first() else { return Ok(None) };
+        let Some(named) = self.val.first() else {
+            return match self.eval_every {
+                Some(_) => Err(Error::Config("--eval-every says how often --val is evaluated: give --val, too".into())),
+                None => Ok(None),
+            };
+        };
         let data = Activations::open(&self.val)?;
         if data.width() != width {
             let problem = format!("--val: its rows have {} values, and those of --data {width}", data.width());

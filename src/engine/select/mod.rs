@@ -79,6 +79,6 @@ pub fn selector(gpu: &Gpu, parameters: &Parameters, rows: u32, tuning: Tuning) -
         Err(Error::Device(problem)) => problem,
         Err(error) => return Err(error),
     };
-    tracing::warn!("{}: selection {method}: {problem}; selecting by chunks instead", gpu.description());
+    log::warn!("{}: selection {method}: {problem}; selecting by chunks instead", gpu.description());
     Ok(Box::new(Chunked::new(gpu, parameters, rows, encode)?))
 }

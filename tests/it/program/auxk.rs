@@ -44,9 +44,11 @@ fn the_auxiliary_loss_is_logged_and_revives_features() {
         assert!(steps[3..].iter().all(|step| step["auxk"].as_f64().unwrap() > 0.0), "{steps:?}");
         assert_eq!(last["auxk"], steps[11]["auxk"]);
         assert_ne!(weights(&out), weights(&plain));
-        let config: toml::Table = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap().parse().unwrap();
-        let coefficient = if form == "saelens" { 1.0 } else { 1.0 / 32.0 };
-        assert_eq!((config["auxk"].as_str(), config["auxk-coefficient"].as_float()), (Some(form), Some(coefficient)));
+        let text = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+        let config: toml::Table = text.parse().unwrap();
+        let coefficient = if form == "saelens" { "1.0" } else { "0.03125" };
+        assert!(text.contains(&format!("# derived: auxk-coefficient = {coefficient}\n")), "{text}");
+        assert_eq!(config["auxk"].as_str(), Some(form));
         assert_eq!(config["dead-window"].as_integer(), Some(100));
         // The run from its own configuration is the same run.
         let again = files.path(&format!("{form} again"));
@@ -85,16 +87,19 @@ fn unusable_settings_are_refused_and_a_plan_counts_the_loss() {
     let out = files.path("run");
     let train = [&["train", "--data", &files.data, "--out", &out], &SIZES[..8]].concat();
     for (flags, words) in [
-        (&["--auxk", "normalised", "--auxk-coefficient", "0"][..], "the coefficient of AuxK is 0: it must be above 0"),
-        (&["--auxk", "saelens", "--auxk-coefficient", "NaN"], "the coefficient of AuxK is NaN"),
-        (&["--auxk", "saelens", "--auxk-coefficient", "-1"], "the coefficient of AuxK is -1"),
-        (&["--auxk", "normalised", "--auxk-coefficient", "1e300"], "f32 must hold it"),
-        (&["--auxk", "normalised", "--auxk-k", "0"], "AuxK takes no dead feature per row (it is given as 0)"),
+        (
+            &["--auxk", "normalised", "--auxk-coefficient", "0"][..],
+            "--auxk-coefficient <X|default>': must be finite and above 0",
+        ),
+        (&["--auxk", "saelens", "--auxk-coefficient", "NaN"], "must be finite and above 0"),
+        (&["--auxk", "saelens", "--auxk-coefficient", "-1"], "must be finite and above 0"),
+        (&["--auxk", "normalised", "--auxk-coefficient", "1e300"], "too large for f32"),
+        (&["--auxk", "normalised", "--auxk-k", "0"], "--auxk-k <K|default>': must be at least 1"),
         (&["--auxk", "saelens", "--auxk-k", "201"], "AuxK cannot take 201 dead features per row: there are 200"),
         (&["--auxk-k", "3"], "give --auxk normalised or --auxk saelens as well"),
         (&["--auxk", "none", "--auxk-coefficient", "1"], "give --auxk normalised"),
         (&["--auxk", "ghost"], "'ghost'"),
-        (&["--dead-window", "0"], "the window of dead features is 0 tokens"),
+        (&["--dead-window", "0"], "--dead-window <TOKENS>': must be at least 1"),
     ] {
         fail(&[&train[..], flags].concat(), 2, words);
     }

@@ -127,31 +127,40 @@ fn unusable_flags() {
         flags[at + 1] = value;
         flags
     };
-    refuse(&sizes("--k", "0"), 2, "k is 0");
+    refuse(&sizes("--k", "0"), 2, "'0' for '--k <K>': must be at least 1");
     refuse(&sizes("--k", "21"), 2, "k is 21");
     refuse(&sizes("--k", "-1"), 2, "'-1' for '--k <K>'");
     refuse(&sizes("--k", "18446744073709551616"), 2, "--k");
-    refuse(&sizes("--features", "0"), 2, "at least one input and one feature");
+    refuse(&sizes("--features", "0"), 2, "'0' for '--features <N>': must be at least 1");
     refuse(&sizes("--features", "4294967295"), 2, "at most 2^32 - 2");
     refuse(&sizes("--features", "18446744073709551615"), 2, "at most 2^32 - 2");
-    refuse(&sizes("--batch", "0"), 2, "batch is 0");
+    refuse(&sizes("--batch", "0"), 2, "'0' for '--batch <BATCH>': must be at least 1");
     refuse(&sizes("--batch", "501"), 2, "a batch of 501 rows");
-    refuse(&sizes("--steps", "0"), 2, "steps is 0");
-    refuse(&["--k", "4", "--features", "20", "--batch", "10", "--tokens", "0"], 2, "steps is 0");
+    refuse(&sizes("--steps", "0"), 2, "'0' for '--steps <S>': must be at least 1");
+    refuse(
+        &["--k", "4", "--features", "20", "--batch", "10", "--tokens", "0"],
+        2,
+        "'0' for '--tokens <T>': must be at least 1",
+    );
     refuse(&["--k", "4", "--expansion", "9000000000000000000", "--steps", "1"], 2, "than can be counted");
     refuse(&["--features", "20", "--expansion", "2", "--steps", "5"], 2, "cannot be used with");
     refuse(&["--features", "20", "--steps", "5", "--tokens", "2"], 2, "cannot be used with");
     refuse(&["--steps", "5"], 2, "neither --features nor --expansion");
     refuse(&["--features", "20"], 2, "neither --steps nor --tokens");
     let with = |flag, value| [&SIZES[..], &[flag, value]].concat();
-    refuse(&with("--lr", "-1"), 2, "the learning rate is -1");
-    refuse(&with("--lr", "nan"), 2, "the learning rate is NaN");
-    refuse(&with("--clip", "-1"), 2, "the norm must be above 0");
-    refuse(&with("--clip", "1e-60"), 2, "f32 must hold it");
+    refuse(&with("--lr", "-1"), 2, "'-1' for '--lr <X|default>': must be finite and above 0");
+    refuse(&with("--lr", "-1e-3"), 2, "'-1e-3' for '--lr <X|default>': must be finite and above 0");
+    refuse(&with("--lr", "1e-50"), 2, "too small for f32: at least 1.1754944e-38");
+    refuse(&with("--lr", "nan"), 2, "must be finite and above 0");
+    refuse(&with("--lr", "--seed"), 2, "'--seed' for '--lr <X|default>': not a number");
+    refuse(&with("--tokens", "1.5"), 2, "'1.5' for '--tokens <T>': not a whole number");
+    refuse(&with("--tokens", "1e20"), 2, "too large: at most 18446744073709551615");
+    refuse(&with("--clip", "-1"), 2, "'-1' for '--clip <NORM>': must be finite and at least 0");
+    refuse(&with("--clip", "1e-60"), 2, "too small for f32");
     refuse(&with("--warmup", "9223372036854775807"), 2, "of warm-up");
     refuse(&with("--seed", "18446744073709551615"), 2, "--seed 18446744073709551615 is too large");
-    refuse(&with("--log-every", "0"), 2, "--log-every");
-    refuse(&with("--context-size", "0"), 2, "--context-size");
+    refuse(&with("--log-every", "0"), 2, "'0' for '--log-every <N>': must be at least 1");
+    refuse(&with("--context-size", "0"), 2, "'--context-size <TOKENS|default>': must be at least 1");
     refuse(&with("--model-name", ""), 2, "--model-name");
     refuse(&with("--device", "no such\tdevice"), 4, "no device is called 'no such\\tdevice'");
     refuse(&with("--device", "99"), 4, "there is no device 99");

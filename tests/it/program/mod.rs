@@ -15,6 +15,7 @@ pub mod rescue;
 pub mod resume;
 pub mod rows;
 pub mod selftest;
+pub mod settings;
 pub mod terminal;
 pub mod train;
 pub mod tuning;

@@ -168,7 +168,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let expected = result(&out);
     assert_eq!(steps(Path::new(&out)), [6, 12, 18]);
     let verified = succeed(&["verify", &out, "--json"]);
-    assert_eq!(verified.lines().count(), 7, "{verified}");
+    assert_eq!(verified.lines().count(), 8, "{verified}");
 
     // As if the power had failed before the end was recorded.
     let directory = Path::new(&out);
@@ -250,7 +250,7 @@ fn intervals_are_read_and_wrong_ones_refused() {
         fail(&[&flags[..], &["--k", "2", "--checkpoint-every", wrong]].concat(), 2, "neither a number of steps");
     }
     fail(&[&flags[..], &["--k", "2", "--keep-checkpoints", "0"]].concat(), 2, "--keep-checkpoints");
-    for (given, kept) in [("7", "7"), ("90s", "\"1m 30s\""), ("2h", "\"2h\"")] {
+    for (given, kept) in [("7", "7"), ("1.5k", "1500"), ("90s", "\"1m 30s\""), ("15m", "\"15m\""), ("2h", "\"2h\"")] {
         succeed(&[&flags[..], &["--k", "2", "--checkpoint-every", given]].concat());
         let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
         assert!(config.contains(&format!("checkpoint-every = {kept}\n")), "{config}");

@@ -52,7 +52,7 @@ fn the_report_is_a_line_a_check_between_device_and_summary() {
     let (first, last) = (&json[0], &json[json.len() - 1]);
     assert_eq!((&first["type"], &first["monosem"]), (&"device".into(), &env!("CARGO_PKG_VERSION").into()));
     assert!(first["driver"].is_string() && first["max_binding_bytes"].is_u64(), "{first}");
-    assert_eq!((&last["type"], &last["failed"]), (&"summary".into(), &0.into()));
+    assert_eq!((&last["type"], &last["failed"]), (&"selftest".into(), &0.into()));
     assert_eq!(last["checks"], json.len() - 2);
     for check in &json[1..json.len() - 1] {
         assert_eq!((&check["type"], &check["passed"]), (&"check".into(), &true.into()), "{check}");

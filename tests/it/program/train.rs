@@ -34,10 +34,13 @@ fn the_resolved_configuration_repeats_the_run() {
 
     let resolved: toml::Table = read(&first.join("config.toml")).parse().unwrap();
     let integer = |key: &str| resolved[key].as_integer().unwrap();
-    assert_eq!(["features", "k", "batch", "steps", "seed", "warmup", "decay"].map(integer), [20, 4, 64, 4, 3, 0, 0]);
-    assert_eq!((resolved["clip"].as_float(), resolved["lr"].as_float().unwrap() > 0.0), (Some(1.0), true));
+    assert_eq!(["expansion", "k", "batch", "tokens", "seed"].map(integer), [2, 4, 64, 200, 3]);
+    assert_eq!(resolved["clip"].as_float(), Some(1.0));
     assert_eq!(resolved["rescale-acts-by-decoder-norm"].as_bool(), Some(false));
-    assert!(!resolved.contains_key("expansion") && !resolved.contains_key("tokens"), "{resolved}");
+    let text = read(&first.join("config.toml"));
+    for derived in ["features = 20", "steps = 4", "lr = ", "warmup = 0", "decay = 0"] {
+        assert!(text.contains(&format!("\n# derived: {derived}")), "{text}");
+    }
 
     let config = first.join("config.toml");
     succeed(&["train", "--config", config.to_str().unwrap(), "--out", second.to_str().unwrap()]);
@@ -145,8 +148,15 @@ fn json_is_a_line_a_logged_step_and_the_result() {
     let (result, logged) = lines.split_last().unwrap();
     assert_eq!((&result["state"], &result["sae"]), (&"done".into(), &out.join("sae").to_str().unwrap().into()));
     assert_eq!(result["fvu"], logged[3]["fvu"]);
-    let metrics: String = stdout.lines().take(4).map(|line| format!("{line}\n")).collect();
-    assert_eq!(read(&out.join("metrics.jsonl")), metrics);
+    assert_eq!((&result["type"], &result["data"]), (&"train".into(), &serde_json::json!([files.data])));
+    let metrics = read(&out.join("metrics.jsonl"));
+    for (line, metrics) in logged.iter().zip(metrics.lines()) {
+        let mut expected: Value = serde_json::from_str(metrics).unwrap();
+        assert!(expected["type"].is_null(), "{metrics}");
+        expected["type"] = "step".into();
+        assert_eq!(*line, expected);
+    }
+    assert_eq!(metrics.lines().count(), logged.len());
 }
 
 #[test]
@@ -188,17 +198,22 @@ fn configuration_files_are_refused_by_line_and_key() {
     refuse(b"[training]\nk = 4\n", &sizes, &["line 1: there is no key `training`"]);
     refuse(b"out = 'elsewhere'\n", &sizes, &["there is no key `out`"]);
     refuse(b"k = 4\nk = 5\n", &sizes, &["line 2", "duplicate key"]);
-    refuse(b"seed = 1\nk = 'many'\n", &["--features", "20", "--steps", "2"], &["line 2: k: invalid type: string"]);
-    refuse(b"batch = -1\n", &sizes, &["line 1: batch: invalid value: integer `-1`"]);
-    refuse(b"log-every = 0\n", &sizes, &["line 1: log-every: "]);
-    refuse(b"data = 'a'\n", &sizes, &["line 1: data: invalid type: string"]);
+    refuse(
+        b"seed = 1\nk = 'many'\n",
+        &["--features", "20", "--steps", "2"],
+        &["line 2: k: invalid value 'many' for '--k <K>': not a whole number"],
+    );
+    refuse(b"batch = -1\n", &sizes, &["line 1: batch: invalid value '-1'", "must be at least 1"]);
+    refuse(b"log-every = 0\n", &sizes, &["line 1: log-every: ", "must be at least 1"]);
+    refuse(b"model-name = ''\n", &sizes, &["line 1: model-name: ", "must not be empty"]);
+    refuse(b"k = [4]\n", &sizes, &["line 1: k: is a list, where one value is needed"]);
+    refuse(b"lr = nan\n", &sizes, &["line 1: lr: ", "must be finite and above 0"]);
+    refuse(b"steps = 1.5\n", &sizes, &["line 1: steps: ", "not a whole number"]);
     refuse(b"k = = 4\n", &sizes, &["line 1: "]);
     refuse(b"k = \xff\n", &sizes, &["is not text in UTF-8"]);
     refuse(&vec![b'\n'; (1 << 20) + 1], &sizes, &["is larger than any configuration"]);
     // Contradictions, wherever they come from.
-    refuse(b"features = 20\nexpansion = 2\n", &sizes[2..], &["features and expansion contradict"]);
-    refuse(b"expansion = 2\n", &sizes, &["features and expansion contradict"]);
-    refuse(b"tokens = 100\n", &sizes, &["steps and tokens contradict"]);
+    refuse(b"features = 20\nexpansion = 2\n", &sizes[2..], &["--features <N>' cannot be used with '--expansion <X>"]);
     refuse(b"k = 4\n", &sizes[2..], &["neither --features nor --expansion"]);
     refuse(b"k = 4\n", &sizes[..6], &["neither --steps nor --tokens"]);
     refuse(b"k = 21\nfeatures = 20\nsteps = 1\n", &[], &["k is 21"]);
