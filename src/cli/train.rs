@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use clap::{ArgMatches, Args};
 use monosem::Result;
-use monosem::data::Activations;
 use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
 use serde_json::json;
@@ -72,7 +71,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     if !is_resumed {
         run::check_new(out)?;
     }
-    let data = Arc::new(Activations::open(&settings.data.data)?);
+    let data = Arc::new(settings.data.open()?);
     tracing::info!(files = data.row_counts().count(), rows = data.rows(), width = data.width(), "data opened");
     let config = settings.model.sae_config(data.width())?;
     let recipe = settings.recipe(config.features)?;

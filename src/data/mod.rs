@@ -3,7 +3,9 @@
 mod activations;
 mod batches;
 mod filtered_rows;
+mod foreign;
 mod identity;
+mod listing;
 mod provenance;
 mod row_statistics;
 mod shuffle;

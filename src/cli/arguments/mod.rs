@@ -4,6 +4,7 @@ mod apply;
 mod checkpoints;
 mod data;
 mod device;
+mod list;
 mod metadata;
 mod model;
 mod settings;

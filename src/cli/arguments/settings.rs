@@ -106,6 +106,7 @@ impl Settings {
         self.training.lr = Some(recipe.learning_rate);
         self.training.warmup = Some(recipe.warmup_steps);
         self.training.decay = Some(recipe.decay_steps);
+        self.rows = self.rows.resolved();
         for path in &mut self.data.data {
             *path = absolute(&*path).map_err(Error::io(&*path))?;
         }

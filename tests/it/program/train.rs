@@ -189,7 +189,10 @@ fn configuration_files_are_refused_by_line_and_key() {
     refuse(b"seed = 1\nk = 'many'\n", &["--features", "20", "--steps", "2"], &["line 2: k: invalid type: string"]);
     refuse(b"batch = -1\n", &sizes, &["line 1: batch: invalid value: integer `-1`"]);
     refuse(b"log-every = 0\n", &sizes, &["line 1: log-every: "]);
-    refuse(b"data = 'a'\n", &sizes, &["line 1: data: invalid type: string"]);
+    refuse(b"data = 7\n", &sizes, &["line 1: data: invalid type: integer"]);
+    refuse(b"data = ['a', 7]\n", &sizes, &["line 1: data: invalid type: integer"]);
+    refuse(b"exclude-tokens = 'many'\n", &sizes, &["line 1: exclude-tokens: invalid type: string"]);
+    refuse(b"exclude-tokens = 3_000_000_000\n", &sizes, &["line 1: exclude-tokens: invalid value: integer"]);
     refuse(b"k = = 4\n", &sizes, &["line 1: "]);
     refuse(b"k = \xff\n", &sizes, &["is not text in UTF-8"]);
     refuse(&vec![b'\n'; (1 << 20) + 1], &sizes, &["is larger than any configuration"]);
