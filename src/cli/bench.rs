@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
+    /// Tensor of each file that holds the rows
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data")]
+    tensor: String,
     /// Benchmark with this SAE's weights (realistic feature frequencies): a run (finished or not), a checkpoint, or a
     /// directory in SAELens's layout [default: random initial weights]
     #[arg(long, value_name = "DIR", requires = "data", conflicts_with_all = ["features", "expansion", "k"])]
@@ -85,7 +88,10 @@ const BATCHES: u64 = 4;
 /// Prints a table, or one object.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let batch = arguments.batch;
-    let data = if arguments.data.is_empty() { None } else { Some(Activations::open(&arguments.data)?) };
+    let data = match &arguments.data[..] {
+        [] => None,
+        paths => Some(Activations::open_tensor(paths, &arguments.tensor)?),
+    };
     let width = data.as_ref().map_or(arguments.d, Activations::width);
     let sae = arguments.sae.as_deref().map(open_sae).transpose()?.map(|opened| opened.weights);
     let config = match &sae {

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use monosem::Result;
 use monosem::apply::{Evaluation, Evaluator, Reconstruction};
 use monosem::data::{Batches, Sources};
 use monosem::run::OpenedSae;
 use monosem::train::DEAD_WINDOW;
+use monosem::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Application, ApplyArguments, RowArguments};
-use super::output::{self, print};
+use super::output::{self, print, tell};
 
 /// Measure how well an SAE reconstructs activations, over all rows and per source
 #[derive(Args, Debug)]
@@ -27,21 +27,19 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Application { sae, data, batch } = arguments.apply.open()?;
     let config = sae.weights.config();
-    let sources = Sources::open(data.clone())?;
+    let mut sources = known_sources(Sources::open(data.clone()))?;
     let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
     let tuning = arguments.apply.tuning(&gpu, config, batch);
     let mut evaluator = Evaluator::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
-    let mut place = 0;
     for batch in Batches::in_order(rows.clone(), batch)? {
         let batch = batch?;
-        let next = place + batch.count as u64;
         let groups = match &sources {
-            Some(sources) => sources.of(&(place..next).map(|place| rows.row(place)).collect::<Vec<_>>())?,
-            None => vec![None; batch.count],
+            Some(sources) => known_sources(sources.of(&batch.numbers).map(Some))?,
+            None => None,
         };
-        evaluator.add(&batch, |row| groups[row])?;
-        place = next;
+        sources = sources.filter(|_| groups.is_some());
+        evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]))?;
     }
     let result = evaluator.finish()?;
     let (all, exclusion) = (&result.all, rows.exclusion());
@@ -71,6 +69,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         print(&format!("{name:22}  {:>12}", readable(&value)))?;
     }
     sources.map_or(Ok(()), |sources| print_table(&sources))
+}
+
+/// What is known of sources: nothing where they cannot be used, with a note, because all else can be measured.
+fn known_sources<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(error @ Error::Data { .. }) => {
+            tell(&format!("note: nothing is measured by source: {error}"));
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// The names and values of what is measured of a source.

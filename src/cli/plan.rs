@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Activations to take the width from: safetensors files, or directories of them
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<std::path::PathBuf>,
+    /// Tensor of each file that holds the rows
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data")]
+    tensor: String,
     #[command(flatten)]
     model: ModelArguments,
     /// Batch size, in rows (tokens)
@@ -88,7 +91,7 @@ fn assumed(Size(available): Size) -> AdapterDescription {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let width = match arguments.d {
         Some(width) => width,
-        None => Activations::open(&arguments.data)?.width(),
+        None => Activations::open_tensor(&arguments.data, &arguments.tensor)?.width(),
     };
     let config = arguments.model.sae_config(width)?;
     let moments = arguments.moments.with_seed(0);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{ArgMatches, Args};
-use monosem::data::Activations;
 use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
 use monosem::{Error, Result};
@@ -29,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Resume from the newest intact checkpoint in --out, or start if there is none; a completed run is left alone.
-    /// Flags that would change the result are refused; without --data, settings come from the run's config.toml
+    /// Settings that no flag gives come from the run's config.toml; flags that would change the result are refused
     #[arg(long)]
     resume: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
@@ -74,7 +73,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         run::check_new(out)?;
     }
     let is_done = is_resumed && run::is_done(out)?;
-    let data = match Activations::open(&settings.data.data) {
+    let data = match settings.data.open() {
         // A finished run stays finished when its data are gone.
         Err(_) if is_done => return already_complete(arguments),
         data => Arc::new(data?),
@@ -91,7 +90,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     }
 
     let rows = settings.rows.select(data.clone())?;
-    let validation = settings.validation.open(recipe.steps, config.d_in, |data| settings.rows.select(data))?;
+    let validation = settings
+        .validation
+        .open(recipe.steps, config.d_in, &settings.data.tensor, |data| settings.rows.select(data))?;
     let gpu = settings.device.open()?;
     let screening = settings.screening.value();
     check_fits(gpu.description(), &config, &recipe, screening)?;

@@ -1,17 +1,14 @@
 //! Activation files as one long table of rows.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{FileIdentity, Provenance};
+use super::{FileIdentity, Provenance, foreign, listing};
 use crate::error::{Error, Result};
 use crate::storage::file_pool::FilePool;
+use crate::storage::header::printable;
 use crate::storage::tensor_file::{CHUNK_BYTES, FloatTensor, TensorFile};
-
-/// The tensor that holds the rows.
-const TENSOR: &str = "activations";
 
 /// Files that are open at a time: few beside any limit that a system sets, whose rest is the device driver's.
 const OPEN_FILES: usize = 32;
@@ -23,6 +20,8 @@ const OPEN_FILES: usize = 32;
 #[derive(Debug)]
 pub struct Activations {
     shards: Vec<Shard>,
+    /// The tensor that holds the rows.
+    name: String,
     width: usize,
     rows: u64,
     provenance: Provenance,
@@ -38,6 +37,9 @@ struct Shard {
 }
 
 impl Activations {
+    /// The tensor that [`Self::open`] reads.
+    pub const TENSOR: &'static str = "activations";
+
     /// Opens safetensors files, or directories of them (`*.safetensors`, by name), each with a tensor `activations`
     /// [rows, width] of f16, bf16 or f32.
     ///
@@ -45,46 +47,45 @@ impl Activations {
     /// [`Error::Config`] without any path; [`Error::Io`] when a path cannot be read; [`Error::Data`] for a file that is
     /// damaged, lacks the tensor, has it in another type, rank or width than the first, and when there are no rows.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        Self::open_tensor(paths, Self::TENSOR)
+    }
+
+    /// The same from a tensor of another name.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_tensor(paths: &[PathBuf], name: &str) -> Result<Self> {
         let Some(named) = paths.first() else {
             return Err(Error::Config("no activations were named: give a file or a directory".into()));
         };
-        let mut files = Vec::new();
-        for path in paths {
-            list(path, &mut files)?;
-        }
         let pool = FilePool::new(OPEN_FILES);
+        let (files, shown) = (listing::list(paths)?, printable(name));
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
         let (mut rows, mut width) = (0_u64, None);
         for path in &files {
-            let file = TensorFile::open_in(&pool, path)?;
-            let tensor = file.floats(TENSOR)?;
-            let &[count, columns @ (1..)] = tensor.shape() else {
-                let problem = format!(
-                    "tensor `{TENSOR}` has shape {:?}; it must be [rows, width] with a width of at least 1",
-                    tensor.shape()
-                );
-                return Err(Error::data(path, problem));
-            };
+            let file = TensorFile::open_in(&pool, path).map_err(|error| foreign::explain(error, path))?;
+            let tensor = rows_of(&file, name)?;
+            let [count, columns] = [0, 1].map(|dimension| tensor.shape()[dimension]);
             if columns != *width.get_or_insert(columns) {
                 let problem = format!(
-                    "tensor `{TENSOR}` has width {columns}, but that of {:?} has {}; give files of one width",
+                    "tensor `{shown}` has width {columns}, but that of {:?} has {}; give files of one width",
                     files[0],
                     shards[0].tensor.shape()[1]
                 );
                 return Err(Error::data(path, problem));
             }
             let end = rows.checked_add(count as u64).ok_or_else(|| {
-                Error::data(path, format!("tensor `{TENSOR}` makes more than 2^64 rows; give fewer files"))
+                Error::data(path, format!("tensor `{shown}` makes more than 2^64 rows; give fewer files"))
             })?;
             shards.push(Shard { file, tensor, rows: rows..end });
             rows = end;
         }
         let (Some(first), Some(width), 1..) = (shards.first(), width, rows) else {
-            let problem = format!("tensor `{TENSOR}` has no rows in any file; give at least one row");
+            let problem = format!("tensor `{shown}` has no rows in any file; give at least one row");
             return Err(Error::data(named, problem));
         };
         let provenance = provenance(&first.file);
-        Ok(Self { shards, width, rows, provenance, identity: OnceLock::new() })
+        Ok(Self { shards, name: name.to_owned(), width, rows, provenance, identity: OnceLock::new() })
     }
 
     /// Number of rows in all files, at least 1.
@@ -105,7 +106,7 @@ impl Activations {
         if let Some(identity) = self.identity.get() {
             return Ok(identity.clone());
         }
-        let identity = self.shards.iter().map(|shard| FileIdentity::of(&shard.file, TENSOR));
+        let identity = self.shards.iter().map(|shard| FileIdentity::of(&shard.file, &self.name));
         let identity = identity.collect::<Result<Vec<_>>>()?;
         Ok(self.identity.get_or_init(|| identity).clone())
     }
@@ -118,6 +119,12 @@ impl Activations {
     /// What the first file's metadata says about where the rows came from.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
+    }
+
+    /// The file that holds `row`, and the row's number in it; nothing if there is no such row.
+    pub fn place_of(&self, row: u64) -> Option<(&Path, u64)> {
+        let shard = self.shards.get(self.file_of(row))?;
+        Some((shard.file.path(), row - shard.rows.start))
     }
 
     /// Reads `rows`, by number and in any order, into `out`, `[rows.len(), width]`. The files are read in ascending
@@ -163,15 +170,6 @@ impl Activations {
         Ok(())
     }
 
-    /// The file that holds `row`, and the row's number in it.
-    ///
-    /// # Panics
-    /// When the row does not exist.
-    pub fn place_of(&self, row: u64) -> (&Path, u64) {
-        let shard = &self.shards[self.file_of(row)];
-        (shard.file.path(), row - shard.rows.start)
-    }
-
     /// The files and the row numbers that each holds.
     pub(super) fn files(&self) -> impl Iterator<Item = (&TensorFile, Range<u64>)> {
         self.shards.iter().map(|shard| (&shard.file, shard.rows.clone()))
@@ -183,26 +181,33 @@ impl Activations {
     }
 }
 
-/// Adds `path`, or the safetensors files in it, to `files`.
-fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+/// The tensor `name`, which is [rows, width].
+fn rows_of(file: &TensorFile, name: &str) -> Result<FloatTensor> {
+    let shown = printable(name);
+    let names = file.names();
+    if !names.contains(&name) {
+        let there = names.iter().take(8).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+        let there = if there.is_empty() { "none at all".to_owned() } else { there };
+        let is_candidate = |name: &&&str| file.floats(name).is_ok_and(|tensor| tensor.shape().len() == 2);
+        let candidate = names.iter().find(is_candidate).map(|name| format!(", e.g. --tensor {}", printable(name)));
+        let problem = format!(
+            "has no tensor `{shown}` (it has: {there}); name the one that holds the rows with --tensor{}",
+            candidate.unwrap_or_default()
+        );
+        return Err(Error::data(file.path(), problem));
     }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(Error::io(path))? {
-        let entry = entry.map_err(Error::io(path))?.path();
-        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && entry.extension().is_some_and(|extension| extension == "safetensors") {
-            found.push(entry);
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::data(path, "has no *.safetensors file in it; give a directory of activations"));
-    }
-    found.sort();
-    files.append(&mut found);
-    Ok(())
+    let tensor = file.floats(name)?;
+    let problem = match *tensor.shape() {
+        [_, (1..)] => return Ok(tensor),
+        [.., last @ (1..)] if tensor.shape().len() > 2 => format!("flatten it: x.reshape(-1, {last})"),
+        [_] => "give each row its width d: x.reshape(-1, d)".to_owned(),
+        _ => "give rows of values".to_owned(),
+    };
+    let problem = format!(
+        "tensor `{shown}` has shape {:?}; it must be [rows, width] with a width of at least 1; {problem}",
+        tensor.shape()
+    );
+    Err(Error::data(file.path(), problem))
 }
 
 fn provenance(file: &TensorFile) -> Provenance {

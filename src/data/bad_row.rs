@@ -6,7 +6,9 @@ use crate::error::{Divergence, Error};
 /// The error for a row of the data whose numbers were not finite on the device: the data's if the row itself is to
 /// blame, else that of the training, with the row's place in its file.
 pub(crate) fn blame_row(data: &Activations, row: u64, step: Option<u64>, what: Divergence) -> Error {
-    let (path, number) = data.place_of(row);
+    let Some((path, number)) = data.place_of(row) else {
+        return Error::Diverged { step, row: Some(row), file: None, what };
+    };
     let mut values = vec![0.0; data.width()];
     if let Err(error) = data.read(&[row], &mut values) {
         return error;

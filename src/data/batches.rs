@@ -18,6 +18,8 @@ pub struct Batch {
     pub rows: Vec<f32>,
     /// Number of rows.
     pub count: usize,
+    /// Which rows of the data they are ([`Activations::place_of`]); empty where they come from elsewhere.
+    pub numbers: Vec<u64>,
     /// Σ|x - mean of the batch|² over its rows.
     pub variance: f64,
 }
@@ -107,7 +109,7 @@ pub(crate) fn shuffled_row(rows: &FilteredRows, seed: u64, position: u64) -> u64
 
 fn send_all(data: &Activations, batches: impl Iterator<Item = Vec<u64>>, sender: &SyncSender<Result<Batch>>) {
     for rows in batches {
-        let batch = read(data, &rows);
+        let batch = read(data, rows);
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {
             return;
@@ -115,12 +117,12 @@ fn send_all(data: &Activations, batches: impl Iterator<Item = Vec<u64>>, sender:
     }
 }
 
-fn read(data: &Activations, rows: &[u64]) -> Result<Batch> {
+fn read(data: &Activations, rows: Vec<u64>) -> Result<Batch> {
     let mut values = vec![0.0; rows.len() * data.width()];
-    data.read(rows, &mut values)?;
+    data.read(&rows, &mut values)?;
     let mut statistics = RowStatistics::new(data.width());
     statistics.add(&values);
-    Ok(Batch { rows: values, count: rows.len(), variance: statistics.total_variance() })
+    Ok(Batch { rows: values, count: rows.len(), numbers: rows, variance: statistics.total_variance() })
 }
 
 fn check_batch(batch: usize) -> Result<()> {
@@ -168,6 +170,7 @@ mod tests {
         let batches: Vec<_> = Batches::in_order(numbered(10), 4).unwrap().map(Result::unwrap).collect();
         let counts: Vec<_> = batches.iter().map(|batch| (batch.count, batch.variance)).collect();
         assert_eq!(counts, [(4, 5.0), (4, 5.0), (2, 0.5)]);
+        assert!(batches.iter().flat_map(|batch| &batch.numbers).copied().eq(0..10));
         assert!(batches.iter().flat_map(|batch| &batch.rows).eq(&(0..10).map(|i| i as f32).collect::<Vec<_>>()));
     }
 

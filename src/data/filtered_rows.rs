@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Activations;
 use crate::error::{Error, Result};
-use crate::storage::tensor_file::{CHUNK_BYTES, IntegerKind};
+use crate::storage::tensor_file::CHUNK_BYTES;
 
 /// Integers read at a time.
 const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;
@@ -14,7 +14,8 @@ const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;
 /// Which rows to leave out; by default none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowFilter {
-    /// Rows of these tokens, by the tensor `token_ids` (i32, `[rows]`) of every file.
+    /// Rows of these tokens, by the tensor `token_ids` of every file: `[rows]`, u8, u16, u32, i32 or i64 of values that i32
+    /// holds.
     pub exclude_tokens: Vec<i32>,
     /// Rows whose Euclidean norm is above so many times the median norm of all rows.
     pub max_norm: Option<f64>,
@@ -137,8 +138,8 @@ fn rows_of_tokens(data: &Activations, tokens: &[i32]) -> Result<Vec<u64>> {
     let mut ids = Vec::new();
     for (file, rows) in data.files() {
         let count = rows.end - rows.start;
-        let tensor = file.integers("token_ids", &[IntegerKind::I32], count)?.ok_or_else(|| {
-            let problem = "has no tensor `token_ids` (i32, one a row) to tell excluded tokens by; \
+        let tensor = file.integers("token_ids", i32::MIN..=i32::MAX, count)?.ok_or_else(|| {
+            let problem = "has no tensor `token_ids` (integers, one per row) to tell excluded tokens by; \
                            add it, or exclude no tokens";
             Error::data(file.path(), problem)
         })?;

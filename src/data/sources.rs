@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Activations;
 use crate::error::Result;
-use crate::storage::tensor_file::{IntegerKind, IntegerTensor};
+use crate::storage::tensor_file::IntegerTensor;
 
-/// The sources of rows, by the optional tensor `source` (u8 or u16, `[rows]`) of the files: a source is a place in the
-/// list `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are
+/// The sources of rows, by the optional tensor `source` of the files: `[rows]`, u8, u16, u32, i32 or i64 of values
+/// below 2^16. A source is a place in the list `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are
 /// in.
 #[derive(Debug)]
 pub struct Sources {
@@ -36,7 +36,7 @@ impl Sources {
         let mut names = HashMap::new();
         let mut files = Vec::new();
         for (file, rows) in data.files() {
-            let tensor = file.integers("source", &[IntegerKind::U8, IntegerKind::U16], rows.end - rows.start)?;
+            let tensor = file.integers("source", 0..=i32::from(u16::MAX), rows.end - rows.start)?;
             let listed = file.metadata("sources").map(list_names).unwrap_or_default();
             files.push(tensor.map(|tensor| {
                 let named =
@@ -55,7 +55,8 @@ impl Sources {
     /// When a row does not exist.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when a file has become shorter.
+    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) for a value that is no source,
+    /// and when a file has become shorter.
     pub fn of(&self, rows: &[u64]) -> Result<Vec<Option<u32>>> {
         let files: Vec<_> = self.data.files().collect();
         let mut sources = Vec::with_capacity(rows.len());
@@ -69,7 +70,7 @@ impl Sources {
             };
             numbers.resize(run.len(), 0);
             file.read_integers(tensor, run[0] - held.start, &mut numbers)?;
-            // Stored without a sign, so never negative.
+            // None is negative.
             let source = |number: u32| named.get(number as usize).copied().unwrap_or(number);
             sources.extend(numbers.iter().map(|&number| Some(source(number as u32))));
         }

@@ -53,11 +53,4 @@ impl Dtype {
             Self::F64 => safetensors::Dtype::F64,
         }
     }
-
-    /// The type of a stored tensor, if it is one of these.
-    pub(super) fn of(stored: safetensors::Dtype) -> Option<Self> {
-        let all = [Self::U8, Self::U16, Self::I32, Self::U32, Self::U64, Self::I64];
-        let floats = [Self::F16, Self::BF16, Self::F32, Self::F64];
-        all.into_iter().chain(floats).find(|dtype| dtype.stored() == stored)
-    }
 }

@@ -6,6 +6,7 @@ mod dtype;
 pub(crate) mod file_pool;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub(crate) mod header;
 mod read_at;
 pub(crate) mod staging;
 pub(crate) mod tensor_file;

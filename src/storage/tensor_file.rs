@@ -1,18 +1,17 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use safetensors::tensor::Metadata;
 
+use super::Dtype;
 use super::file_pool::{FilePool, PooledFile};
+use super::header::{Fault, Header, printable};
 use super::read_at::read_exact_at;
-use super::{Dtype, checksum};
 use crate::error::{Error, Result};
 
 /// The format's own limit.
@@ -29,35 +28,36 @@ pub(crate) const PREFIX_BYTES: u64 = 8;
 pub(crate) struct TensorFile {
     file: PooledFile,
     data_start: u64,
-    header: Metadata,
+    header: Header,
 }
 
 /// A tensor of f16, bf16 or f32 within a [`TensorFile`].
 #[derive(Debug)]
 pub(crate) struct FloatTensor {
+    /// As messages show it.
     name: String,
     shape: Vec<usize>,
     kind: Kind,
     start: u64,
 }
 
-/// A tensor `[rows]` of u8, u16 or i32 within a [`TensorFile`].
+/// A tensor `[rows]` of integers within a [`TensorFile`].
 #[derive(Debug)]
 pub(crate) struct IntegerTensor {
     name: &'static str,
     kind: IntegerKind,
     start: u64,
+    /// What its values may be.
+    range: RangeInclusive<i32>,
 }
 
-/// The type of the integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IntegerKind {
-    /// 1 byte.
+#[derive(Clone, Copy, Debug)]
+enum IntegerKind {
     U8,
-    /// 2 bytes.
     U16,
-    /// 4 bytes.
+    U32,
     I32,
+    I64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,12 +97,22 @@ impl TensorFile {
         }
         let mut json = vec![0; header_bytes as usize];
         read_exact_at(&file, &mut json, PREFIX_BYTES).map_err(Error::io(path))?;
-        let header: Metadata = serde_json::from_slice(&json)
-            .map_err(|error| damaged(format!("header: {}", printable(&error.to_string()))))?;
+        let header = Header::parse(&json).map_err(|fault| match fault {
+            Fault::NotAHeader(problem) => damaged(format!("header: {}", printable(&problem))),
+            Fault::Wrong(problem) => Error::data(path, format!("{problem}; write the file again")),
+        })?;
         let data_start = PREFIX_BYTES + header_bytes;
-        if data_start.checked_add(header.data_len() as u64) != Some(size) {
-            let data = header.data_len();
-            return Err(damaged(format!("has {size} bytes where its header needs {data_start} + {data}")));
+        let needed = data_start.saturating_add(header.data_bytes() as u64);
+        if size < needed {
+            let problem = format!("was cut short: its header needs {needed} bytes, and it has {size}; write it again");
+            return Err(Error::data(path, problem));
+        }
+        if size > needed {
+            let problem = format!(
+                "has bytes behind its last tensor, and the format allows none: its header needs {needed} bytes, and it \
+                 has {size}; write it again"
+            );
+            return Err(Error::data(path, problem));
         }
         Ok(Self { file: pooled, data_start, header })
     }
@@ -119,19 +129,17 @@ impl TensorFile {
 
     /// The checksum of what its header says, whatever the order in which it is said.
     pub(crate) fn header_checksum(&self) -> String {
-        let tensors: BTreeMap<_, _> = self.header.tensors().into_iter().collect();
-        let metadata: Option<BTreeMap<_, _>> = self.header.metadata().as_ref().map(|entries| entries.iter().collect());
-        checksum(serde_json::json!([tensors, metadata]).to_string().as_bytes())
+        self.header.checksum()
     }
 
     /// Names of its tensors, in file order.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.header.names()
     }
 
     /// A value of its free-form metadata.
     pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
-        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+        self.header.metadata(key)
     }
 
     /// Finds a tensor of floats.
@@ -139,23 +147,27 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Data`] when it is missing or of another type.
     pub(crate) fn floats(&self, name: &str) -> Result<FloatTensor> {
-        let Some(info) = self.header.info(name) else {
+        let Some(info) = self.header.tensor(name) else {
             let names: Vec<_> = self.names().iter().take(8).map(|name| printable(name)).collect();
             let problem = format!("has no tensor `{name}` (it has: {}); rename or add it", names.join(", "));
             return Err(Error::data(self.path(), problem));
         };
-        let kind = match Dtype::of(info.dtype) {
+        let kind = match info.dtype() {
             Some(Dtype::F16) => Kind::F16,
             Some(Dtype::BF16) => Kind::Bf16,
             Some(Dtype::F32) => Kind::F32,
-            _ => {
-                let other = info.dtype;
-                let problem = format!("tensor `{name}` is {other:?}, not F16, BF16 or F32; write it as one of these");
+            other => {
+                let cure = match other {
+                    Some(Dtype::F64) => "convert it: x.astype('float32') in NumPy, x.float() in PyTorch",
+                    _ => "write it as one of these",
+                };
+                let dtype = printable(&info.dtype);
+                let problem = format!("tensor `{}` is {dtype}, not F16, BF16 or F32; {cure}", printable(name));
                 return Err(Error::data(self.path(), problem));
             }
         };
         let start = self.data_start + info.data_offsets.0 as u64;
-        Ok(FloatTensor { name: name.to_owned(), shape: info.shape.clone(), kind, start })
+        Ok(FloatTensor { name: printable(name), shape: info.shape.clone(), kind, start })
     }
 
     /// The stored bytes of `count` values from value `first` on, in `scratch`, aligned for [`FloatTensor::decode`].
@@ -190,9 +202,9 @@ impl TensorFile {
 
     /// Type, shape and place in the file of a tensor, if it is of a type of [`Dtype`].
     pub(crate) fn place(&self, name: &str) -> Option<(Dtype, &[usize], Range<u64>)> {
-        let info = self.header.info(name)?;
+        let info = self.header.tensor(name)?;
         let (start, end) = info.data_offsets;
-        Some((Dtype::of(info.dtype)?, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
+        Some((info.dtype()?, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
     }
 
     /// Fills `buffer` with the bytes of tensor `name` at `offset` of the file.
@@ -203,27 +215,28 @@ impl TensorFile {
         self.read_at(name, offset, buffer)
     }
 
-    /// Finds an optional tensor of one integer a row.
+    /// Finds an optional tensor of one integer in `range` per row.
     ///
     /// # Errors
-    /// [`Error::Data`] when it is there but of another type than `kinds`, or not `[rows]`.
+    /// [`Error::Data`] when it is there but not u8, u16, u32, i32 or i64, or not `[rows]`.
     pub(crate) fn integers(
         &self,
         name: &'static str,
-        kinds: &[IntegerKind],
+        range: RangeInclusive<i32>,
         rows: u64,
     ) -> Result<Option<IntegerTensor>> {
-        let Some(info) = self.header.info(name) else { return Ok(None) };
-        let kind = match Dtype::of(info.dtype) {
-            Some(Dtype::U8) => Some(IntegerKind::U8),
-            Some(Dtype::U16) => Some(IntegerKind::U16),
-            Some(Dtype::I32) => Some(IntegerKind::I32),
-            _ => None,
-        };
-        let Some(kind) = kind.filter(|kind| kinds.contains(kind)) else {
-            let wanted: Vec<_> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
-            let (wanted, actual) = (wanted.join(" or "), info.dtype);
-            return Err(Error::data(self.path(), format!("tensor `{name}` is {actual:?}; write it as {wanted}")));
+        let Some(info) = self.header.tensor(name) else { return Ok(None) };
+        let kind = match info.dtype() {
+            Some(Dtype::U8) => IntegerKind::U8,
+            Some(Dtype::U16) => IntegerKind::U16,
+            Some(Dtype::U32) => IntegerKind::U32,
+            Some(Dtype::I32) => IntegerKind::I32,
+            Some(Dtype::I64) => IntegerKind::I64,
+            _ => {
+                let dtype = printable(&info.dtype);
+                let problem = format!("tensor `{name}` is {dtype}; write it as U8, U16, U32, I32 or I64");
+                return Err(Error::data(self.path(), problem));
+            }
         };
         if !matches!(info.shape[..], [count] if count as u64 == rows) {
             let shape = &info.shape;
@@ -231,28 +244,38 @@ impl TensorFile {
             return Err(Error::data(self.path(), problem));
         }
         let start = self.data_start + info.data_offsets.0 as u64;
-        Ok(Some(IntegerTensor { name, kind, start }))
+        Ok(Some(IntegerTensor { name, kind, start, range }))
     }
 
     /// Fills `out` with the integers from `first` on.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
+    /// [`Error::Io`], or [`Error::Data`] for a value out of range, and when the file has become shorter.
     pub(crate) fn read_integers(&self, tensor: &IntegerTensor, first: u64, out: &mut [i32]) -> Result<()> {
         match tensor.kind {
             IntegerKind::U8 => self.read_as::<u8>(tensor, first, out),
             IntegerKind::U16 => self.read_as::<u16>(tensor, first, out),
+            IntegerKind::U32 => self.read_as::<u32>(tensor, first, out),
             IntegerKind::I32 => self.read_as::<i32>(tensor, first, out),
+            IntegerKind::I64 => self.read_as::<i64>(tensor, first, out),
         }
     }
 
-    fn read_as<T: bytemuck::Pod + Into<i32>>(&self, tensor: &IntegerTensor, first: u64, out: &mut [i32]) -> Result<()> {
-        let mut at = first;
+    fn read_as<T: bytemuck::Pod + Into<i64>>(&self, tensor: &IntegerTensor, first: u64, out: &mut [i32]) -> Result<()> {
+        let (mut at, range) = (first, &tensor.range);
         for chunk in out.chunks_mut(CHUNK_BYTES / size_of::<T>()) {
             let mut values = vec![T::zeroed(); chunk.len()];
             let offset = tensor.start + at * size_of::<T>() as u64;
             self.read_at(tensor.name, offset, bytemuck::cast_slice_mut(&mut values))?;
-            chunk.iter_mut().zip(values).for_each(|(out, value)| *out = value.into());
+            for ((out, value), row) in chunk.iter_mut().zip(values).zip(at..) {
+                let value = value.into();
+                let fitting = i32::try_from(value).ok().filter(|value| range.contains(value));
+                *out = fitting.ok_or_else(|| {
+                    let (name, least, most) = (tensor.name, range.start(), range.end());
+                    let problem = format!("tensor `{name}`, row {row} is {value}; it must be {least} to {most}");
+                    Error::data(self.path(), problem)
+                })?;
+            }
             at += chunk.len() as u64;
         }
         Ok(())
@@ -328,9 +351,4 @@ impl FloatTensor {
             Kind::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
         }
     }
-}
-
-/// Foreign text, safe and short enough for a message.
-fn printable(text: &str) -> String {
-    text.chars().take(160).flat_map(char::escape_debug).collect()
 }

@@ -49,7 +49,7 @@ impl ApplyArguments {
     /// Opens the SAE and the data, whose rows must fit it.
     pub fn open(&self) -> Result<Application> {
         let sae = open_sae(&self.sae)?;
-        let data = Activations::open(&self.data.data)?;
+        let data = self.data.open()?;
         let width = sae.weights.config().d_in;
         if data.width() != width {
             let problem = format!("its rows have {} values and the SAE takes {width}", data.width());

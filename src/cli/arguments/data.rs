@@ -16,6 +16,16 @@ pub struct DataArguments {
     /// Activations: safetensors files, or directories of them
     #[arg(long, required = true, num_args = 1.., value_name = "PATH", help_heading = "Data")]
     pub data: Vec<PathBuf>,
+    /// Tensor of each file that holds the rows
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", help_heading = "Data")]
+    pub tensor: String,
+}
+
+impl DataArguments {
+    /// Opens the files.
+    pub fn open(&self) -> Result<Activations> {
+        Activations::open_tensor(&self.data, &self.tensor)
+    }
 }
 
 /// Rows to exclude.

@@ -29,7 +29,7 @@ pub struct ValidationArguments {
 }
 
 impl ValidationArguments {
-    /// The rows of --val that `select` leaves, for a run of so many steps on rows of this width.
+    /// The rows of --val that `select` leaves, in the tensor of this name, for a run of so many steps on rows of this width.
     ///
     /// # Errors
     /// Those of the data, [`Error::Data`] if they have another width; [`Error::Config`] if only --eval-every is given.
@@ -37,6 +37,7 @@ impl ValidationArguments {
         &self,
         steps: u64,
         width: usize,
+        tensor: &str,
         select: impl FnOnce(Arc<Activations>) -> Result<FilteredRows>,
     ) -> Result<Option<Validated>> {
         let Some(named) = self.val.first() else {
@@ -45,7 +46,7 @@ impl ValidationArguments {
                 None => Ok(None),
             };
         };
-        let data = Activations::open(&self.val)?;
+        let data = Activations::open_tensor(&self.val, tensor)?;
         if data.width() != width {
             let problem = format!("--val: its rows have {} values, and those of --data {width}", data.width());
             return Err(Error::data(named, problem));

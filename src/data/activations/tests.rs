@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::storage::fixtures::{Tensor, write};
 
+const TENSOR: &str = Activations::TENSOR;
 const WIDTH: usize = 3;
 
 /// Row `r` of the test data is `8r, 8r + 1, 8r + 2`, which all three types hold exactly below row 16.
@@ -89,24 +90,39 @@ fn bad_files_are_named_with_their_cure() {
     let whole = raw(&tensor("F32", "[2,2]", 16), 16);
     let huge = u64::MAX.to_le_bytes().to_vec();
     let beyond = [&1000_u64.to_le_bytes()[..], b"{}"].concat();
-    let cases: [(&str, Vec<u8>, &str); 17] = [
+    let cases: [(&str, Vec<u8>, &str); 20] = [
         ("empty", vec![], "only 0 bytes"),
         ("tiny", vec![1, 2, 3], "only 3 bytes"),
         ("header length huge", huge, "18446744073709551615"),
         ("header length beyond the file", beyond, "1000"),
         ("not JSON", raw("\u{1b}[31m nothing", 0), "header"),
         ("not UTF-8", [&1_u64.to_le_bytes()[..], &[0xff]].concat(), "header"),
-        ("no tensor", raw("{}", 0), "no tensor `activations`"),
+        (
+            "no tensor",
+            raw("{}", 0),
+            "no tensor `activations` (it has: none at all); name the one that holds the rows with --tensor",
+        ),
         ("cut short", whole[..whole.len() - 1].to_vec(), "cut short"),
-        ("trailing bytes", [&whole[..], &[0]].concat(), "needs"),
-        ("wrong type", raw(&tensor("I64", "[1,2]", 16), 16), "I64"),
-        ("rank 1", raw(&tensor("F32", "[4]", 16), 16), "shape [4]"),
-        ("rank 3", raw(&tensor("F32", "[2,2,1]", 16), 16), "shape [2, 2, 1]"),
+        ("trailing bytes", [&whole[..], &[0]].concat(), "bytes behind its last tensor"),
+        ("wrong type", raw(&tensor("I64", "[1,2]", 16), 16), "is I64, not F16, BF16 or F32; write it as one of these"),
+        (
+            "rank 1",
+            raw(&tensor("F32", "[4]", 16), 16),
+            "shape [4]; it must be [rows, width] with a width of at least 1; give each row",
+        ),
+        ("rank 3", raw(&tensor("F32", "[2,1,2]", 16), 16), "at least 1; flatten it: x.reshape(-1, 2)"),
+        ("f64", raw(&tensor("F64", "[1,2]", 16), 16), "is F64, not F16, BF16 or F32; convert it: x.astype('float32')"),
+        ("unknown type", raw(&tensor("F4_NEW", "[1,2]", 16), 16), "tensor `activations` is F4_NEW, not F16"),
+        ("another format", b"PAR1\x15\x04\x15\x00".to_vec(), "is a Parquet file"),
         ("zero rows", raw(&tensor("F32", "[0,2]", 0), 0), "no rows"),
         ("zero width", raw(&tensor("F32", "[2,0]", 0), 0), "shape [2, 0]"),
-        ("shape overflows", raw(&tensor("F32", "[4294967296,4294967296]", 16), 16), "overflow"),
-        ("shape against offsets", raw(&tensor("F32", "[3,2]", 16), 16), "invalid shape"),
-        ("number too large", raw(&tensor("F32", "[99999999999999999999,1]", 16), 16), "header"),
+        ("shape overflows", raw(&tensor("F32", "[4294967296,4294967296]", 16), 16), "than can be counted"),
+        ("shape against offsets", raw(&tensor("F32", "[3,2]", 16), 16), "needs 24 bytes, and its data_offsets hold 16"),
+        (
+            "number too large",
+            raw(&tensor("F32", "[99999999999999999999,1]", 16), 16),
+            "tensor `activations` cannot be read",
+        ),
     ];
     for (name, bytes, expected) in cases {
         let path = dir.path().join(name);
@@ -117,6 +133,46 @@ fn bad_files_are_named_with_their_cure() {
         assert!(message.contains(name) && message.contains(expected), "{name}: {message}");
         assert!(!message.contains('\u{1b}'), "{name}: {message:?}");
     }
+}
+
+#[test]
+fn rows_may_have_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let tensors =
+        [Tensor::f32("a", &[2], &[0.0; 2]), Tensor::f32("h\n", &[1, 2], &[1.0, 2.0]), Tensor::f32("z", &[0, 1], &[])];
+    write(&path, &tensors, &[]);
+    let paths = [path];
+    let message = Activations::open(&paths).unwrap_err().to_string();
+    let expected = "(it has: a, h\\n, z); name the one that holds the rows with --tensor, e.g. --tensor h\\n";
+    assert!(message.ends_with(expected), "{message}");
+    let data = Activations::open_tensor(&paths, "h\n").unwrap();
+    assert_eq!(read(&data, &[0]).unwrap(), [1.0, 2.0]);
+    assert_eq!(data.identity().unwrap()[0].width, 2);
+}
+
+/// A tensor of a type that is not known, beside the rows, is no obstacle.
+#[test]
+fn foreign_tensors_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let entry = |name, dtype, shape, offsets| {
+        format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
+    };
+    let entries = [entry("new", "F4_NEW", "[3]", "[0,3]"), entry("activations", "F32", "[2,1]", "[3,11]")];
+    std::fs::write(&path, raw(&format!("{{{}}}", entries.join(",")), 11)).unwrap();
+    assert_eq!(read(&Activations::open(&[path]).unwrap(), &[1, 0]).unwrap(), [0.0; 2]);
+}
+
+#[test]
+fn a_row_has_a_place_in_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [("a", 0..3), ("none", 3..3), ("b", 3..5)].map(|(name, rows)| write_rows(&dir, name, Dtype::F32, rows));
+    let data = Activations::open(&files).unwrap();
+    let places: Vec<_> = (0..6).map(|row| data.place_of(row)).collect();
+    let [a, _, b] = &files;
+    assert_eq!(places, [Some((&**a, 0)), Some((a, 1)), Some((a, 2)), Some((b, 0)), Some((b, 1)), None]);
+    assert_eq!(data.place_of(u64::MAX), None);
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn unusable_token_ids_are_named() {
     let tensor = |dtype, shape: &'static [usize], bytes| Some(Tensor::new("token_ids", dtype, shape, vec![0; bytes]));
     for (name, tensor, expected) in [
         ("missing", None, "has no tensor `token_ids`"),
-        ("wrong type", tensor(Dtype::I64, &[2], 16), "is I64; write it as I32"),
-        ("unsigned", tensor(Dtype::U16, &[2], 4), "is U16; write it as I32"),
+        ("wrong type", tensor(Dtype::F32, &[2], 8), "is F32; write it as U8, U16, U32, I32 or I64"),
+        ("unsigned", tensor(Dtype::U64, &[2], 16), "is U64; write it as U8"),
         ("too short", tensor(Dtype::I32, &[1], 4), "shape [1]; it must be [2]"),
         ("rank 2", tensor(Dtype::I32, &[2, 1], 8), "shape [2, 1]; it must be [2]"),
     ] {
@@ -138,6 +138,37 @@ fn unusable_token_ids_are_named() {
         assert!(message.contains(name) && message.contains(expected), "{name}: {message}");
         // What nobody asks for is not looked at.
         FilteredRows::new(data, &filter(&[], Some(9.0))).unwrap();
+    }
+}
+
+#[test]
+fn tokens_may_be_any_integers_that_fit() {
+    fn bytes<T: bytemuck::NoUninit>(tokens: [T; 3]) -> Vec<u8> {
+        bytemuck::cast_slice(&tokens).to_vec()
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let select = |dtype, tokens: Vec<u8>, exclude: i32| {
+        let path = dir.path().join("x");
+        let rows = Tensor::f32("activations", &[3, 1], &[1.0; 3]);
+        write(&path, &[rows, Tensor::new("token_ids", dtype, &[3], tokens)], &[]);
+        FilteredRows::new(open(&[path]), &filter(&[exclude], None)).map(|selection| selected(&selection))
+    };
+    let most = i32::MAX;
+    for (dtype, tokens, exclude) in [
+        (Dtype::U8, bytes([1_u8, 255, 0]), 255),
+        (Dtype::U16, bytes([1_u16, 65_535, 0]), 65_535),
+        (Dtype::U32, bytes([1_u32, most as u32, 0]), most),
+        (Dtype::I64, bytes([1_i64, most.into(), 0]), most),
+        (Dtype::I64, bytes([1_i64, i32::MIN.into(), 0]), i32::MIN),
+    ] {
+        assert_eq!(select(dtype, tokens, exclude).unwrap(), [0, 2], "{dtype:?} {exclude}");
+    }
+    for (dtype, tokens, expected) in [
+        (Dtype::U32, bytes([1_u32, 0, 1 << 31]), "tensor `token_ids`, row 2 is 2147483648; it must be -2147483648 to"),
+        (Dtype::I64, bytes([1_i64, i64::MIN, 0]), "row 1 is -9223372036854775808"),
+    ] {
+        let message = select(dtype, tokens, 1).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
     }
 }
 

@@ -75,10 +75,30 @@ fn files_without_sources_have_none() {
 }
 
 #[test]
+fn numbers_may_be_of_any_type_that_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |dtype, bytes: Vec<u8>| {
+        let (path, rows) = (dir.path().join("x"), Tensor::f32("activations", &[2, 1], &[1.0, 2.0]));
+        write(&path, &[rows, Tensor::new("source", dtype, &[2], bytes)], &[("sources", "a,b")]);
+        open(&[path]).unwrap().unwrap()
+    };
+    let i64s = |numbers: [i64; 2]| open(Dtype::I64, numbers.map(i64::to_le_bytes).concat());
+    let i32s = |numbers: [i32; 2]| open(Dtype::I32, numbers.map(i32::to_le_bytes).concat());
+    for sources in [i64s([1, 65_535]), i32s([1, 65_535])] {
+        assert_eq!(names(&sources, &[0, 1]), [Some("b".to_owned()), Some("65535".to_owned())]);
+    }
+    for (sources, value) in [(i64s([1, -1]), "-1"), (i32s([1, 65_536]), "65536"), (i64s([1, 1 << 32]), "4294967296")] {
+        assert!(sources.of(&[0]).is_ok());
+        let message = sources.of(&[0, 1]).unwrap_err().to_string();
+        assert!(message.contains(&format!("`source`, row 1 is {value}; it must be 0 to 65535")), "{message}");
+    }
+}
+
+#[test]
 fn unusable_sources_are_named() {
     let dir = tempfile::tempdir().unwrap();
     for (name, dtype, shape, bytes, expected) in [
-        ("wrong type", Dtype::I32, &[2][..], 8, "is I32; write it as U8 or U16"),
+        ("wrong type", Dtype::F32, &[2][..], 8, "is F32; write it as U8, U16, U32, I32 or I64"),
         ("too long", Dtype::U8, &[3], 3, "shape [3]; it must be [2]"),
         ("rank 0", Dtype::U8, &[], 1, "shape []; it must be [2]"),
     ] {

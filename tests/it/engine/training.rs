@@ -39,7 +39,7 @@ pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
         let rows: Vec<f32> = (0..BATCH as u64).flat_map(|at| row(step * BATCH as u64 + at)).collect();
         let mut moments = RowStatistics::new(D);
         moments.add(&rows);
-        Batch { count: BATCH, variance: moments.total_variance(), rows }
+        Batch { count: BATCH, numbers: Vec::new(), variance: moments.total_variance(), rows }
     };
     (0..steps).map(batch).collect()
 }
@@ -200,7 +200,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
         let parts = data
             .rows
             .chunks(size * D)
-            .map(|rows| Ok(Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() }));
+            .map(|rows| Ok(Batch { count: rows.len() / D, numbers: Vec::new(), variance: 0.0, rows: rows.to_vec() }));
         let result = evaluate(gpu(), &sae, size, parts).unwrap();
         let close = |name: &str, actual: f64, expected: f64| {
             assert!((actual - expected).abs() <= 1e-5 * expected.abs(), "{name}: {actual}, not {expected}");
@@ -224,7 +224,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
 fn batches_that_do_not_fit_an_evaluation_are_refused() {
     let (sae, data) = (run(gpu(), 1, &config(200), recipe(200, 1)).0, batches(7, 1).remove(0));
     let evaluated = |rows: &[f32], size| {
-        let batch = Batch { count: rows.len() / D, variance: 0.0, rows: rows.to_vec() };
+        let batch = Batch { count: rows.len() / D, numbers: Vec::new(), variance: 0.0, rows: rows.to_vec() };
         evaluate(gpu(), &sae, size, [Ok(batch)])
     };
     assert!(evaluated(&data.rows, BATCH).is_ok());

@@ -141,9 +141,13 @@ fn unusable_data_is_refused() {
         fs::write(&path, [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    eval(&edited("dtype", r#""U8""#, r#""I8""#), &[], 3, "dtype: tensor `source` is I8; write it as U8 or U16");
     let float = edited("float", r#""I32""#, r#""F32""#);
-    eval(&float, &["--exclude-tokens", "1"], 3, "float: tensor `token_ids` is F32; write it as I32");
+    eval(
+        &float,
+        &["--exclude-tokens", "1"],
+        3,
+        "float: tensor `token_ids` is F32; write it as U8, U16, U32, I32 or I64",
+    );
     eval(&run.data, &["--max-norm", "0"], 2, "must be finite and above 0");
     eval(&run.data, &["--max-norm", "1e-9"], 2, "all 200 rows are left out");
     eval(&run.data, &["--exclude-tokens", "x"], 2, "--exclude-tokens");

@@ -1,11 +1,13 @@
 //! What activations may come as: many files, other names and types, other formats that are only recognised.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
 
-use crate::program::cli::{fail, monosem, program, succeed};
+use crate::program::cli::{Files, fail, monosem, noise, program, succeed, write};
 use crate::program::rows::Rows;
 
 const SIZES: [&str; 8] = ["--features", "20", "--k", "4", "--batch", "10", "--steps", "3"];
@@ -27,7 +29,7 @@ fn more_files_than_may_be_open() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let (all, shards) = (Rows::random(600), path("shards"));
-    std::fs::create_dir(&shards).unwrap();
+    fs::create_dir(&shards).unwrap();
     for shard in 0..300 {
         all.filter(|row| row / 2 == shard).write(&shards.join(format!("{shard:03}.safetensors")), &[]);
     }
@@ -44,7 +46,7 @@ fn more_files_than_may_be_open() {
         said(&[&["train", "--data", data, "--out", text(&out)], &SIZES[..], &filter].concat());
         let measures = said(&[&["eval", "--sae", text(&out), "--data", data, "--json"], &filter[..]].concat());
         said(&["encode", "--sae", text(&out), "--data", data, "--out", text(&codes)]);
-        let read = |path: PathBuf| std::fs::read(path).unwrap();
+        let read = |path: PathBuf| fs::read(path).unwrap();
         (read(out.join("sae/sae_weights.safetensors")), measures, read(codes))
     };
     let expected = results(&whole, "whole-run", &monosem);
@@ -54,4 +56,174 @@ fn more_files_than_may_be_open() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{message}");
     assert!(message.contains("this process's limit on open files") && message.contains("ulimit -n"), "{message}");
+}
+
+/// What the program says on stderr while it succeeds.
+fn notes(arguments: &[&str]) -> String {
+    let output = monosem(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn other_formats_are_named_with_the_line_that_converts_them() {
+    let files = Files::new();
+    let (out, sae) = (files.path("out"), files.path("sae"));
+    succeed(&[&["train", "--data", &files.data, "--out", &sae], &SIZES[..]].concat());
+    let array = files.path("it's\n.npy");
+    fs::write(&array, b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9, 10), }").unwrap();
+    for words in
+        ["it\\'s\\n.npy: is a NumPy array, not a safetensors file", "np.load(sys.argv[1])", "it\\'s\\n.safetensors'"]
+    {
+        fail(&[&["train", "--data", &array, "--out", &out], &SIZES[..]].concat(), 3, words);
+        fail(&["eval", "--sae", &sae, "--data", &array], 3, words);
+        fail(&["encode", "--sae", &sae, "--data", &array, "--out", &out], 3, words);
+        fail(&["plan", "--data", &array, "--features", "20"], 3, words);
+        fail(&["bench", "--data", &array, "--features", "20"], 3, words);
+    }
+    let pointers = files.path("pointers");
+    fs::create_dir_all(Path::new(&pointers).join("deeper")).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    fs::write(Path::new(&pointers).join("deeper/a.safetensors"), pointer).unwrap();
+    let train =
+        |data: &str, words: &str| fail(&[&["train", "--data", data, "--out", &out], &SIZES[..]].concat(), 3, words);
+    train(&pointers, "directories are not searched deeper; give e.g. ");
+    train(&pointers, "pointers/deeper, which has some");
+    train(
+        &format!("{pointers}/deeper"),
+        "a.safetensors: is a pointer of Git LFS, not a safetensors file; get the file",
+    );
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn metadata_that_are_no_strings_are_named() {
+    let files = Files::new();
+    let path = files.path("numbers");
+    let header =
+        r#"{"__metadata__":{"context_size":128},"activations":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()).unwrap();
+    let words = "metadata key `context_size` is a number; the format allows only strings, e.g. \"128\"; write the file";
+    fail(&["plan", "--data", &path, "--features", "20"], 3, words);
+}
+
+#[test]
+fn the_rows_may_be_a_tensor_of_any_name() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let values: Vec<f32> = (0..5000).map(noise).collect();
+    let view = |shape: &[usize]| TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(&values)).unwrap();
+    let named = path("named");
+    let tensors = [("resid post", view(&[500, 10])), ("flat", view(&[5000])), ("whole", view(&[5, 100, 10]))];
+    safetensors::serialize_to_file(tensors, None, Path::new(&named)).unwrap();
+
+    let train = |data: &str, out: &str, more: &[&str]| {
+        [&["train", "--data", data, "--out", out], &SIZES[..], more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let run = |arguments: Vec<String>| succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let refuse = |arguments: Vec<String>, code, words: &str| {
+        fail(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
+    };
+    let (usual, other, again) = (path("usual"), path("other"), path("again"));
+    run(train(&files.data, &usual, &[]));
+    run(train(&named, &other, &["--tensor", "resid post"]));
+    fs::write(path("config.toml"), format!("data = {named:?}\ntensor = \"resid post\"\n")).unwrap();
+    run([&["train", "--config", &path("config.toml"), "--out", &again], &SIZES[..]]
+        .concat()
+        .iter()
+        .map(|&x| x.to_owned())
+        .collect());
+    let weights = |out: &str| fs::read(Path::new(out).join("sae/sae_weights.safetensors")).unwrap();
+    assert!(weights(&usual) == weights(&other) && weights(&usual) == weights(&again));
+    refuse(train(&named, &other, &["--resume"]), 3, "has no tensor `activations` (it has: ");
+    refuse(train(&named, &other, &["--resume"]), 3, "the rows with --tensor, e.g. --tensor resid post");
+    refuse(train(&named, &path("none"), &["--tensor", "flat"]), 3, "tensor `flat` has shape [5000]");
+    refuse(train(&named, &path("none"), &["--tensor", "whole"]), 3, "flatten it: x.reshape(-1, 10)");
+
+    let tensor = ["--tensor", "resid post", "--json"];
+    let eval = |data: &str, more: &[&str]| succeed(&[&["eval", "--sae", &usual, "--data", data], more].concat());
+    assert_eq!(eval(&named, &tensor), eval(&files.data, &["--json"]));
+    for (data, codes, more) in [(&named, "a", &tensor[..]), (&files.data, "b", &[])] {
+        succeed(&[&["encode", "--sae", &usual, "--data", data, "--out", &path(codes)], more].concat());
+    }
+    assert!(fs::read(path("a")).unwrap() == fs::read(path("b")).unwrap());
+    let plan =
+        succeed(&[&["plan", "--data", &named, "--features", "20", "--assume-memory", "1GiB"], &tensor[..]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&plan).unwrap()["d_in"], 10);
+    succeed(&[&["bench", "--data", &named, "--features", "20", "--k", "4", "--batch", "10"], &tensor[..]].concat());
+    fail(&["plan", "--d", "10", "--tensor", "x", "--features", "20"], 2, "--data");
+}
+
+#[test]
+fn equal_settings_are_equal_text() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let data = Rows::random(200).write(Path::new(&path("data")), &[]);
+    let out = path("run");
+    let train = |more: &[&str]| succeed(&[&["train", "--data", &data, "--out", &out], &SIZES[..], more].concat());
+    train(&["--exclude-tokens", "3,1,3"]);
+    let config = |out: &str| fs::read_to_string(Path::new(out).join("config.toml")).unwrap();
+    assert!(config(&out).contains("exclude-tokens = [1, 3]\n"), "{}", config(&out));
+    train(&["--resume", "--exclude-tokens", "1,1,3"]);
+    // As an older version may have written it.
+    fs::write(Path::new(&out).join("config.toml"), config(&out).replace("[1, 3]", "[3, 1]")).unwrap();
+    train(&["--resume", "--exclude-tokens", "1,3"]);
+
+    let (one, file) = (path("one"), path("config"));
+    fs::write(&file, format!("data = {data:?}\nexclude-tokens = 5\n")).unwrap();
+    let said = notes(&[&["train", "--config", &file, "--out", &one], &SIZES[..]].concat());
+    assert!(said.contains("excluded 20 of 200 rows"), "{said}");
+    assert!(config(&one).contains("exclude-tokens = [5]\n"), "{}", config(&one));
+}
+
+#[test]
+fn sources_that_cannot_be_used_are_a_note() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let rows = Rows::random(60);
+    let (plain, out) = (rows.write(Path::new(&path("plain")), &[]), path("run"));
+    succeed(&[&["train", "--data", &plain, "--out", &out], &SIZES[..]].concat());
+    let eval =
+        |data: &str, more: &[&str]| monosem(&[&["eval", "--json", "--sae", &out, "--data", data], more].concat());
+    let expected: Value = serde_json::from_slice(&eval(&plain, &[]).stdout).unwrap();
+    let numbers: Vec<i64> = (0..60).map(|row| if row == 45 { 1 << 40 } else { row % 3 }).collect();
+    for (name, dtype, shape, bytes, words) in [
+        ("type", Dtype::F32, vec![60], vec![0; 240], "tensor `source` is F32; write it as U8, "),
+        ("shape", Dtype::U8, vec![30], vec![0; 30], "tensor `source` has shape [30]"),
+        ("value", Dtype::I64, vec![60], bytemuck::cast_slice(&numbers).to_vec(), "`source`, row 45 is 1099511627776"),
+    ] {
+        let data = path(name);
+        let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).unwrap();
+        let values = view(Dtype::F32, vec![60, rows.values.len() / 60], bytemuck::cast_slice(&rows.values));
+        let tensors = [("activations", values), ("source", view(dtype, shape, &bytes))];
+        safetensors::serialize_to_file(tensors, None, Path::new(&data)).unwrap();
+        let output = eval(&data, &["--batch", "20"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("note: nothing is measured by source: ") && said.contains(words), "{said}");
+        assert_eq!(said.matches("note: ").count(), 1, "{said}");
+        let mut expected = expected.clone();
+        expected.as_object_mut().unwrap().remove("sources").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
+        // Nobody else looks at it.
+        let said = notes(&["encode", "--sae", &out, "--data", &data, "--out", &path(&format!("{name}-codes"))]);
+        assert!(!said.contains("source"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_given_twice_counts_twice_with_a_note() {
+    let files = Files::new();
+    let (one, two) = (files.path("one.safetensors"), files.path("two.safetensors"));
+    fs::remove_file(&files.data).unwrap();
+    write(Path::new(&one), 20, noise);
+    write(Path::new(&two), 20, noise);
+    let directory = files.directory.path().to_str().unwrap();
+    let train = |data: &[&str], out: &str| {
+        notes(&[&["train", "--data"], data, &["--out", &files.path(out)], &SIZES[..]].concat())
+    };
+    let note = "given more than once";
+    assert!(!train(&[directory], "a").contains(note));
+    let said = train(&[directory, &one], "b");
+    assert!(said.contains(note) && said.contains("one.safetensors"), "{said}");
 }

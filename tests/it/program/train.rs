@@ -56,7 +56,7 @@ fn a_file_holds_any_flag() {
     let out = files.directory.path().join("run");
     let file = files.path("run.toml");
     let keys = format!(
-        "data = [{:?}]\nexclude-tokens = []\nmax-norm = 100.0\narch = 'topk'\nfeatures = 24\nk = 3\n\
+        "data = [{:?}]\ntensor = 'activations'\nexclude-tokens = []\nmax-norm = 100.0\narch = 'topk'\nfeatures = 24\nk = 3\n\
          rescale-acts-by-decoder-norm = true\nauxk = 'saelens'\nauxk-coefficient = 0.5\nauxk-k = 3\n\
          batch = 10\nsteps = 2\nlr = 1e-3\nwarmup = 1\ndecay = 1\nclip = 0\ndead-window = 30\nmoments = 'bf16'\nseed = 9\n\
          log-every = 1\ncheckpoint-every = 7\nkeep-checkpoints = 3\nmodel-name = 'm'\nhook-name = 'h'\n\
@@ -209,6 +209,8 @@ fn configuration_files_are_refused_by_line_and_key() {
     refuse(b"k = [4]\n", &sizes, &["line 1: k: is a list, where one value is needed"]);
     refuse(b"lr = nan\n", &sizes, &["line 1: lr: ", "must be finite and above 0"]);
     refuse(b"steps = 1.5\n", &sizes, &["line 1: steps: ", "not a whole number"]);
+    refuse(b"exclude-tokens = 'many'\n", &sizes, &["line 1: exclude-tokens: invalid value 'many'"]);
+    refuse(b"exclude-tokens = 3_000_000_000\n", &sizes, &["line 1: exclude-tokens: invalid value '3000000000'"]);
     refuse(b"k = = 4\n", &sizes, &["line 1: "]);
     refuse(b"k = \xff\n", &sizes, &["is not text in UTF-8"]);
     refuse(&vec![b'\n'; (1 << 20) + 1], &sizes, &["is larger than any configuration"]);
