@@ -21,6 +21,7 @@ mod verify;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::Result;
 
@@ -103,6 +104,11 @@ pub fn parse() -> std::result::Result<(Arguments, ArgMatches), clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if arguments.output.is_contradictory() {
+        // One before the subcommand and one after it: clap compares neither.
+        let words = "the argument '--quiet' cannot be used with '--verbose...'";
+        return Err(command.error(ErrorKind::ArgumentConflict, words));
+    }
     Ok((arguments, matches))
 }
 

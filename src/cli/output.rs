@@ -27,6 +27,13 @@ pub struct OutputArguments {
     verbose: u8,
 }
 
+impl OutputArguments {
+    /// Tells if more and less are asked for.
+    pub fn is_contradictory(&self) -> bool {
+        self.quiet && self.verbose > 0
+    }
+}
+
 /// Set once, before the subcommand runs, as a log's level is.
 static STYLE: OnceLock<OutputArguments> = OnceLock::new();
 
