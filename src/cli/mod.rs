@@ -38,8 +38,9 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system; 129, 130, 138 or
-143 ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal): the state is saved, and train --resume continues.
+Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system. \
+129, 130, 138, 143: ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal) with the state saved; train --resume \
+continues.
 
 Examples:
   monosem train --data activations/ --out run --expansion 8 --tokens 50M

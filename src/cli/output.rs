@@ -22,7 +22,7 @@ pub struct OutputArguments {
     /// Suppress progress and notes
     #[arg(short, long, global = true, overrides_with = "quiet", conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more on stderr; -vv includes the graphics library. RUST_LOG selects more finely
+    /// Log more on stderr (-vv: the graphics library too); RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
