@@ -21,6 +21,7 @@ mod verify;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use monosem::Result;
 
@@ -37,8 +38,9 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system; 129, 130, 138 or
-143 ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal): the state is saved, and train --resume continues.
+Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system. \
+129, 130, 138, 143: ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal) with the state saved; train --resume \
+continues.
 
 Examples:
   monosem train --data activations/ --out run --expansion 8 --tokens 50M
@@ -103,6 +105,11 @@ pub fn parse() -> std::result::Result<(Arguments, ArgMatches), clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if arguments.output.is_contradictory() {
+        // One before the subcommand and one after it: clap compares neither.
+        let words = "the argument '--quiet' cannot be used with '--verbose...'";
+        return Err(command.error(ErrorKind::ArgumentConflict, words));
+    }
     Ok((arguments, matches))
 }
 

@@ -22,9 +22,16 @@ pub struct OutputArguments {
     /// Suppress progress and notes
     #[arg(short, long, global = true, overrides_with = "quiet", conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more on stderr; -vv includes the graphics library. RUST_LOG selects more finely
+    /// Log more on stderr (-vv: the graphics library too); RUST_LOG selects more finely
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+}
+
+impl OutputArguments {
+    /// Tells if more and less are asked for.
+    pub fn is_contradictory(&self) -> bool {
+        self.quiet && self.verbose > 0
+    }
 }
 
 /// Set once, before the subcommand runs, as a log's level is.

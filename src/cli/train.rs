@@ -18,10 +18,7 @@ use super::signals::Signals;
 
 /// Train a sparse autoencoder
 #[derive(Args, Debug)]
-#[command(mut_args(|arg| match arg.get_id().as_str() {
-    "data" => arg.required(false).required_unless_present_any(["config", "resume"]),
-    _ => arg,
-}))]
+#[command(mut_arg("data", |arg| arg.required(false).required_unless_present_any(["config", "resume"])))]
 pub struct Arguments {
     /// Directory for the run (must not exist or be empty): config.toml, run.json, metrics.jsonl, and the SAE in
     /// SAELens's layout under sae/

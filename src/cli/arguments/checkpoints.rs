@@ -15,7 +15,7 @@ use super::number::{count, count_or_zero};
 #[command(next_help_heading = "Checkpoints")]
 pub struct CheckpointArguments {
     /// Save a checkpoint every N steps or every 30s, 15m or 2h; 0: only on Ctrl-C, SIGTERM or SIGUSR1
-    #[arg(long, default_value = "15m", value_name = "N|TIME")]
+    #[arg(long, default_value = "15m", value_name = "N|TIME", allow_hyphen_values = true)]
     checkpoint_every: Interval,
     /// Keep this many checkpoints, the newest ones
     #[arg(long, default_value = "2", value_name = "COUNT", value_parser = count::<NonZeroUsize>, allow_hyphen_values = true)]

@@ -19,7 +19,7 @@ pub struct DeviceArguments {
     /// that CUDA_VISIBLE_DEVICES does not hide; the CPU only where there is no sign of a GPU]
     #[arg(
         long,
-        value_name = "INDEX|PCI|NAME|cpu|default",
+        value_name = "INDEX|PCI|NAME|cpu",
         value_parser = or_default(name),
         help_heading = "Device"
     )]

@@ -147,7 +147,7 @@ fn lines_stand_above_the_bar_and_the_last_step_takes_its_place() {
 fn forty_columns_do_not_wrap() {
     let files = Files::new();
     let train = format!("monosem train --data {} --out {} {SIZES} --steps 300", files.data, files.path("run"));
-    let output = on_terminal(&format!("stty cols 40; {train}"), "xterm");
+    let output = on_terminal(&format!("stty rows 24 cols 40; {train}"), "xterm");
     let screen = Screen::of(&output, 40);
     let bars: Vec<_> = screen.drawn.iter().filter(|line| has_bar(line)).collect();
     assert!(bars.len() > 1, "{output:?}");
