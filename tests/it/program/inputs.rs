@@ -163,7 +163,8 @@ fn the_rows_may_be_a_tensor_of_any_name() {
     );
     assert_eq!(serde_json::from_str::<Value>(&plan).unwrap()["d_in"], 10);
     succeed(&[&["bench", "--data", &named, "--features", "20", "--k", "4", "--batch", "10"], &tensor[..]].concat());
-    fail(&["plan", "--d", "10", "--tensor", "x", "--features", "20"], 2, "--data");
+    fail(&["plan", "--d", "10", "--tensor", "x", "--features", "20"], 2, "cannot be used with");
+    fail(&["bench", "--tensor", "x", "--features", "20"], 2, "--data");
 }
 
 #[test]
