@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
     /// Tensor of each file that holds the rows
-    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data")]
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data", conflicts_with = "d")]
     tensor: String,
     /// Benchmark with this SAE's weights (realistic feature frequencies): a run (finished or not), a checkpoint, or a
     /// directory in SAELens's layout [default: random initial weights]

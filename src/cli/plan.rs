@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<std::path::PathBuf>,
     /// Tensor of each file that holds the rows
-    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data")]
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", requires = "data", conflicts_with = "d")]
     tensor: String,
     #[command(flatten)]
     model: ModelArguments,

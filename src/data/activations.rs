@@ -189,7 +189,10 @@ fn rows_of(file: &TensorFile, name: &str) -> Result<FloatTensor> {
         let there = names.iter().take(8).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
         let there = if there.is_empty() { "none at all".to_owned() } else { there };
         let is_candidate = |name: &&&str| file.floats(name).is_ok_and(|tensor| tensor.shape().len() == 2);
-        let candidate = names.iter().find(is_candidate).map(|name| format!(", e.g. --tensor {}", printable(name)));
+        let candidate = names
+            .iter()
+            .find(is_candidate)
+            .map(|name| format!(", e.g. --tensor {}", foreign::shell_word(Path::new(name))));
         let problem = format!(
             "has no tensor `{shown}` (it has: {there}); name the one that holds the rows with --tensor{}",
             candidate.unwrap_or_default()

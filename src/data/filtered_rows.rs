@@ -14,8 +14,8 @@ const CHUNK: u64 = (CHUNK_BYTES / 4) as u64;
 /// Which rows to leave out; by default none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowFilter {
-    /// Rows of these tokens, by the tensor `token_ids` of every file: `[rows]`, u8, u16, u32, i32 or i64 of values that i32
-    /// holds.
+    /// Rows of these tokens, by the tensor `token_ids` of every file: `[rows]`, u8, u16, u32, i32 or i64, of values
+    /// that fit i32.
     pub exclude_tokens: Vec<i32>,
     /// Rows whose Euclidean norm is above so many times the median norm of all rows.
     pub max_norm: Option<f64>,

@@ -19,9 +19,11 @@ pub(super) fn explain(error: Error, path: &Path) -> Error {
 
 fn read_start(path: &Path) -> Option<Vec<u8>> {
     // Opening a pipe waits for its writer.
-    let is_file = fs::metadata(path).ok()?.is_file();
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
     let mut start = Vec::new();
-    File::open(path).ok().filter(|_| is_file)?.take(START).read_to_end(&mut start).ok()?;
+    File::open(path).ok()?.take(START).read_to_end(&mut start).ok()?;
     Some(start)
 }
 
@@ -124,7 +126,7 @@ fn python(program: &str, path: &Path) -> String {
 }
 
 /// A path as a word for a POSIX shell, or for Windows'.
-fn shell_word(path: &Path) -> String {
+pub(super) fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c) || cfg!(windows) && ":\\".contains(c);
     let is_shown = |c: char| "'\"\\".contains(c) || c.escape_debug().len() == 1 && c != char::REPLACEMENT_CHARACTER;

@@ -50,10 +50,8 @@ fn without_files(directory: &Path) -> String {
     match deeper.first() {
         Some(deeper) => {
             let deeper = deeper.to_string_lossy();
-            format!(
-                "has no *.safetensors file in it, and directories are not searched deeper; give e.g. {}, which has some",
-                deeper.escape_debug()
-            )
+            let deeper = deeper.escape_debug();
+            format!("has no *.safetensors file in it, and is not searched deeper; give e.g. {deeper}, which has some")
         }
         None => "has no *.safetensors file in it; give a directory of activations".into(),
     }
@@ -90,7 +88,7 @@ mod tests {
             fs::write(path(name), "").unwrap();
         }
         let message = message();
-        assert!(message.contains("directories are not searched deeper; give e.g. "), "{message}");
+        assert!(message.contains("is not searched deeper; give e.g. "), "{message}");
         assert!(message.ends_with("/a\\n, which has some"), "{message}");
         assert_eq!(list(&[path("b"), path("a.npy")]).unwrap(), [path("b/x.safetensors"), path("a.npy")]);
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::Activations;
 use crate::error::Result;
-use crate::storage::tensor_file::IntegerTensor;
+use crate::storage::integers::IntegerTensor;
 
-/// The sources of rows, by the optional tensor `source` of the files: `[rows]`, u8, u16, u32, i32 or i64 of values
-/// below 2^16. A source is a place in the list `sources` of its file's metadata, or only a number. Sources of one name are one source, whatever file they are
-/// in.
+/// The sources of rows, by the optional tensor `source` of the files: `[rows]`, u8, u16, u32, i32 or i64, of values
+/// from 0 to 65,535. A source is a place in the list `sources` of its file's metadata, or only a number. Sources of one
+/// name are one source, whatever file they are in.
 #[derive(Debug)]
 pub struct Sources {
     data: Arc<Activations>,

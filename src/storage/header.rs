@@ -108,7 +108,7 @@ impl TensorInfo {
         let Some(needed) = product else {
             return Err(format!("has shape {shape:?}, of more bytes than can be counted"));
         };
-        if needed.div_ceil(8) != held || !needed.is_multiple_of(8) {
+        if held.checked_mul(8) != Some(needed) {
             let needed = needed as f64 / 8.0;
             return Err(format!("of {dtype} {shape:?} needs {needed} bytes, and its data_offsets hold {held}"));
         }

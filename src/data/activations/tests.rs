@@ -144,7 +144,7 @@ fn rows_may_have_another_name() {
     write(&path, &tensors, &[]);
     let paths = [path];
     let message = Activations::open(&paths).unwrap_err().to_string();
-    let expected = "(it has: a, h\\n, z); name the one that holds the rows with --tensor, e.g. --tensor h\\n";
+    let expected = "(it has: a, h\\n, z); name the one that holds the rows with --tensor, e.g. --tensor $'h\\n'";
     assert!(message.ends_with(expected), "{message}");
     let data = Activations::open_tensor(&paths, "h\n").unwrap();
     assert_eq!(read(&data, &[0]).unwrap(), [1.0, 2.0]);

@@ -88,13 +88,23 @@ fn other_formats_are_named_with_the_line_that_converts_them() {
     fs::write(Path::new(&pointers).join("deeper/a.safetensors"), pointer).unwrap();
     let train =
         |data: &str, words: &str| fail(&[&["train", "--data", data, "--out", &out], &SIZES[..]].concat(), 3, words);
-    train(&pointers, "directories are not searched deeper; give e.g. ");
+    train(&pointers, "is not searched deeper; give e.g. ");
     train(&pointers, "pointers/deeper, which has some");
     train(
         &format!("{pointers}/deeper"),
         "a.safetensors: is a pointer of Git LFS, not a safetensors file; get the file",
     );
     assert!(!Path::new(&out).exists());
+}
+
+/// A pipe would wait for its writer.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused() {
+    let files = Files::new();
+    let pipe = files.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fail(&["plan", "--data", &pipe, "--features", "64"], 3, "pipe: is not a regular file");
 }
 
 #[test]
@@ -137,7 +147,7 @@ fn the_rows_may_be_a_tensor_of_any_name() {
     let weights = |out: &str| fs::read(Path::new(out).join("sae/sae_weights.safetensors")).unwrap();
     assert!(weights(&usual) == weights(&other) && weights(&usual) == weights(&again));
     refuse(train(&named, &other, &["--resume"]), 3, "has no tensor `activations` (it has: ");
-    refuse(train(&named, &other, &["--resume"]), 3, "the rows with --tensor, e.g. --tensor resid post");
+    refuse(train(&named, &other, &["--resume"]), 3, "the rows with --tensor, e.g. --tensor 'resid post'");
     refuse(train(&named, &path("none"), &["--tensor", "flat"]), 3, "tensor `flat` has shape [5000]");
     refuse(train(&named, &path("none"), &["--tensor", "whole"]), 3, "flatten it: x.reshape(-1, 10)");
 
@@ -148,11 +158,13 @@ fn the_rows_may_be_a_tensor_of_any_name() {
         succeed(&[&["encode", "--sae", &usual, "--data", data, "--out", &path(codes)], more].concat());
     }
     assert!(fs::read(path("a")).unwrap() == fs::read(path("b")).unwrap());
-    let plan =
-        succeed(&[&["plan", "--data", &named, "--features", "20", "--assume-memory", "1GiB"], &tensor[..]].concat());
+    let plan = succeed(
+        &[&["plan", "--data", &named, "--features", "20", "--k", "4", "--assume-memory", "1GiB"], &tensor[..]].concat(),
+    );
     assert_eq!(serde_json::from_str::<Value>(&plan).unwrap()["d_in"], 10);
     succeed(&[&["bench", "--data", &named, "--features", "20", "--k", "4", "--batch", "10"], &tensor[..]].concat());
-    fail(&["plan", "--d", "10", "--tensor", "x", "--features", "20"], 2, "--data");
+    fail(&["plan", "--d", "10", "--tensor", "x", "--features", "20"], 2, "cannot be used with");
+    fail(&["bench", "--tensor", "x", "--features", "20"], 2, "--data");
 }
 
 #[test]
@@ -201,7 +213,7 @@ fn sources_that_cannot_be_used_are_a_note() {
         let output = eval(&data, &["--batch", "20"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("note: nothing is measured by source: ") && said.contains(words), "{said}");
-        assert_eq!(said.matches("note: ").count(), 1, "{said}");
+        assert_eq!(said.matches("by source").count(), 1, "{said}");
         let mut expected = expected.clone();
         expected.as_object_mut().unwrap().remove("sources").unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
