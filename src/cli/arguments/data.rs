@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use monosem::Result;
 use monosem::data::{Activations, FilteredRows, RowFilter};
+use monosem::storage::cache_directory;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::output::tell;
@@ -33,7 +34,11 @@ impl RowArguments {
     /// The rows that are left, and a line on those that are not.
     pub fn select(&self, data: Arc<Activations>) -> Result<FilteredRows> {
         let filter = RowFilter { exclude_tokens: self.exclude_tokens.clone(), max_norm: self.max_norm };
-        let selection = FilteredRows::new(data, &filter)?;
+        let complain = |problem: &str| tell(&format!("warning: {problem}"));
+        let selection = match cache_directory() {
+            Some(cache) => FilteredRows::remembered(data, &filter, &cache, complain)?,
+            None => FilteredRows::new(data, &filter)?,
+        };
         if filter != RowFilter::default() {
             let (rows, exclusion) = (selection.data().rows(), selection.exclusion());
             let (by_token, by_norm) = (exclusion.rows_excluded_by_token, exclusion.rows_excluded_by_norm);
