@@ -130,7 +130,9 @@ fn what_is_left_out_is_not_measured_but_encoded() {
     let run = run.to_str().unwrap();
     let eval = |data: &str, rest: &[&str]| -> Value {
         let arguments = ["eval", "--sae", run, "--data", data, "--json"];
-        serde_json::from_str(&succeed(&[&arguments[..], rest].concat())).unwrap()
+        let mut line: Value = serde_json::from_str(&succeed(&[&arguments[..], rest].concat())).unwrap();
+        assert_eq!(line["data"].take()[0]["path"], data);
+        line
     };
     let clean = eval(&files.clean, &[]);
     assert_eq!((&clean["rows_excluded_by_token"], &clean["rows_excluded_by_norm"]), (&0.into(), &0.into()));
