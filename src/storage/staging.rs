@@ -37,7 +37,7 @@ impl Staging {
                 }
                 // Of a process of the same number, on a system without such locks.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
-                Err(error) => return Err(Error::io(&path)(error)),
+                Err(error) => return Err(Error::io(dir)(error)),
             }
         }
     }

@@ -86,6 +86,7 @@ fn checkpoints_and_unfinished_runs_are_saes() {
     let (out, damaged) = (files.path("out"), format!("{long}/checkpoints/step-12"));
     fail(&["export", "--sae", &damaged, "--out", &out], 3, "tensor W_enc is damaged");
     fail(&["export", "--sae", &files.path("nothing"), "--out", &out], 5, "nothing: ");
+    fail(&["export", "--sae", &files.path("nothing"), "--out", &files.path("nowhere/sae")], 5, "nowhere/sae: ");
     fail(&["export", "--sae", files.directory.path().to_str().unwrap(), "--out", &out], 3, "and no checkpoint");
     assert!(!Path::new(&out).exists());
     fail(&["export", "--sae", &checkpoint, "--out", &files.path("json")], 2, "exists");
