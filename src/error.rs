@@ -197,6 +197,8 @@ pub enum Divergence {
     InputNotFinite,
     /// A row's squared error.
     LossNotFinite,
+    /// A code of a row.
+    CodeNotFinite,
     /// The norm of the gradient.
     GradientNotFinite,
     /// A parameter, after the step.
@@ -208,6 +210,7 @@ impl fmt::Display for Divergence {
         f.write_str(match self {
             Self::InputNotFinite => "a value is not finite",
             Self::LossNotFinite => "the loss is not finite",
+            Self::CodeNotFinite => "a code is not finite",
             Self::GradientNotFinite => "the gradient is not finite",
             Self::ParameterNotFinite => "the update left a parameter that is not finite",
         })

@@ -1,21 +1,16 @@
 //! The codes of rows.
 
-use crate::engine::forward::{Forward, Pass, count_rows};
-use crate::engine::parameters::Parameters;
-use crate::engine::planes::Planes;
+use super::stream::{DeviceSae, Done, Stream};
 use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
-use crate::error::Result;
-use crate::gpu::{Gpu, Program, Recording};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::sae::Weights;
 
-/// An SAE on the device, ready to encode up to `batch` rows at a time.
+/// An SAE on the device, ready to encode up to `batch` rows at a time. A batch takes the time of a full one, however few
+/// rows it has.
 pub struct Encoder {
-    pub(super) gpu: Gpu,
-    pub(super) parameters: Parameters,
-    pub(super) forward: Forward,
-    /// The number of rows that it is recorded for.
-    program: Option<(u32, Program)>,
+    stream: Stream<()>,
     uncertain_rows: u32,
 }
 
@@ -25,7 +20,7 @@ pub struct Encoder {
 pub struct HostCodes {
     /// `[rows, k]`.
     pub features: Vec<u32>,
-    /// The activations as the SAE reports them: `[rows, k]`.
+    /// The activations as the SAE reports them: `[rows, k]`. What f32 cannot hold is infinite or NaN.
     pub values: Vec<f32>,
 }
 
@@ -45,55 +40,58 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::new`].
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        let parameters = Parameters::allocate(gpu, weights.config(), Planes::inference())?;
-        parameters.fill(gpu, &gpu.pipeline(&parameters.planes().defines())?, weights)?;
-        let forward = Forward::new(gpu, &parameters, batch, tuning, Pass::Evaluation)?;
-        Ok(Self { gpu: gpu.clone(), parameters, forward, program: None, uncertain_rows: 0 })
+        let sae = DeviceSae::new(gpu, weights, batch, tuning)?;
+        let forward = &sae.forward;
+        let reported = [&forward.entries.list, &forward.guard, forward.selector().uncertain()].map(Clone::clone);
+        let recording = sae.record_codes();
+        Ok(Self { stream: Stream::new(sae, recording, reported.into())?, uncertain_rows: 0 })
     }
 
-    /// The codes of `[rows, d_in]` rows, at most a batch of them.
+    /// The codes of `[rows, d_in]` rows, at most a batch of them. Many batches take less time with [`Encoder::submit`].
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the rows are no whole rows or too many, [`crate::Error::Diverged`] if one is not
-    /// finite.
+    /// As [`Encoder::submit`], and [`Error::Config`] while batches are under way.
     pub fn encode(&mut self, rows: &[f32]) -> Result<HostCodes> {
-        let d = self.parameters.config().d_in;
-        let count = count_rows(rows.len(), d, self.forward.rows())?;
-        let program = match self.program.take() {
-            Some((recorded, program)) if recorded == count => program,
-            _ => {
-                let mut recording = Recording::default();
-                self.record_codes(&mut recording, count);
-                self.gpu.program(recording)?
-            }
-        };
-        self.forward.upload(&self.gpu, rows, d);
-        let entries = &self.forward.entries;
-        let read = [&entries.list, &self.forward.guard, self.forward.selector().uncertain()];
-        let pending = self.gpu.submit_and_read(&program, &read)?;
-        self.program = Some((count, program));
-        let results = pending.wait(&self.gpu)?;
+        if !self.stream.is_empty() {
+            return Err(Error::Config("batches are under way in the encoder: take their codes first".into()));
+        }
+        self.stream.submit(rows, || ())?;
+        let codes = self.next_finished()?;
+        Ok(codes.unwrap_or(HostCodes { features: Vec::new(), values: Vec::new() }))
+    }
+
+    /// Submits `[rows, d_in]` rows, at most a batch of them, and returns the codes of the oldest batch under way once
+    /// there are two. Batches finish in the order in which they were submitted.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the rows are no whole rows or too many, and those of [`Encoder::next_finished`].
+    pub fn submit(&mut self, rows: &[f32]) -> Result<Option<HostCodes>> {
+        self.stream.submit(rows, || ())?;
+        if self.stream.is_full() { self.next_finished() } else { Ok(None) }
+    }
+
+    /// Waits for the codes of the oldest batch under way; none if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a value of that batch is not finite, naming the row in it.
+    pub fn next_finished(&mut self) -> Result<Option<HostCodes>> {
+        let Some(Done { rows, results, .. }) = self.stream.next()? else { return Ok(None) };
         check_guard(results.get(1)[0])?;
         self.uncertain_rows = results.get(2)[0];
-        let mut codes = HostCodes { features: Vec::new(), values: Vec::new() };
-        for [feature, place, _, key] in results.get::<[u32; 4]>(0).into_iter().take((count * entries.k) as usize) {
-            codes.features.push(feature);
-            // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
-            codes.values.push(if place >> 25 == 0 { 0.0 } else { f32::from_bits(key) });
-        }
-        Ok(codes)
+        let k = self.stream.sae.forward.entries.k;
+        let mut entries: Vec<[u32; 4]> = results.get(0);
+        entries.truncate((rows * k) as usize);
+        // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
+        let value = |&[_, place, _, key]: &[u32; 4]| if place >> 25 == 0 { 0.0 } else { f32::from_bits(key) };
+        Ok(Some(HostCodes {
+            features: entries.iter().map(|entry| entry[0]).collect(),
+            values: entries.iter().map(value).collect(),
+        }))
     }
 
-    /// The number of rows of the last batch that screening could not prove exact; if there were any, all were selected
-    /// by chunks.
+    /// The number of rows of the last finished batch that screening could not prove exact, copies that filled it
+    /// included; if there were any, all were selected by chunks.
     pub fn uncertain_rows(&self) -> u32 {
         self.uncertain_rows
-    }
-
-    /// The codes of the first `rows` rows; the guard is at rest again, whatever a batch before it held.
-    pub(super) fn record_codes(&self, recording: &mut Recording, rows: u32) {
-        recording.clear(&self.forward.guard);
-        self.forward.record_center(recording, &self.parameters, rows);
-        self.forward.record_codes(recording, &self.parameters, rows);
     }
 }

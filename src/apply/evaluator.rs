@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Encoder;
+use super::stream::{DeviceSae, Done, Stream};
 use crate::data::{Batch, RowStatistics};
-use crate::engine::forward::count_rows;
 use crate::engine::parameters::Shard;
 use crate::engine::planes::Plane;
 use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Step, mark};
-use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, Slot};
-use crate::sae::Weights;
+use crate::gpu::{Gpu, Pipeline, Recording, Slot};
+use crate::sae::{SaeConfig, Weights};
 
 /// Quality of the reconstruction of some rows. Sums over rows are taken in f64. Without variance or rows a quotient is
 /// NaN or infinite.
@@ -68,18 +67,35 @@ struct Sums {
     cosine: f64,
 }
 
+/// What a row adds to the sums besides its values.
+#[derive(Clone, Copy)]
+struct RowMeasures {
+    squared_error: f64,
+    active: f64,
+    cosine: f64,
+}
+
+impl RowMeasures {
+    /// Of a row of this norm, by what the device says of it.
+    fn new(norm: f64, [error, dot, squared_norm, active]: [f32; 4]) -> Self {
+        Self {
+            squared_error: error.into(),
+            active: active.into(),
+            // A row or reconstruction of zeros points nowhere: its cosine counts as 0.
+            cosine: f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE),
+        }
+    }
+}
+
 impl Sums {
     fn new(d: usize) -> Self {
         Self { statistics: RowStatistics::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
     }
 
-    fn add(&mut self, row: &[f32], [error, dot, squared_norm, active]: [f32; 4]) {
-        self.statistics.add(row);
-        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        self.squared_error += f64::from(error);
-        self.active += f64::from(active);
-        // A row or reconstruction of zeros points nowhere: its cosine counts as 0.
-        self.cosine += f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE);
+    fn add(&mut self, measures: RowMeasures) {
+        self.squared_error += measures.squared_error;
+        self.active += measures.active;
+        self.cosine += measures.cosine;
     }
 
     fn reconstruction(&self, d: usize) -> Reconstruction {
@@ -98,16 +114,24 @@ impl Sums {
 /// An evaluation under way, batch by batch, of all rows and of groups of them, each of which takes 24·d bytes of host
 /// memory.
 pub struct Evaluator {
-    pass: EvaluationPass,
+    stream: Stream<Vec<KeptRow>>,
+    config: SaeConfig,
     all: Sums,
     groups: BTreeMap<u32, Sums>,
+    finished: u64,
+}
+
+/// What the host knows of a row whose batch is under way.
+struct KeptRow {
+    norm: f64,
+    group: Option<u32>,
 }
 
 impl Evaluator {
     /// Compiles the kernels and puts the SAE on the device, for batches of at most `batch` rows.
     ///
     /// # Errors
-    /// As [`Encoder::new`].
+    /// As [`Encoder::new`](super::Encoder::new).
     pub fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize) -> Result<Self> {
         let tuning = Tuning::estimated(gpu.description(), weights.config(), batch, Screening::Auto);
         Self::with_tuning(gpu, weights, batch, tuning)
@@ -116,108 +140,122 @@ impl Evaluator {
     /// As [`Evaluator::new`], with the kernels that find the active features given; the result is the same.
     ///
     /// # Errors
-    /// As [`Encoder::new`].
+    /// As [`Encoder::new`](super::Encoder::new).
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        let pass = EvaluationPass::new(gpu, weights, batch, tuning)?;
-        Ok(Self { pass, all: Sums::new(weights.config().d_in), groups: BTreeMap::new() })
+        let sae = DeviceSae::new(gpu, weights, batch, tuning)?;
+        let recording = record(&sae)?;
+        let reported = [&sae.forward.row_statistics, &sae.forward.guard].map(Clone::clone);
+        let config = weights.config().clone();
+        let all = Sums::new(config.d_in);
+        let stream = Stream::new(sae, recording, reported.into())?;
+        Ok(Self { stream, config, all, groups: BTreeMap::new(), finished: 0 })
     }
 
-    /// Takes a batch; `group` says which group, if any, each of its rows is in.
+    /// Takes a batch; `group` says which group, if any, each of its rows is in. The batch before it is then measured.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a loss is not finite.
+    /// [`Error::Config`] if the rows are no whole rows or too many; [`Error::Diverged`] if a loss is not finite, naming
+    /// the row in its batch, which is the first that is not among [`Evaluator::finished`].
     pub fn add(&mut self, batch: &Batch, group: impl Fn(usize) -> Option<u32>) -> Result<()> {
-        let d = self.pass.encoder.parameters.config().d_in;
-        for (at, (row, statistics)) in batch.rows.chunks_exact(d).zip(self.pass.run(batch)?).enumerate() {
-            self.all.add(row, statistics);
-            if let Some(group) = group(at) {
-                self.groups.entry(group).or_insert_with(|| Sums::new(d)).add(row, statistics);
+        if batch.rows.is_empty() {
+            return Ok(());
+        }
+        let Self { stream, all, groups, config, .. } = self;
+        stream.submit(&batch.rows, || {
+            let rows = batch.rows.chunks_exact(config.d_in).enumerate();
+            let keep = rows.map(|(at, row)| {
+                let (norm, group) = (norm(row), group(at));
+                all.statistics.add(row);
+                if let Some(group) = group {
+                    groups.entry(group).or_insert_with(|| Sums::new(config.d_in)).statistics.add(row);
+                }
+                KeptRow { norm, group }
+            });
+            keep.collect()
+        })?;
+        if self.stream.is_full() { self.finish_oldest().map(drop) } else { Ok(()) }
+    }
+
+    /// The number of rows measured: those of the batches under way are not.
+    pub fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// Measures the oldest batch under way; false if there is none.
+    fn finish_oldest(&mut self) -> Result<bool> {
+        let Some(Done { results, kept, .. }) = self.stream.next()? else { return Ok(false) };
+        check_guard(results.get(1)[0])?;
+        for (&KeptRow { norm, group }, measured) in kept.iter().zip(results.get::<[f32; 4]>(0)) {
+            let measures = RowMeasures::new(norm, measured);
+            self.all.add(measures);
+            if let Some(sums) = group.and_then(|group| self.groups.get_mut(&group)) {
+                sums.add(measures);
             }
         }
+        self.finished += kept.len() as u64;
+        Ok(true)
+    }
+
+    /// Measures the batches under way.
+    ///
+    /// # Errors
+    /// As [`Evaluator::add`].
+    pub fn settle(&mut self) -> Result<()> {
+        while self.finish_oldest()? {}
         Ok(())
     }
 
     /// The results.
     ///
     /// # Errors
-    /// [`Error::Config`] if there was no row.
-    pub fn finish(self) -> Result<Evaluation> {
-        let config = self.pass.encoder.parameters.config();
-        let all = self.all.reconstruction(config.d_in);
+    /// As [`Evaluator::add`], and [`Error::Config`] if there was no row.
+    pub fn finish(mut self) -> Result<Evaluation> {
+        self.settle()?;
+        let Self { config, all, groups, .. } = &self;
+        let all = all.reconstruction(config.d_in);
         if all.tokens == 0 {
             return Err(Error::Config("there is no row to evaluate on".into()));
         }
-        let groups = self.groups.iter().map(|(&group, sums)| (group, sums.reconstruction(config.d_in)));
+        let groups = groups.iter().map(|(&group, sums)| (group, sums.reconstruction(config.d_in)));
         Ok(Evaluation {
             all,
-            unfired_fraction: self.pass.unfired()? as f64 / config.features as f64,
             groups: groups.collect(),
+            unfired_fraction: unfired(&self.stream.sae)? as f64 / config.features as f64,
         })
     }
+}
+
+fn norm(row: &[f32]) -> f64 {
+    row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 
 /// A forward pass that also finds which features fire.
-struct EvaluationPass {
-    encoder: Encoder,
-    mark: Pipeline<mark::main::Kernel>,
-    /// Its number is what a feature that fired is marked with.
-    step: Buffer,
-    program: Option<(u32, Program)>,
+fn record(sae: &DeviceSae) -> Result<Recording> {
+    let DeviceSae { gpu, parameters, forward } = sae;
+    let mark: Pipeline<mark::main::Kernel> = gpu.pipeline(&parameters.planes().defines())?;
+    // Its number is what a feature that fired is marked with.
+    let step = gpu.buffer_from("step", &[Step { number: 1, ..Step::default() }])?;
+    let rows = forward.rows();
+    let mut recording = sae.record_codes();
+    forward.record_decode(&mut recording, parameters, rows);
+    forward.record_residual(&mut recording, parameters, rows);
+    let entries = &forward.entries;
+    for Shard { first, count, scalars, .. } in &parameters.shards {
+        let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
+        let step = Slot::from(&step);
+        recording.run(&mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
+    }
+    Ok(recording)
 }
 
-impl EvaluationPass {
-    fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        let encoder = Encoder::with_tuning(gpu, weights, batch, tuning)?;
-        Ok(Self {
-            mark: gpu.pipeline(&encoder.parameters.planes().defines())?,
-            step: gpu.buffer_from("step", &[Step { number: 1, ..Step::default() }])?,
-            program: None,
-            encoder,
-        })
+/// The number of features that were not marked.
+fn unfired(sae: &DeviceSae) -> Result<usize> {
+    let DeviceSae { gpu, parameters, .. } = sae;
+    let mut unfired = 0;
+    for shard in &parameters.shards {
+        let range = parameters.planes().bytes(Plane::Mark, shard.count);
+        let marks: Vec<u32> = gpu.read_range(&shard.scalars, range)?.wait(gpu)?.get(0);
+        unfired += marks.iter().filter(|&&mark| mark == 0).count();
     }
-
-    /// (squared error, x · x^, |x^|², active features) of each row.
-    fn run(&mut self, batch: &Batch) -> Result<Vec<[f32; 4]>> {
-        let Encoder { parameters, forward, .. } = &self.encoder;
-        let rows = count_rows(batch.rows.len(), parameters.config().d_in, forward.rows())?;
-        let program = match self.program.take() {
-            Some((recorded, program)) if recorded == rows => program,
-            _ => self.encoder.gpu.program(self.record(rows))?,
-        };
-        let Encoder { gpu, parameters, forward, .. } = &mut self.encoder;
-        forward.upload(gpu, &batch.rows, parameters.config().d_in);
-        let pending = gpu.submit_and_read(&program, &[&forward.row_statistics, &forward.guard])?;
-        self.program = Some((rows, program));
-        let results = pending.wait(gpu)?;
-        check_guard(results.get(1)[0])?;
-        let mut statistics: Vec<[f32; 4]> = results.get(0);
-        statistics.truncate(rows as usize);
-        Ok(statistics)
-    }
-
-    fn record(&self, rows: u32) -> Recording {
-        let mut recording = Recording::default();
-        let Encoder { parameters, forward, .. } = &self.encoder;
-        self.encoder.record_codes(&mut recording, rows);
-        forward.record_decode(&mut recording, parameters, rows);
-        forward.record_residual(&mut recording, parameters, rows);
-        let entries = &forward.entries;
-        for Shard { first, count, scalars, .. } in &parameters.shards {
-            let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
-            let step = Slot::from(&self.step);
-            recording.run(&self.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
-        }
-        recording
-    }
-
-    fn unfired(&self) -> Result<usize> {
-        let Encoder { gpu, parameters, .. } = &self.encoder;
-        let mut unfired = 0;
-        for shard in &parameters.shards {
-            let range = parameters.planes().bytes(Plane::Mark, shard.count);
-            let marks: Vec<u32> = gpu.read_range(&shard.scalars, range)?.wait(gpu)?.get(0);
-            unfired += marks.iter().filter(|&&mark| mark == 0).count();
-        }
-        Ok(unfired)
-    }
+    Ok(unfired)
 }

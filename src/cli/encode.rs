@@ -1,67 +1,67 @@
 //! `monosem encode`
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
-use monosem::apply::Encoder;
-use monosem::data::Batches;
-use monosem::storage::{Dtype, TensorWriter};
-use monosem::{Error, Result};
-use serde_json::json;
+use monosem::Result;
+use monosem::apply::{Encoder, blame_row};
+use monosem::data::{Batches, FilteredRows, RowLabels};
+use monosem::storage::WholeFile;
+use serde_json::{Value, json};
 
 use super::arguments::{Application, ApplyArguments};
+use super::codes_file::CodesFile;
+use super::origin::{self, SaeOrigin};
 use super::output::{self, tell};
 
-/// Write the codes of every row to a safetensors file: `indices` u32 [rows, k], ascending, and `values` f32 [rows, k]
+/// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k]
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
     apply: ApplyArguments,
-    /// File to write
+    /// File to write; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// Encodes every row. The file is there from the start, so that no work ends at a path that cannot be written, and gone
-/// again if the work fails.
+/// Encodes every row. The file is begun first, so that no work ends at a path that cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let out = &arguments.out;
-    File::create_new(out).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            Error::Config(format!("--out {} exists: name a new file", out.to_string_lossy().escape_debug()))
-        }
-        _ => Error::io(out)(error),
-    })?;
-    encode(arguments).inspect_err(|_| {
-        // The error that led here matters more than one from tidying up.
-        let _ = fs::remove_file(out);
-    })
-}
-
-fn encode(arguments: &Arguments) -> Result<()> {
+    let file = WholeFile::create_new(&arguments.out)?;
     let Application { sae, data, batch } = arguments.apply.open()?;
-    let config = sae.weights.config();
+    let (weights, k) = (&*sae.weights, sae.weights.config().k());
     let gpu = arguments.apply.device.open()?;
-    let tuning = arguments.apply.tuning(&gpu, config, batch);
-    let mut encoder = Encoder::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
-    let (rows, k) = (data.rows(), config.k());
-    // More than the address space holds is more than any disk holds.
-    let shape = [usize::try_from(rows).unwrap_or(usize::MAX), k];
-    let tensors: [(_, _, &[usize]); 2] = [("indices", Dtype::U32, &shape), ("values", Dtype::F32, &shape)];
-    let mut file = TensorWriter::create(&arguments.out, &tensors)?;
-    let mut offset = 0;
-    for batch in Batches::in_order(data, batch)? {
-        let codes = encoder.encode(&batch?.rows)?;
-        file.write(0, offset, bytemuck::cast_slice(&codes.features))?;
-        file.write(1, offset, bytemuck::cast_slice(&codes.values))?;
-        offset += 4 * codes.values.len() as u64;
+    let tuning = arguments.apply.tuning(&gpu, weights.config(), batch);
+    let mut encoder = Encoder::with_tuning(&gpu, weights, batch, tuning)?;
+    let labels = RowLabels::of(&data);
+    for name in &labels.partial {
+        tell(&format!("note: `{name}` is not carried along: the files do not all have it in one form"));
     }
-    file.finish()?;
-    tell(&format!("wrote {rows} rows to {}", arguments.out.to_string_lossy().escape_debug()));
+    let sae = SaeOrigin::of(&arguments.apply.sae, &sae)?;
+    let mut codes = CodesFile::create(file, weights, &sae, &data, &labels)?;
+    let rows = FilteredRows::from(data.clone());
+    for batch in Batches::in_order(rows.clone(), batch)? {
+        let written = match encoder.submit(&batch?.rows) {
+            Ok(Some(finished)) => codes.write(&finished),
+            other => other.map(drop),
+        };
+        written.map_err(|error| blame_row(error, &rows, codes.rows()))?;
+    }
+    while let Some(finished) = encoder.next_finished().map_err(|error| blame_row(error, &rows, codes.rows()))? {
+        codes.write(&finished).map_err(|error| blame_row(error, &rows, codes.rows()))?;
+    }
+    codes.finish()?;
+    tell(&format!("wrote {} rows to {}", data.rows(), arguments.out.to_string_lossy().escape_debug()));
     if output::json() {
-        output::print(&json!({ "out": arguments.out.to_string_lossy(), "rows": rows, "k": k }).to_string())?;
+        let mut line = origin::result_line("encode");
+        line.extend(origin::object([
+            ("out", json!(arguments.out.to_string_lossy())),
+            ("rows", json!(data.rows())),
+            ("k", json!(k)),
+            ("sae", sae.json()),
+            ("data", origin::data_json(&data)),
+        ]));
+        line.extend(origin::device_fields(&gpu));
+        output::print(&Value::Object(line).to_string())?;
     }
     Ok(())
 }

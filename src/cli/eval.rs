@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use monosem::apply::{Evaluation, Evaluator, Reconstruction};
+use monosem::apply::{Evaluation, Evaluator, Reconstruction, blame_row};
 use monosem::data::{Batches, Sources};
 use monosem::run::OpenedSae;
 use monosem::train::DEAD_WINDOW;
 use monosem::{Error, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::arguments::{Application, ApplyArguments, RowArguments};
+use super::origin::{self, SaeOrigin};
 use super::output::{self, print, tell};
 
 /// Measure how well an SAE reconstructs activations, over all rows and per source
@@ -39,8 +40,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             None => None,
         };
         sources = sources.filter(|_| groups.is_some());
-        evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]))?;
+        let added = evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]));
+        added.map_err(|error| blame_row(error, &rows, evaluator.finished()))?;
     }
+    evaluator.settle().map_err(|error| blame_row(error, &rows, evaluator.finished()))?;
     let result = evaluator.finish()?;
     let (all, exclusion) = (&result.all, rows.exclusion());
     let fields = [
@@ -58,12 +61,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ];
     let sources = sources.map(|sources| measures_by_source(&sources, &result));
     if output::json() {
-        let mut object: Map<_, _> = fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let mut line = origin::result_line("eval");
+        line.extend(origin::object(fields));
+        line.extend(origin::object([
+            ("sae", SaeOrigin::of(&arguments.apply.sae, &sae)?.json()),
+            ("data", origin::data_json(rows.data())),
+        ]));
+        line.extend(origin::device_fields(&gpu));
         if let Some(sources) = sources {
-            let sources = sources.into_iter().map(|(name, measures)| (name, Value::Object(object_of(measures))));
-            object.insert("sources".into(), Value::Object(sources.collect()));
+            let sources = sources.into_iter().map(|(name, measures)| (name, Value::Object(origin::object(measures))));
+            line.insert("sources".into(), Value::Object(sources.collect()));
         }
-        return print(&Value::Object(object).to_string());
+        return print(&Value::Object(line).to_string());
     }
     for (name, value) in fields {
         print(&format!("{name:22}  {:>12}", readable(&value)))?;
@@ -97,10 +106,6 @@ fn measures_by_source(sources: &Sources, result: &Evaluation) -> Vec<(String, Me
         ]
     };
     result.groups.iter().map(|(&source, of)| (sources.name(source), measures(of))).collect()
-}
-
-fn object_of(measures: Measures) -> Map<String, Value> {
-    measures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn print_table(sources: &[(String, Measures)]) -> Result<()> {

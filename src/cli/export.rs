@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use monosem::{Result, sae};
-use serde_json::json;
+use monosem::Result;
+use monosem::sae::NewDirectory;
+use serde_json::{Value, json};
 
 use super::arguments::open_sae;
+use super::origin::{self, SaeOrigin};
 use super::output::{self, print, tell};
 
 /// Write an SAE in SAELens's layout: cfg.json and sae_weights.safetensors
@@ -22,21 +24,23 @@ pub struct Arguments {
 
 /// Exports the SAE, and prints what it is.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let directory = NewDirectory::create(&arguments.out)?;
     let opened = open_sae(&arguments.sae)?;
-    sae::save(&*opened.weights, &arguments.out)?;
+    directory.save(&*opened.weights)?;
     let out = arguments.out.to_string_lossy();
     tell(&format!("saved {}", out.escape_debug()));
     if output::json() {
         let config = opened.weights.config();
-        let result = json!({
-            "sae": arguments.sae.to_string_lossy(),
-            "out": out,
-            "step": opened.checkpoint.map(|checkpoint| checkpoint.step),
-            "d_in": config.d_in,
-            "features": config.features,
-            "k": config.k(),
-        });
-        print(&result.to_string())?;
+        let sae = SaeOrigin::of(&arguments.sae, &opened)?;
+        let mut line = origin::result_line("export");
+        line.extend(origin::object([
+            ("sae", sae.json()),
+            ("out", json!(out)),
+            ("d_in", json!(config.d_in)),
+            ("features", json!(config.features)),
+            ("k", json!(config.k())),
+        ]));
+        print(&Value::Object(line).to_string())?;
     }
     Ok(())
 }

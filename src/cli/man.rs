@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
+use monosem::storage::replace_file;
 use monosem::{Error, Result};
 
 use super::output;
@@ -20,12 +21,23 @@ pub struct Arguments {
 /// Prints the page, or writes all of them.
 pub fn run(arguments: &Arguments) -> Result<()> {
     // `monosem help` has no page.
-    let program = super::Arguments::command().disable_help_subcommand(true);
+    let mut program = super::Arguments::command().disable_help_subcommand(true);
     let Some(directory) = &arguments.out else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(program).render(&mut page).map_err(Error::io("the manual page"))?;
-        return output::write(&page);
+        return output::write(&render(program)?.1);
     };
     fs::create_dir_all(directory).map_err(Error::io(directory))?;
-    clap_mangen::generate_to(program, directory).map_err(Error::io(directory))
+    program.build();
+    for command in program.get_subcommands().chain([&program]) {
+        let (name, page) = render(command.clone())?;
+        replace_file(&directory.join(name), &page)?;
+    }
+    Ok(())
+}
+
+/// The name and the text of a command's page.
+fn render(command: Command) -> Result<(String, Vec<u8>)> {
+    let page = clap_mangen::Man::new(command);
+    let mut text = Vec::new();
+    page.render(&mut text).map_err(Error::io("the manual page"))?;
+    Ok((page.get_filename(), text))
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod codes_file;
 mod completions;
 mod config;
 mod devices;
@@ -9,6 +10,7 @@ mod encode;
 mod eval;
 mod export;
 mod man;
+mod origin;
 mod output;
 mod plan;
 mod progress;

@@ -1,10 +1,12 @@
 //! Rows left out: by token, and by norm.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Activations;
+use super::norm_cache::NormCache;
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::CHUNK_BYTES;
 
@@ -71,22 +73,45 @@ impl FilteredRows {
     /// [`Error::Config`] for an unusable filter, a median norm of 0, and when no row is left; [`Error::Data`] when a
     /// file has no `token_ids` that can be used, or a value that is not finite; [`Error::Io`].
     pub fn new(data: Arc<Activations>, filter: &RowFilter) -> Result<Self> {
+        Self::select(data, filter, rows_above)
+    }
+
+    /// As [`FilteredRows::new`], but remembers the rows above a largest norm in the directory `cache`, by what identifies
+    /// the files' contents, when they were written, and the limit; nothing is read where it remembers them. It cannot
+    /// always: `complain` is then given the problem.
+    ///
+    /// # Errors
+    /// As [`FilteredRows::new`].
+    pub fn remembered(
+        data: Arc<Activations>,
+        filter: &RowFilter,
+        cache: &Path,
+        mut complain: impl FnMut(&str),
+    ) -> Result<Self> {
+        Self::select(data, filter, |data, limit| {
+            let cache = NormCache::new(cache, data, limit)?;
+            let (remembered, problem) = cache.get();
+            problem.iter().for_each(|problem| complain(problem));
+            if let Some(rows) = remembered {
+                return Ok(rows);
+            }
+            let rows = rows_above(data, limit)?;
+            cache.insert(&rows).iter().for_each(|problem| complain(problem));
+            Ok(rows)
+        })
+    }
+
+    fn select(
+        data: Arc<Activations>,
+        filter: &RowFilter,
+        rows_above: impl FnOnce(&Activations, f64) -> Result<Vec<u64>>,
+    ) -> Result<Self> {
         filter.validate()?;
         let mut excluded = rows_of_tokens(&data, &filter.exclude_tokens)?;
         let by_token = excluded.len();
         if let Some(limit) = filter.max_norm {
-            let norms = norms(&data)?;
-            let median = median(&mut norms.clone());
-            if median == 0.0 {
-                return Err(Error::Config(
-                    "the median norm of the rows is 0, so that no multiple of it can be the largest norm: \
-                     leave the largest norm away, or remove the rows of zeros"
-                        .into(),
-                ));
-            }
-            let too_large = (0..).zip(norms).filter(|&(_, norm)| f64::from(norm) > limit * median);
-            let by_norm: Vec<u64> =
-                too_large.map(|(row, _)| row).filter(|row| excluded.binary_search(row).is_err()).collect();
+            let too_large = rows_above(&data, limit)?;
+            let by_norm: Vec<u64> = too_large.into_iter().filter(|row| excluded.binary_search(row).is_err()).collect();
             excluded.extend(by_norm);
             excluded.sort_unstable();
         }
@@ -151,6 +176,21 @@ fn rows_of_tokens(data: &Activations, tokens: &[i32]) -> Result<Vec<u64>> {
         }
     }
     Ok(found)
+}
+
+/// The rows whose norm is above `limit` times the median, ascending.
+fn rows_above(data: &Activations, limit: f64) -> Result<Vec<u64>> {
+    let norms = norms(data)?;
+    let median = median(&mut norms.clone());
+    if median == 0.0 {
+        return Err(Error::Config(
+            "the median norm of the rows is 0, so that no multiple of it can be the largest norm: \
+             leave the largest norm away, or remove the rows of zeros"
+                .into(),
+        ));
+    }
+    let too_large = (0..).zip(norms).filter(|&(_, norm)| f64::from(norm) > limit * median);
+    Ok(too_large.map(|(row, _)| row).collect())
 }
 
 /// The Euclidean norm of every row.

@@ -1,6 +1,5 @@
 //! The fastest kernels as they were measured, kept from one process to the next in the user's cache directory.
 
-use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -73,7 +72,7 @@ pub(super) struct TuningCache {
 impl TuningCache {
     /// The user's, or an empty one.
     pub fn open(events: &mut Listener<'_>) -> Result<Self> {
-        let path = directory().map(|directory| directory.join("tuning.json"));
+        let path = storage::cache_directory().map(|directory| directory.join("tuning.json"));
         let Some(path) = path else { return Ok(Self { path: None, entries: Vec::new() }) };
         let mut complain = |problem: &str| events(&Event::TuningCacheUnusable { path: &path, problem });
         match read(&path) {
@@ -138,22 +137,4 @@ fn write(path: &Path, entries: &[Entry]) -> Result<()> {
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
     }
     storage::replace_file(path, &text)
-}
-
-/// MONOSEM_CACHE_DIR, or `monosem` in the directory that the system gives a user's caches.
-fn directory() -> Option<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(own) = variable("MONOSEM_CACHE_DIR") {
-        return Some(own);
-    }
-    let of_user = if cfg!(windows) {
-        variable("LOCALAPPDATA")
-    } else if cfg!(target_vendor = "apple") {
-        variable("HOME").map(|home| home.join("Library/Caches"))
-    } else {
-        // A relative one is to be ignored, by the standard.
-        let given = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        given.or_else(|| variable("HOME").map(|home| home.join(".cache")))
-    };
-    of_user.map(|directory| directory.join("monosem"))
 }

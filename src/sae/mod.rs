@@ -16,7 +16,7 @@ use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
 pub use auxk::{AuxK, AuxKForm};
-pub use saelens::{SaeFile, load, open, save};
+pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};

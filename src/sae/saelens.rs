@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,10 +55,35 @@ fn enabled() -> bool {
 /// would take; [`Error::Io`]; those of the weights. Nothing is left behind.
 pub fn save(weights: &dyn Weights, dir: &Path) -> Result<()> {
     weights.config().validate()?;
-    let staging = Staging::new(dir)?;
-    replace_file(&staging.path().join(CONFIG), format!("{:#}\n", config_json(weights)).as_bytes())?;
-    write_weights(weights, &staging.path().join(WEIGHTS))?;
-    staging.commit(dir)
+    NewDirectory::create(dir)?.save(weights)
+}
+
+/// A directory that will hold an SAE: begun before the work, so that a path that cannot be written fails early.
+pub struct NewDirectory {
+    staging: Staging,
+    dir: PathBuf,
+}
+
+impl NewDirectory {
+    /// Begins the new directory `dir`, which does not have its name until an SAE is saved.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
+    pub fn create(dir: &Path) -> Result<Self> {
+        Ok(Self { staging: Staging::new(dir)?, dir: dir.to_owned() })
+    }
+
+    /// As [`save`].
+    ///
+    /// # Errors
+    /// As [`save`].
+    pub fn save(self, weights: &dyn Weights) -> Result<()> {
+        weights.config().validate()?;
+        let path = self.staging.path();
+        replace_file(&path.join(CONFIG), format!("{:#}\n", config_json(weights)).as_bytes())?;
+        write_weights(weights, &path.join(WEIGHTS))?;
+        self.staging.commit(&self.dir)
+    }
 }
 
 /// Loads the TopK SAE in `dir`, or in `dir/sae` when `dir` is a run directory.
@@ -77,8 +102,7 @@ pub fn load(dir: &Path) -> Result<Sae> {
 /// supported: the message names it.
 pub fn open(dir: &Path) -> Result<SaeFile> {
     fs::metadata(dir).map_err(Error::io(dir))?;
-    let found = [dir.to_owned(), dir.join("sae")].into_iter().find(|dir| dir.join(CONFIG).is_file());
-    let Some(dir) = found else {
+    let Some(dir) = find(dir) else {
         let problem = format!("has no {CONFIG}, here or in sae/; give the directory of an SAE or of a run");
         return Err(Error::data(dir, problem));
     };
@@ -86,6 +110,16 @@ pub fn open(dir: &Path) -> Result<SaeFile> {
     let file = TensorFile::open(&dir.join(WEIGHTS))?;
     check_tensors(&file, &config)?;
     Ok(SaeFile { config, provenance, file })
+}
+
+/// `dir`, or `dir/sae`, if there is an SAE in it.
+fn find(dir: &Path) -> Option<PathBuf> {
+    [dir.to_owned(), dir.join("sae")].into_iter().find(|dir| dir.join(CONFIG).is_file())
+}
+
+/// The file that holds the weights of the SAE that [`open`] finds at `dir`, if it finds one.
+pub fn weights_file(dir: &Path) -> Option<PathBuf> {
+    find(dir).map(|dir| dir.join(WEIGHTS))
 }
 
 /// An SAE in its files.

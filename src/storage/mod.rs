@@ -1,6 +1,7 @@
 //! Files: safetensors read by position and written in pieces, files and directories that appear whole or not at all,
 //! checksums.
 
+mod cache_directory;
 mod checksum;
 mod dtype;
 pub(crate) mod file_pool;
@@ -12,8 +13,10 @@ mod read_at;
 pub(crate) mod staging;
 pub(crate) mod tensor_file;
 mod tensor_writer;
+mod unfinished;
 mod whole_file;
 
+pub use cache_directory::cache_directory;
 pub use checksum::{Checksum, checksum, checksum_file};
 pub use dtype::Dtype;
 pub use tensor_writer::TensorWriter;

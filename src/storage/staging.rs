@@ -1,18 +1,18 @@
 //! A directory that appears whole or not at all.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{parent, sync_directory};
+use super::{parent, sync_directory, unfinished};
 use crate::error::{Error, Result};
 
 /// A directory beside its destination, removed with what is in it unless it was committed.
 pub(crate) struct Staging {
     path: PathBuf,
-    parent: PathBuf,
     committed: bool,
+    /// Holds its lock, where directories can be locked.
+    _lock: Option<File>,
 }
 
 impl Staging {
@@ -21,18 +21,23 @@ impl Staging {
     /// # Errors
     /// [`Error::Exists`] when `dir` exists, [`Error::Io`] when its parent cannot be written.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
-        let (Some(name), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
+        let (Some(_), Err(_)) = (dir.file_name(), fs::symlink_metadata(dir)) else {
             return Err(Error::Exists { path: dir.to_owned() });
         };
-        let parent = parent(dir).to_owned();
+        unfinished::remove_abandoned(dir);
         let mut attempt = 0;
         loop {
-            let path = parent.join(hidden(name, attempt));
+            let path = hidden(dir, attempt);
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path, parent, committed: false }),
-                // Left by a process of the same number that was killed.
+                Ok(()) => {
+                    let lock = File::open(&path).ok();
+                    if lock.as_ref().is_none_or(|lock| unfinished::claim(lock, &path)) {
+                        return Ok(Self { path, committed: false, _lock: lock });
+                    }
+                }
+                // Of a process of the same number, on a system without such locks.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
-                Err(error) => return Err(Error::io(&path)(error)),
+                Err(error) => return Err(Error::io(dir)(error)),
             }
         }
     }
@@ -45,12 +50,17 @@ impl Staging {
     /// Gives the directory its name `dir`, once it is on the disk.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], and [`Error::Exists`] if the name was taken meanwhile.
     pub(crate) fn commit(mut self, dir: &Path) -> Result<()> {
         sync_directory(&self.path)?;
-        fs::rename(&self.path, dir).map_err(Error::io(dir))?;
+        fs::rename(&self.path, dir).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => {
+                Error::Exists { path: dir.to_owned() }
+            }
+            _ => Error::io(dir)(error),
+        })?;
         self.committed = true;
-        sync_directory(&self.parent)
+        sync_directory(parent(dir))
     }
 }
 
@@ -68,16 +78,15 @@ impl Drop for Staging {
 /// # Errors
 /// [`Error::Io`].
 pub(crate) fn remove(dir: &Path) -> Result<()> {
-    let hidden = dir.with_file_name(hidden(dir.file_name().unwrap_or_default(), 0));
+    let hidden = hidden(dir, 0);
     fs::rename(dir, &hidden).and_then(|()| fs::remove_dir_all(&hidden)).map_err(Error::io(dir))
 }
 
-/// A name that says that what it names is not whole.
-fn hidden(name: &OsStr, attempt: u32) -> OsString {
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}-{attempt}.tmp", std::process::id()));
-    hidden
+/// A path beside `dir` whose name says that what it names is not whole.
+fn hidden(dir: &Path, attempt: u32) -> PathBuf {
+    let mut name = unfinished::prefix(dir);
+    name.push(format!("{}-{attempt}{}", std::process::id(), unfinished::SUFFIX));
+    dir.with_file_name(name)
 }
 
 /// Removes what processes that were killed left in `parent`.

@@ -1,10 +1,12 @@
 //! A safetensors file that is written piece by piece: its tensors need not be in memory, nor come in order.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Serialize;
 
 use super::tensor_file::PREFIX_BYTES;
 use super::{Dtype, WholeFile};
@@ -25,11 +27,23 @@ impl TensorWriter {
     /// # Errors
     /// [`Error::Io`] when it cannot be written, or the sizes make no file.
     pub fn create(path: &Path, tensors: &[(&str, Dtype, &[usize])]) -> Result<Self> {
-        let (start, places) = layout(tensors).map_err(Error::io(path))?;
-        let mut file = WholeFile::create(path)?;
+        Self::new(WholeFile::create(path)?, tensors, &BTreeMap::new())
+    }
+
+    /// As [`TensorWriter::create`], in a file that was begun and is empty, and with metadata.
+    ///
+    /// # Errors
+    /// As [`TensorWriter::create`].
+    pub fn new(
+        mut file: WholeFile,
+        tensors: &[(&str, Dtype, &[usize])],
+        metadata: &BTreeMap<&str, String>,
+    ) -> Result<Self> {
+        let (start, places) = layout(tensors, metadata).map_err(Error::io(file.path()))?;
         // So that the file has its whole length, whatever is written last.
         let length = places.iter().map(|place| place.end).max().unwrap_or(start.len() as u64);
-        file.write_all(&start).and_then(|()| file.file().set_len(length)).map_err(Error::io(path))?;
+        let begun = file.write_all(&start).and_then(|()| file.file().set_len(length));
+        begun.map_err(Error::io(file.path()))?;
         Ok(Self { file, places })
     }
 
@@ -67,8 +81,20 @@ impl TensorWriter {
     }
 }
 
+/// A header whose bytes depend on nothing but what it says.
+#[derive(Serialize)]
+struct Header<'a> {
+    #[serde(rename = "__metadata__", skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<&'a str, String>,
+    #[serde(flatten)]
+    tensors: Metadata,
+}
+
 /// The start of a file of these tensors, up to their data, and where each then lies in the file.
-fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
+fn layout(
+    tensors: &[(&str, Dtype, &[usize])],
+    metadata: &BTreeMap<&str, String>,
+) -> io::Result<(Vec<u8>, Vec<Range<u64>>)> {
     let mut end = 0;
     let mut infos = Vec::new();
     for &(name, dtype, shape) in tensors {
@@ -81,8 +107,8 @@ fn layout(tensors: &[(&str, Dtype, &[usize])]) -> io::Result<(Vec<u8>, Vec<Range
         ));
     }
     let offsets: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets).collect();
-    let header = Metadata::new(None, infos).map_err(io::Error::other)?;
-    let mut json = serde_json::to_vec(&header)?;
+    let tensors = Metadata::new(None, infos).map_err(io::Error::other)?;
+    let mut json = serde_json::to_vec(&Header { metadata, tensors })?;
     json.resize(json.len().next_multiple_of(8), b' ');
     let start = PREFIX_BYTES + json.len() as u64;
     let places = offsets.iter().map(|&(first, end)| start + first as u64..start + end as u64).collect();

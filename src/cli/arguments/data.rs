@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use monosem::data::{Activations, FilteredRows, RowFilter};
+use monosem::storage::cache_directory;
 use monosem::{Error, Result};
 use serde::Serialize;
 
@@ -68,7 +69,11 @@ impl RowArguments {
         }
         let exclude_tokens = self.exclude_tokens.iter().copied().flatten().collect();
         let filter = RowFilter { exclude_tokens, max_norm: self.max_norm.flatten() };
-        let selection = FilteredRows::new(data, &filter)?;
+        let complain = |problem: &str| tell(&format!("warning: {problem}"));
+        let selection = match cache_directory() {
+            Some(cache) => FilteredRows::remembered(data, &filter, &cache, complain)?,
+            None => FilteredRows::new(data, &filter)?,
+        };
         if filter != RowFilter::default() {
             let (rows, exclusion) = (selection.data().rows(), selection.exclusion());
             let (by_token, by_norm) = (exclusion.rows_excluded_by_token, exclusion.rows_excluded_by_norm);

@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use tempfile::TempDir;
@@ -179,4 +179,87 @@ fn a_row_that_is_not_finite_has_no_norm() {
     let message = FilteredRows::new(data.clone(), &filter(&[1], Some(3.0))).unwrap_err().to_string();
     assert!(message.contains("row 1"), "{message}");
     assert_eq!(selected(&FilteredRows::new(data, &filter(&[1], None)).unwrap()), [0, 2]);
+}
+
+/// What is selected with a cache, and what it complains of.
+fn remembered(paths: &[PathBuf], filter: &RowFilter, cache: &Path) -> (Vec<u64>, String) {
+    let mut problems = String::new();
+    let selection = FilteredRows::remembered(open(paths), filter, cache, |problem| problems.push_str(problem)).unwrap();
+    (selected(&selection), problems)
+}
+
+fn entries(cache: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cache.join("norms")).map(|entries| entries.map(|entry| entry.unwrap().path()));
+    entries.map(Iterator::collect).unwrap_or_default()
+}
+
+#[test]
+fn norms_are_computed_once_for_each_content_and_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let values: Vec<f32> = (1..=200).map(|row| row as f32).collect();
+    let paths = [write_rows(&dir, "a", &values, &[0; 200])];
+    let (wide, narrow) = (filter(&[], Some(1.9)), filter(&[], Some(1.8)));
+    let expect = |paths: &[PathBuf], filter: &RowFilter, count: usize| {
+        let (rows, problems) = remembered(paths, filter, &cache);
+        assert_eq!((rows, problems), ((0..200).take(count).collect(), String::new()));
+    };
+    expect(&paths, &wide, 190);
+    let [entry] = &entries(&cache)[..] else { panic!("{:?}", entries(&cache)) };
+    // What is remembered is believed: nothing was computed.
+    let text = std::fs::read_to_string(entry).unwrap();
+    let believed = text.replacen("\"rows\":[190,191", "\"rows\":[188,189,190,191", 1);
+    assert_ne!(believed, text);
+    std::fs::write(entry, &believed).unwrap();
+    expect(&paths, &wide, 188);
+    // Whatever else is left out, and wherever the file is.
+    assert_eq!(remembered(&paths, &filter(&[7], Some(1.9)), &cache).0.len(), 188);
+    let moved = dir.path().join("moved");
+    std::fs::rename(&paths[0], &moved).unwrap();
+    expect(std::slice::from_ref(&moved), &wide, 188);
+    assert_eq!(entries(&cache).len(), 1);
+    // Not for another limit, and not for another value, even where no sample of the content shows it.
+    expect(std::slice::from_ref(&moved), &narrow, 180);
+    let mut bytes = std::fs::read(&moved).unwrap();
+    let [at, other] = [150.0_f32, 1e6].map(f32::to_le_bytes);
+    let place = bytes.windows(4).position(|window| window == at).unwrap();
+    bytes[place..place + 4].copy_from_slice(&other);
+    std::fs::write(&moved, bytes).unwrap();
+    let (before, file) = (std::time::SystemTime::now(), std::fs::File::options().write(true).open(&moved).unwrap());
+    file.set_modified(before + std::time::Duration::from_secs(5)).unwrap();
+    let (rows, problems) = remembered(std::slice::from_ref(&moved), &wide, &cache);
+    assert_eq!(problems, "");
+    assert!(!rows.contains(&149) && rows.contains(&188) && !rows.contains(&195), "{rows:?}");
+    assert_eq!(entries(&cache).len(), 3);
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_costs_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [write_rows(&dir, "a", &[1.0, 2.0, 3.0, 4.0, 9.0], &[0; 5])];
+    let limit = filter(&[], Some(2.0));
+    // A file is where the directory would be.
+    let (rows, problems) = remembered(&paths, &limit, &paths[0]);
+    assert_eq!(rows, [0, 1, 2, 3]);
+    assert!(problems.contains("computed again next time"), "{problems}");
+
+    let cache = dir.path().join("cache");
+    assert_eq!(remembered(&paths, &limit, &cache), (vec![0, 1, 2, 3], String::new()));
+    let entry = entries(&cache).remove(0);
+    let whole = std::fs::read_to_string(&entry).unwrap();
+    for damaged in [
+        String::new(),
+        whole[..whole.len() - 3].to_owned(),
+        whole.replace("[4]", "[5]"),
+        whole.replace("[4]", "[4,4]"),
+        whole.replace("\"max_norm\":2.0", "\"max_norm\":3.0"),
+    ] {
+        assert_ne!(damaged, whole);
+        std::fs::write(&entry, &damaged).unwrap();
+        let (rows, problems) = remembered(&paths, &limit, &cache);
+        assert_eq!(rows, [0, 1, 2, 3], "{damaged}");
+        assert!(problems.contains("not used"), "{damaged}: {problems}");
+        // It is replaced.
+        assert_eq!(remembered(&paths, &limit, &cache).1, "");
+    }
 }

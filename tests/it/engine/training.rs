@@ -50,7 +50,7 @@ pub fn with_auxk(form: AuxKForm, config: SaeConfig, recipe: Recipe) -> (SaeConfi
     (SaeConfig { architecture, ..config }, Recipe { dead_window: 2 * BATCH as u64, ..recipe })
 }
 
-fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Progress>) {
+pub fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Progress>) {
     let batches = batches(seed, recipe.steps);
     let initial = initialize(config, seed, &batches[0].rows).unwrap();
     let mut progress = Vec::new();

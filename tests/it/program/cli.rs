@@ -101,10 +101,10 @@ fn a_run_trains_evaluates_and_encodes() {
     let bytes = std::fs::read(&codes).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let (indices, values) = (tensors.tensor("indices").unwrap(), tensors.tensor("values").unwrap());
-    assert_eq!((indices.dtype(), indices.shape()), (Dtype::U32, &[500, 5][..]));
+    assert_eq!((indices.dtype(), indices.shape()), (Dtype::I32, &[500, 5][..]));
     assert_eq!((values.dtype(), values.shape()), (Dtype::F32, &[500, 5][..]));
-    let indices: Vec<u32> = bytemuck::pod_collect_to_vec(indices.data());
-    assert!(indices.chunks(5).all(|row| row.is_sorted() && row[4] < 60));
+    let indices: Vec<i32> = bytemuck::pod_collect_to_vec(indices.data());
+    assert!(indices.chunks(5).all(|row| row.is_sorted() && row[0] >= 0 && row[4] < 60));
 
     fail(&[&train[..], &["--steps", "5"]].concat(), 2, "is not empty");
     fail(&["encode", "--sae", &out, "--data", &files.data, "--out", &codes], 2, "exists");

@@ -88,7 +88,11 @@ fn people_get_a_list_and_a_table() {
     let text = succeed(&run.arguments(directory.to_str().unwrap(), &[&run.data], &[]));
     let json = run.eval(&[&run.data]);
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    for (name, value) in json.as_object().unwrap().iter().filter(|(name, _)| *name != "sources") {
+    // People know what they typed, and the device is on stderr.
+    let only_json = ["type", "version", "commit", "sae", "data", "device", "driver", "backend", "sources"];
+    assert!(only_json.iter().all(|name| json.get(name).is_some()), "{json}");
+    let measures = json.as_object().unwrap().iter().filter(|(name, _)| !only_json.contains(&name.as_str()));
+    for (name, value) in measures {
         let line = lines.iter().find(|line| line.first() == Some(&name.as_str())).unwrap_or_else(|| panic!("{text}"));
         match value.as_f64() {
             Some(value) => assert!((line[1].parse::<f64>().unwrap() - value).abs() < 1e-6, "{name}: {text}"),
@@ -102,6 +106,41 @@ fn people_get_a_list_and_a_table() {
     assert!(!text.contains('\u{1b}'), "{text:?}");
     let widths: Vec<usize> = text.lines().skip(table).map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+}
+
+#[test]
+fn json_says_what_was_measured_and_where() {
+    let run = Run::new();
+    let other = run.rows.filter(|row| row < 30).write(&run.path("other"), &NAMES);
+    let line = run.eval(&[&run.data, &other]);
+    assert_eq!((&line["type"], &line["version"]), (&"eval".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(line["data"], json!([{ "path": run.data, "rows": 200 }, { "path": other, "rows": 30 }]));
+    let record: Value = serde_json::from_slice(&fs::read(run.path("run/run.json")).unwrap()).unwrap();
+    for (name, recorded) in [("device", "adapter"), ("driver", "driver"), ("backend", "backend")] {
+        assert_eq!(line[name], record[recorded]);
+    }
+    let checksum = &record["sae"]["sae_weights.safetensors"];
+    let path = run.path("run");
+    let sae = json!({ "path": path.to_str().unwrap(), "checkpoint": null, "step": null, "checksum": checksum });
+    assert!(checksum.is_string());
+    assert_eq!(line["sae"], sae);
+}
+
+#[test]
+fn a_huge_row_is_named_with_its_file() {
+    let run = Run::new();
+    let mut rows = run.rows.filter(|row| row < 100);
+    rows.push([1e20; 6], 0, 0);
+    let (directory, huge) = (run.path("run"), rows.write(&run.path("huge\n"), &NAMES));
+    let directory = directory.to_str().unwrap();
+    let words = "huge\\n: row 100: the loss is not finite: its values are too large for f32";
+    // In the first, a middle and the last batch, of which some are shorter.
+    for (data, batch) in [(&[&*huge][..], "200"), (&[&huge, &run.data], "64"), (&[&run.data, &huge], "64")] {
+        fail(&run.arguments(directory, data, &["--batch", batch]), 3, words);
+    }
+    // Rows that are left out move the places of those after them.
+    fail(&run.arguments(directory, &[&huge], &["--batch", "7", "--exclude-tokens", "3"]), 3, words);
+    succeed(&run.arguments(directory, &[&huge], &["--max-norm", "10"]));
 }
 
 #[test]

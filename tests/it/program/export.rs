@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use monosem::run::checkpoint::Marks;
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::engine::run::change_marks;
@@ -33,13 +34,17 @@ fn files_of(directory: &str) -> [Vec<u8>; 2] {
     ["cfg.json", "sae_weights.safetensors"].map(|name| fs::read(Path::new(directory).join(name)).unwrap())
 }
 
-/// What `eval`, `encode` and `export` make of an SAE.
-fn uses(files: &Files, sae: &str, name: &str) -> (String, Vec<u8>, [Vec<u8>; 2]) {
+/// What `eval`, `encode` and `export` make of an SAE, whatever they say of where it is.
+fn uses(files: &Files, sae: &str, name: &str) -> (Value, [Vec<u8>; 2], [Vec<u8>; 2]) {
     let (codes, out) = (files.path(&format!("{name}.codes")), files.path(&format!("{name}.sae")));
     let metrics = succeed(&["eval", "--sae", sae, "--data", &files.data, "--device", "cpu", "--json"]);
     succeed(&["encode", "--sae", sae, "--data", &files.data, "--device", "cpu", "--out", &codes]);
     succeed(&["export", "--sae", sae, "--out", &out]);
-    (metrics, fs::read(codes).unwrap(), files_of(&out))
+    let mut metrics: Value = serde_json::from_str(&metrics).unwrap();
+    metrics.as_object_mut().unwrap().remove("sae").unwrap();
+    let codes = fs::read(codes).unwrap();
+    let tensors = SafeTensors::deserialize(&codes).unwrap();
+    (metrics, ["indices", "values"].map(|name| tensors.tensor(name).unwrap().data().to_vec()), files_of(&out))
 }
 
 #[test]
@@ -68,7 +73,10 @@ fn checkpoints_and_unfinished_runs_are_saes() {
     assert_eq!(words.matches("note: skipping a damaged checkpoint: ").count(), 2, "{words}");
     assert!(words.contains("of step 8, from the checkpoint ") && words.contains("step-16"), "{words}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&result["step"], &result["features"], &result["k"]), (&8.into(), &64.into(), &4.into()));
+    assert_eq!((&result["type"], &result["features"], &result["k"]), (&"export".into(), &64.into(), &4.into()));
+    let (sae, path) = (&result["sae"], Path::new(&long).join("checkpoints/step-8"));
+    assert_eq!((&sae["path"], &sae["step"], &sae["checksum"]), (&long.clone().into(), &8.into(), &Value::Null));
+    assert_eq!(sae["checkpoint"], path.to_str().unwrap());
     assert!(Path::new(&format!("{long}/checkpoints/step-16")).exists());
     assert_eq!(succeed(&["export", "--sae", &checkpoint, "--out", &files.path("plain")]), "");
     let bench = ["bench", "--data", &files.data, "--batch", "50", "--repeats", "1", "--device", "cpu", "--no-autotune"];
@@ -78,6 +86,7 @@ fn checkpoints_and_unfinished_runs_are_saes() {
     let (out, damaged) = (files.path("out"), format!("{long}/checkpoints/step-12"));
     fail(&["export", "--sae", &damaged, "--out", &out], 3, "tensor W_enc is damaged");
     fail(&["export", "--sae", &files.path("nothing"), "--out", &out], 5, "nothing: ");
+    fail(&["export", "--sae", &files.path("nothing"), "--out", &files.path("nowhere/sae")], 5, "nowhere/sae: ");
     fail(&["export", "--sae", files.directory.path().to_str().unwrap(), "--out", &out], 3, "and no checkpoint");
     assert!(!Path::new(&out).exists());
     fail(&["export", "--sae", &checkpoint, "--out", &files.path("json")], 2, "exists");

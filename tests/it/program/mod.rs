@@ -5,10 +5,13 @@ pub mod bad_input;
 pub mod bench;
 pub mod cli;
 pub mod devices;
+pub mod encode;
 pub mod eval;
 pub mod export;
 pub mod help;
 pub mod inputs;
+#[cfg(unix)]
+pub mod killed;
 pub mod memory;
 pub mod plan;
 pub mod rescue;

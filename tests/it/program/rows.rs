@@ -6,7 +6,7 @@ use monosem::rng::{Purpose, Rng, symmetric};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
-use crate::program::cli::{fail, monosem, succeed};
+use crate::program::cli::{command, fail, monosem, succeed};
 
 const D: usize = 6;
 const BOS: i32 = 101;
@@ -130,7 +130,9 @@ fn what_is_left_out_is_not_measured_but_encoded() {
     let run = run.to_str().unwrap();
     let eval = |data: &str, rest: &[&str]| -> Value {
         let arguments = ["eval", "--sae", run, "--data", data, "--json"];
-        serde_json::from_str(&succeed(&[&arguments[..], rest].concat())).unwrap()
+        let mut line: Value = serde_json::from_str(&succeed(&[&arguments[..], rest].concat())).unwrap();
+        assert_eq!(line["data"].take()[0]["path"], data);
+        line
     };
     let clean = eval(&files.clean, &[]);
     assert_eq!((&clean["rows_excluded_by_token"], &clean["rows_excluded_by_norm"]), (&0.into(), &0.into()));
@@ -148,6 +150,25 @@ fn what_is_left_out_is_not_measured_but_encoded() {
     let indices = SafeTensors::deserialize(&bytes).unwrap().tensor("indices").unwrap().shape().to_vec();
     assert_eq!(indices, [CLEAN + POISON[0] + POISON[1], 4]);
     fail(&["encode", "--sae", run, "--data", &files.clean, "--out", "x", "--max-norm", "3"], 2, "--max-norm");
+}
+
+#[test]
+fn norms_are_remembered_where_they_can_be() {
+    let files = Poisoned::new();
+    let (run, cache) = (files.path("run"), files.path("cache"));
+    files.train(&files.clean, "run", &[]);
+    let arguments = ["eval", "--sae", run.to_str().unwrap(), "--data", &files.poisoned, "--json", "--max-norm", "10"];
+    let eval = |cache: &Path| {
+        let output = command(&arguments).env("MONOSEM_CACHE_DIR", cache).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let (first, said) = eval(&cache);
+    assert!(!said.contains("warning") && std::fs::read_dir(cache.join("norms")).unwrap().count() == 1, "{said}");
+    assert!(eval(&cache).0 == first);
+    // A file is in the place of the directory.
+    let (unremembered, said) = eval(Path::new(&files.clean));
+    assert!(unremembered == first && said.contains("warning: "), "{said}");
 }
 
 #[test]
