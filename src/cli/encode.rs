@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::arguments::{Application, ApplyArguments};
 use super::codes_file::CodesFile;
 use super::origin::{self, SaeOrigin};
-use super::output::{self, tell};
+use super::output::{self, print_result, tell};
 
 /// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k]
 #[derive(Args, Debug)]
@@ -52,16 +52,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     codes.finish()?;
     tell(&format!("wrote {} rows to {}", data.rows(), arguments.out.to_string_lossy().escape_debug()));
     if output::json() {
-        let mut line = origin::result_line("encode");
-        line.extend(origin::object([
+        let mut line = origin::object([
             ("out", json!(arguments.out.to_string_lossy())),
             ("rows", json!(data.rows())),
             ("k", json!(k)),
             ("sae", sae.json()),
             ("data", origin::data_json(&data)),
-        ]));
+        ]);
         line.extend(origin::device_fields(&gpu));
-        output::print(&Value::Object(line).to_string())?;
+        print_result("encode", Value::Object(line))?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Application, ApplyArguments, RowArguments};
 use super::origin::{self, SaeOrigin};
-use super::output::{self, print, tell};
+use super::output::{self, print, print_result, tell};
 
 /// Measure how well an SAE reconstructs activations, over all rows and per source
 #[derive(Args, Debug)]
@@ -61,8 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ];
     let sources = sources.map(|sources| measures_by_source(&sources, &result));
     if output::json() {
-        let mut line = origin::result_line("eval");
-        line.extend(origin::object(fields));
+        let mut line = origin::object(fields);
         line.extend(origin::object([
             ("sae", SaeOrigin::of(&arguments.apply.sae, &sae)?.json()),
             ("data", origin::data_json(rows.data())),
@@ -72,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let sources = sources.into_iter().map(|(name, measures)| (name, Value::Object(origin::object(measures))));
             line.insert("sources".into(), Value::Object(sources.collect()));
         }
-        return print(&Value::Object(line).to_string());
+        return print_result("eval", Value::Object(line));
     }
     for (name, value) in fields {
         print(&format!("{name:22}  {:>12}", readable(&value)))?;

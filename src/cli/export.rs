@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::arguments::open_sae;
 use super::origin::{self, SaeOrigin};
-use super::output::{self, print, tell};
+use super::output::{self, print_result, tell};
 
 /// Write an SAE in SAELens's layout: cfg.json and sae_weights.safetensors
 #[derive(Args, Debug)]
@@ -32,15 +32,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if output::json() {
         let config = opened.weights.config();
         let sae = SaeOrigin::of(&arguments.sae, &opened)?;
-        let mut line = origin::result_line("export");
-        line.extend(origin::object([
+        let line = origin::object([
             ("sae", sae.json()),
             ("out", json!(out)),
             ("d_in", json!(config.d_in)),
             ("features", json!(config.features)),
             ("k", json!(config.k())),
-        ]));
-        print(&Value::Object(line).to_string())?;
+        ]);
+        print_result("export", Value::Object(line))?;
     }
     Ok(())
 }

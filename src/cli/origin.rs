@@ -9,16 +9,6 @@ use monosem::storage::checksum_file;
 use monosem::{Result, sae};
 use serde_json::{Map, Value, json};
 
-/// The beginning of the result line of a command.
-pub fn result_line(command: &str) -> Map<String, Value> {
-    let fields = [
-        ("type", json!(command)),
-        ("version", json!(env!("CARGO_PKG_VERSION"))),
-        ("commit", json!(option_env!("MONOSEM_COMMIT"))),
-    ];
-    object(fields)
-}
-
 /// Fields, by their names.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
