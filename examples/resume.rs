@@ -30,7 +30,7 @@ pub fn resume(gpu: &Gpu, directory: &Path) -> Result<()> {
     let train = |name: &str, last: u64| {
         let mut show = |event: &Event<'_>| {
             match event {
-                Event::Resumed { step, steps } => println!("{name}: resumed from step {step} of {steps}"),
+                Event::Resumed { job, step } => println!("{name}: resumed from step {step} of {}", job.recipe.steps),
                 Event::Interrupted { checkpoint: Some(path) } => println!("{name}: saved {}", path.display()),
                 Event::Saved { path } => println!("{name}: done, saved {}", path.display()),
                 _ => {}

@@ -14,6 +14,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 pub struct Display {
     steps: u64,
     steps_before: u64,
+    features: usize,
     started: Instant,
     /// The newest held-out quality, once there is one.
     validation: String,
@@ -30,8 +31,8 @@ enum Form {
 }
 
 impl Display {
-    /// Starts the clock of tokens/s, after `steps_before` of `steps` steps.
-    pub fn new(steps: u64, steps_before: u64) -> Self {
+    /// Starts the clock of tokens/s, after `steps_before` of `steps` steps of an SAE of so many features.
+    pub fn new(steps: u64, steps_before: u64, features: usize) -> Self {
         let form = if quiet() {
             Form::Nothing
         } else if can_redraw() {
@@ -39,7 +40,7 @@ impl Display {
         } else {
             Form::Lines { told: None }
         };
-        Self { steps, steps_before, started: Instant::now(), validation: String::new(), form }
+        Self { steps, steps_before, features, started: Instant::now(), validation: String::new(), form }
     }
 
     /// Shows a finished step: in the bar at once, in lines if it is the first or the last or 30 s have gone.
@@ -50,9 +51,15 @@ impl Display {
         let is_last = progress.step == self.steps;
         let share = (progress.step - self.steps_before) as f64 / progress.step as f64;
         let tokens_per_second = share * progress.tokens as f64 / self.started.elapsed().as_secs_f64();
-        let Progress { step, loss, fvu, l0, .. } = progress;
+        let Progress { step, loss, fvu, l0, dead, .. } = progress;
+        // Before its window has passed no feature counts as dead.
+        let dead = match dead {
+            0 => String::new(),
+            dead => format!("  dead {:.1} %", 100.0 * f64::from(*dead) / self.features as f64),
+        };
+        let validation = &self.validation;
         let words =
-            format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}{}  {tokens_per_second:.0} tokens/s", self.validation);
+            format!("loss {loss:.4}  FVU {fvu:.4}  L0 {l0:.1}{dead}{validation}  {tokens_per_second:.0} tokens/s");
         let line = format!("step {step}/{}  {words}", self.steps);
         match &mut self.form {
             Form::Nothing => {}

@@ -50,11 +50,12 @@ impl RunReport {
             Event::Started { job } => {
                 tell(&announcement(job));
                 warn_of_epochs(job);
-                self.display = Some(Display::new(job.recipe.steps, 0));
+                self.display = Some(Display::new(job.recipe.steps, 0, job.config.features));
             }
-            Event::Resumed { step, steps } => {
+            Event::Resumed { job, step } => {
+                let steps = job.recipe.steps;
                 tell(&format!("resuming from step {step} of {steps}"));
-                self.display = Some(Display::new(*steps, *step));
+                self.display = Some(Display::new(steps, *step, job.config.features));
             }
             Event::Step { progress, validation, metrics, is_logged } => {
                 if *is_logged && output::json() {

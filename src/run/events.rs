@@ -48,10 +48,10 @@ pub enum Event<'a> {
     },
     /// The next step of a resumed run comes next.
     Resumed {
+        /// The job.
+        job: &'a Job,
         /// Steps taken before.
         step: u64,
-        /// Steps in all.
-        steps: u64,
     },
     /// A step finished.
     Step {

@@ -18,7 +18,7 @@ impl Run {
         let (first, steps) = (self.step(), self.job.recipe.steps);
         events(&match first {
             0 => Event::Started { job: &self.job },
-            step => Event::Resumed { step, steps },
+            step => Event::Resumed { job: &self.job, step },
         })?;
         for batch in self.job.batches(first..steps)? {
             if stop(self.step()) {

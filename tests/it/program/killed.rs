@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use monosem::rng::{Purpose, Rng};
 
 use crate::program::cli::{command, noise, succeed, write};
 
@@ -103,4 +106,77 @@ fn an_export_is_whole_or_absent() {
         assert!(unfinished().is_empty(), "moment {at}: {:?}", unfinished());
         fs::remove_dir_all(&out).unwrap();
     }
+}
+
+/// Runs the program until it ends, or kills it after this time; tells if it was killed.
+fn kill_after(arguments: &[&str], time: Duration) -> bool {
+    let begun = Instant::now();
+    kill_once(arguments, || begun.elapsed() >= time)
+}
+
+/// `kills` times for each of train, encode and export, at moments spread at random over the command's own time.
+fn kill_at_random(kills: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, whole, parts) = (write(&directory.path().join("data"), 1500, noise), path("whole"), path("parts"));
+    let train = |out| {
+        let sizes = ["--features", "1000", "--k", "5", "--batch", "100", "--steps", "40", "--checkpoint-every", "3"];
+        [&["train", "--resume", "--log-every", "1", "--no-autotune", "--data", &data, "--out", out][..], &sizes]
+            .concat()
+    };
+    let begun = Instant::now();
+    succeed(&train(&whole));
+    let training = begun.elapsed();
+    let (codes, exported) = (path("codes"), path("exported"));
+    let encode = ["encode", "--sae", &whole, "--data", &data, "--batch", "16", "--out", &codes];
+    let export = ["export", "--sae", &whole, "--out", &exported];
+    let outputs = |paths: &[String]| paths.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    let weights = |run: &str| vec![format!("{run}/sae/sae_weights.safetensors")];
+    let code_files = vec![codes.clone()];
+    let export_files = vec![format!("{exported}/cfg.json"), format!("{exported}/sae_weights.safetensors")];
+
+    let remove = |path: &str| if Path::new(path).is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    for (command, out, files) in [(&encode[..], &codes, &code_files), (&export[..], &exported, &export_files)] {
+        let begun = Instant::now();
+        succeed(command);
+        let (time, expected) = (begun.elapsed(), outputs(files));
+        for kill in 0..kills {
+            remove(out).unwrap();
+            kill_after(command, time.mul_f64(share(kill)));
+            if !Path::new(out).exists() {
+                succeed(command);
+            }
+            assert!(outputs(files) == expected, "kill {kill} of {command:?}");
+        }
+    }
+
+    let mut kill = 0;
+    while kill < kills {
+        // Several kills in one run, until it is done.
+        let _ = fs::remove_dir_all(&parts);
+        while kill_after(&train(&parts), training.mul_f64(share(kill))) {
+            kill += 1;
+            if Path::new(&parts).join("run.json").exists() {
+                succeed(&["verify", &parts]);
+            }
+        }
+        kill += 1;
+        assert!(outputs(&weights(&parts)) == outputs(&weights(&whole)), "kill {kill} of train");
+    }
+}
+
+/// A share of a command's time, at random.
+fn share(kill: u64) -> f64 {
+    f64::from(Rng::new(11, Purpose::Shuffle).block(kill, 0)[0]) / f64::from(u32::MAX)
+}
+
+#[test]
+fn kills_at_random_moments_tear_nothing() {
+    kill_at_random(5);
+}
+
+#[test]
+#[ignore = "some minutes"]
+fn kills_at_random_moments_tear_nothing_at_length() {
+    kill_at_random(200);
 }
