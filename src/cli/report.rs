@@ -86,6 +86,7 @@ impl RunReport {
             }
             Event::StepsFinished { steps, uncertain_steps, selection, profile } => {
                 self.display = None;
+                start_line();
                 self.warn_of_fvu();
                 self.summary["selection"] = (*selection).into();
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
@@ -107,7 +108,6 @@ impl RunReport {
                 self.summary["sae"] = path.into();
             }
             Event::Interrupted { checkpoint } => {
-                start_line();
                 self.summary["state"] = "interrupted".into();
                 if let Some(path) = checkpoint {
                     let path = path.to_string_lossy();

@@ -76,7 +76,11 @@ impl Run {
         let _ = match &saved {
             Ok(None) => Ok(()),
             Ok(Some(path)) => events(&Event::Rescued { checkpoint: path }),
-            Err(error) => events(&Event::CheckpointFailed { error }),
+            Err(error) => {
+                // Only if nothing is in it.
+                let _ = std::fs::remove_dir(self.directory.join(CHECKPOINTS));
+                events(&Event::CheckpointFailed { error })
+            }
         };
     }
 

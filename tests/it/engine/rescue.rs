@@ -45,18 +45,8 @@ struct Left {
     metrics: Vec<Value>,
 }
 
-fn metrics(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
-    let line = |line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        (line["seconds"], line["tokens_per_second"]) = (Value::Null, Value::Null);
-        line
-    };
-    text.lines().map(line).collect()
-}
-
 fn left(path: &Path) -> Left {
-    Left { sae: sae::load(path).unwrap(), metrics: metrics(path) }
+    Left { sae: sae::load(path).unwrap(), metrics: cli::metrics(path) }
 }
 
 /// Trains to the end, from wherever the run in `path` is.

@@ -5,20 +5,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::cli::{Files, fail, succeed};
+use crate::program::cli::{self, Files, fail, succeed};
 
 /// 200 features, of which k of 50 rows keep few, and a window of two steps: most are soon dead.
 const SIZES: [&str; 12] =
     ["--features", "200", "--k", "4", "--batch", "50", "--steps", "12", "--dead-window", "100", "--log-every", "1"];
 
 fn metrics(out: &str) -> Vec<Value> {
-    let text = fs::read_to_string(Path::new(out).join("metrics.jsonl")).unwrap();
-    let line = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        line["seconds"].take();
-        line
-    };
-    text.lines().map(line).collect()
+    cli::metrics(Path::new(out))
 }
 
 fn weights(out: &str) -> Vec<u8> {

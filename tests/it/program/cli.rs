@@ -44,6 +44,24 @@ pub fn fail(arguments: &[&str], code: i32, words: &str) {
     assert!(!message.contains("panicked"), "{arguments:?}: {message}");
 }
 
+/// The lines of a run's metrics.jsonl but for what depends on time.
+pub fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        (line["seconds"], line["tokens_per_second"]) = (Value::Null, Value::Null);
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+/// The line of `eval --json` but for where it is from.
+pub fn measures(line: &[u8]) -> Value {
+    let mut line: Value = serde_json::from_slice(line).unwrap();
+    (line["sae"], line["data"]) = (Value::Null, Value::Null);
+    line
+}
+
 pub fn write(path: &Path, rows: usize, value: impl Fn(usize) -> f32) -> String {
     let values: Vec<f32> = (0..rows * D).map(value).collect();
     let view = TensorView::new(Dtype::F32, vec![rows, D], bytemuck::cast_slice(&values)).unwrap();

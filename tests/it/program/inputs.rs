@@ -1,13 +1,13 @@
 //! What activations may come as: many files, other names and types, other formats that are only recognised.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::program::cli::{Files, fail, monosem, noise, program, succeed, write};
+use crate::program::cli::{self, Files, fail, monosem, noise, program, succeed, write};
 use crate::program::rows::Rows;
 
 const SIZES: [&str; 8] = ["--features", "20", "--k", "4", "--batch", "10", "--steps", "3"];
@@ -21,6 +21,16 @@ fn text(path: &Path) -> &str {
 fn limited(files: usize, arguments: &[&str]) -> Output {
     let script = format!("ulimit -Sn {files}; exec \"$@\"");
     std::process::Command::new("sh").args(["-c", &script, "sh"]).arg(program()).args(arguments).output().unwrap()
+}
+
+/// The tensors of a file, without its metadata.
+#[cfg(unix)]
+fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<_> = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    tensors.sort();
+    tensors
 }
 
 #[cfg(unix)]
@@ -46,8 +56,7 @@ fn more_files_than_may_be_open() {
         said(&[&["train", "--data", data, "--out", text(&out)], &SIZES[..], &filter].concat());
         let measures = said(&[&["eval", "--sae", text(&out), "--data", data, "--json"], &filter[..]].concat());
         said(&["encode", "--sae", text(&out), "--data", data, "--out", text(&codes)]);
-        let read = |path: PathBuf| fs::read(path).unwrap();
-        (read(out.join("sae/sae_weights.safetensors")), measures, read(codes))
+        (fs::read(out.join("sae/sae_weights.safetensors")).unwrap(), cli::measures(&measures), tensors(&codes))
     };
     let expected = results(&whole, "whole-run", &monosem);
     assert!(results(text(&shards), "shards-run", &|arguments| limited(64, arguments)) == expected);
@@ -146,8 +155,8 @@ fn the_rows_may_be_a_tensor_of_any_name() {
         .collect());
     let weights = |out: &str| fs::read(Path::new(out).join("sae/sae_weights.safetensors")).unwrap();
     assert!(weights(&usual) == weights(&other) && weights(&usual) == weights(&again));
-    refuse(train(&named, &other, &["--resume"]), 3, "has no tensor `activations` (it has: ");
-    refuse(train(&named, &other, &["--resume"]), 3, "the rows with --tensor, e.g. --tensor 'resid post'");
+    refuse(train(&named, &path("third"), &[]), 3, "has no tensor `activations` (it has: ");
+    refuse(train(&named, &path("third"), &[]), 3, "the rows with --tensor, e.g. --tensor 'resid post'");
     refuse(train(&named, &path("none"), &["--tensor", "flat"]), 3, "tensor `flat` has shape [5000]");
     refuse(train(&named, &path("none"), &["--tensor", "whole"]), 3, "flatten it: x.reshape(-1, 10)");
 
@@ -198,7 +207,7 @@ fn sources_that_cannot_be_used_are_a_note() {
     succeed(&[&["train", "--data", &plain, "--out", &out], &SIZES[..]].concat());
     let eval =
         |data: &str, more: &[&str]| monosem(&[&["eval", "--json", "--sae", &out, "--data", data], more].concat());
-    let expected: Value = serde_json::from_slice(&eval(&plain, &[]).stdout).unwrap();
+    let expected = cli::measures(&eval(&plain, &[]).stdout);
     let numbers: Vec<i64> = (0..60).map(|row| if row == 45 { 1 << 40 } else { row % 3 }).collect();
     for (name, dtype, shape, bytes, words) in [
         ("type", Dtype::F32, vec![60], vec![0; 240], "tensor `source` is F32; write it as U8, "),
@@ -216,7 +225,7 @@ fn sources_that_cannot_be_used_are_a_note() {
         assert_eq!(said.matches("by source").count(), 1, "{said}");
         let mut expected = expected.clone();
         expected.as_object_mut().unwrap().remove("sources").unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
+        assert_eq!(cli::measures(&output.stdout), expected);
         // Nobody else looks at it.
         let said = notes(&["encode", "--sae", &out, "--data", &data, "--out", &path(&format!("{name}-codes"))]);
         assert!(!said.contains("source"), "{said}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::program::cli::{Files, fail, monosem, program, succeed};
+use crate::program::cli::{Files, fail, metrics, monosem, program, succeed};
 
 /// A run of some seconds, of which `checkpoint-every` and the directory are left to say.
 fn flags(files: &Files) -> Vec<&str> {
@@ -37,13 +37,7 @@ fn steps(directory: &Path) -> Vec<u64> {
 
 /// What a run leaves that must not depend on how often it was interrupted.
 fn result(out: &str) -> (Vec<u8>, Vec<Value>) {
-    let metrics = fs::read_to_string(Path::new(out).join("metrics.jsonl")).unwrap();
-    let line = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        (line["seconds"], line["tokens_per_second"]) = (Value::Null, Value::Null);
-        line
-    };
-    (fs::read(Path::new(out).join("sae/sae_weights.safetensors")).unwrap(), metrics.lines().map(line).collect())
+    (fs::read(Path::new(out).join("sae/sae_weights.safetensors")).unwrap(), metrics(Path::new(out)))
 }
 
 fn state(out: &str) -> Value {

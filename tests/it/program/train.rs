@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::program::cli::{Files, fail, monosem, succeed};
+use crate::program::cli::{Files, fail, measures, monosem, succeed};
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -243,10 +243,11 @@ fn screening_in_f16_changes_nothing_that_is_written() {
         succeed(&["encode", "--sae", &out, "--data", &files.data, "--screening", screening, "--out", &codes]);
         let metrics = succeed(&["eval", "--sae", &out, "--data", &files.data, "--screening", screening, "--json"]);
         let sae = Path::new(&out).join("sae/sae_weights.safetensors");
-        (summary, [hash(&sae), hash(Path::new(&codes)), metrics])
+        (summary, hash(&sae), hash(Path::new(&codes)), measures(metrics.as_bytes()))
     };
-    let ((f16, written), (f32, expected)) = (run("f16"), run("f32"));
-    assert_eq!(written, expected);
+    let ((f16, sae, codes, metrics), expected) = (run("f16"), run("f32"));
+    assert_eq!((sae, codes, metrics), (expected.1, expected.2, expected.3));
+    let f32 = expected.0;
     assert!(f16["selection"].as_str().unwrap().starts_with("screened in f16 by "), "{f16}");
     assert!(!f32["selection"].as_str().unwrap().starts_with("screened"), "{f32}");
     assert_eq!(f32["uncertain_steps"], 0);
