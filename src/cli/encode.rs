@@ -34,7 +34,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut encoder = Encoder::with_tuning(&gpu, weights, batch, tuning)?;
     let labels = RowLabels::of(&data);
     for name in &labels.partial {
-        tell(&format!("note: `{name}` is not carried along: the files do not all have it in one form"));
+        tell(&format!(
+            "note: `{name}` is not carried along: not every file has it as [rows] integers of one type and meaning"
+        ));
     }
     let sae = SaeOrigin::of(&arguments.apply.sae, &sae)?;
     let mut codes = CodesFile::create(file, weights, &sae, &data, &labels)?;
