@@ -13,7 +13,7 @@ demo: vulkan
 	cargo build $(program)
 	@rm -rf target/demo
 	cargo run -q $(program) -- train --data examples/data/sample-train.safetensors --out target/demo \
-	    --features 2048 --k 16 --batch 1024 --steps 400
+	    --features 2048 --k 16 --batch 1024 --steps 400 --val examples/data/sample-val.safetensors
 	cargo run -q $(program) -- eval --sae target/demo --data examples/data/sample-val.safetensors
 	@echo
 	@echo "explained_variance is how much of text it never saw the SAE rebuilds, from 16 of its 2,048 features a token."
