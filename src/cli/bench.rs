@@ -222,7 +222,7 @@ fn print_table(object: &Value, config: &SaeConfig, description: &AdapterDescript
     let (SaeConfig { d_in, features, .. }, k) = (config, config.k());
     print(&format!("{description}"))?;
     print(&format!(
-        "{features} features of {d_in} values, {k} a row, {} rows a step; moments {}, encode {}, selection {}",
+        "{features} features of {d_in} values, {k} per row, {} rows per step; moments {}, encode {}, selection {}",
         object["batch"],
         object["moments"].as_str().unwrap_or_default(),
         object["encode"].as_str().unwrap_or_default(),

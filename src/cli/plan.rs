@@ -190,7 +190,7 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     match object["seconds_per_step"].as_f64() {
         Some(seconds) => {
             line("a step, predicted", format!("{seconds:.3} s"))?;
-            line("tokens a second", format!("{:.0}", object["tokens_per_second"].as_f64().unwrap_or_default()))
+            line("tokens per second", format!("{:.0}", object["tokens_per_second"].as_f64().unwrap_or_default()))
         }
         None => line("a step, predicted", "not measured".into()),
     }

@@ -111,7 +111,7 @@ impl Activations {
         Ok(self.identity.get_or_init(|| identity).clone())
     }
 
-    /// Values a row, at least 1.
+    /// Values per row, at least 1.
     pub fn width(&self) -> usize {
         self.width
     }

@@ -9,7 +9,7 @@ pub struct Provenance {
     pub model_name: Option<String>,
     /// The point in the model that the activations were taken from.
     pub hook_name: Option<String>,
-    /// Tokens a window.
+    /// Tokens per window.
     pub context_size: Option<usize>,
     /// The text that the model read.
     pub dataset_path: Option<String>,

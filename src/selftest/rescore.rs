@@ -23,7 +23,7 @@ impl Case {
         Self { rows, d, n, x: random(1, rows * d), w_enc: random(2, n * d), b_enc: random(3, n), norms }
     }
 
-    /// Some groups of `group` features a row, ascending.
+    /// Some groups of `group` features per row, ascending.
     pub fn some_groups(&self, group: usize, groups: usize) -> Vec<u32> {
         let all = self.n.div_ceil(group);
         let starts = words(9, self.rows).into_iter().map(|word| word as usize % (all - groups + 1));

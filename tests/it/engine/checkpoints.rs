@@ -1,4 +1,4 @@
-//! Checkpoints: that a run goes on from them bit for bit, and that damage is found and named.
+//! Checkpoints: that a run resumes from them bit for bit, and that damage is found and named.
 
 use std::fs;
 use std::path::{Path, PathBuf};

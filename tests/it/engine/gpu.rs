@@ -46,7 +46,7 @@ fn a_refused_shader_is_named() {
         assert_eq!(shader, name);
         assert!(message.contains(word), "{message}");
     }
-    // The device goes on.
+    // The device works on.
     gpu().wait().unwrap();
 }
 

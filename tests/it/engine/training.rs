@@ -85,11 +85,11 @@ fn the_same_seed_gives_the_same_bits() {
 #[test]
 fn any_number_of_shards_gives_the_same_bits() {
     let (whole, _) = run(gpu(), 3, &config(FEATURES), recipe(FEATURES, 6));
-    // Rows are stored as 16 values: 1,024 and 2,048 features a shard, five and three shards.
+    // Rows are stored as 16 values: 1,024 and 2,048 features per shard, five and three shards.
     for features in [1024, 2048] {
         let limited = gpu().with_max_binding_bytes(features * 16 * 4);
         let (sharded, _) = run(&limited, 3, &config(FEATURES), recipe(FEATURES, 6));
-        assert_eq!(hash(&whole), hash(&sharded), "{features} features a shard");
+        assert_eq!(hash(&whole), hash(&sharded), "{features} features per shard");
     }
 }
 
