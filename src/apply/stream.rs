@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::forward::{Forward, Pass, count_rows};
+use crate::engine::entries::Pass;
+use crate::engine::forward::{Forward, count_rows};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::select::Tuning;

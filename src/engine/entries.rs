@@ -1,9 +1,17 @@
 //! The lists of a batch: entries, each of a row and a feature.
 
-use super::forward::Pass;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
 use crate::sae::description::{Description, Keep};
+
+/// The purpose of a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Gradients.
+    Training,
+    /// Codes, and statistics of each row's reconstruction.
+    Evaluation,
+}
 
 /// Room for the lists of a batch. An entry is (feature, place, bits of u, bits of the key); its place holds its row,
 /// its list and its flags (shaders/shared/entry_list.wgsl).

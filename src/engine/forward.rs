@@ -1,6 +1,6 @@
 //! The forward pass: from rows to codes, reconstructions and losses.
 
-use super::entries::Entries;
+use super::entries::{Entries, Pass};
 use super::field::{Decoder, Field, Listed};
 use super::parameters::{Parameters, pad_rows};
 use super::select::{self, Selector, Tuning};
@@ -8,15 +8,6 @@ use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
 use crate::sae::description::Input;
-
-/// The pass of a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Gradients.
-    Training,
-    /// Codes, and statistics of each row's reconstruction.
-    Evaluation,
-}
 
 /// Buffers and kernels of a forward pass over at most `rows` rows.
 pub struct Forward {

@@ -4,8 +4,7 @@ use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 use super::Plan;
-use crate::engine::entries::Entries;
-use crate::engine::forward::Pass;
+use crate::engine::entries::{Entries, Pass};
 use crate::engine::parameters::{BLOCK_FEATURES, Parameters, pad_rows};
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
