@@ -66,6 +66,11 @@ pub fn tell(line: &str) {
     }
 }
 
+/// A line about something that was not saved, on stderr even if they want no notes.
+pub fn warn(line: &str) {
+    stderr::write_line(&format!("warning: {line}"));
+}
+
 /// A line of results, on stdout. A reader that has gone is no error.
 pub fn print(line: &str) -> Result<()> {
     write(format!("{line}\n").as_bytes())

@@ -8,7 +8,7 @@ use monosem::sae::SaeConfig;
 use monosem::train::{Profile, Recipe, Validation};
 use serde_json::{Value, json};
 
-use super::output::{self, print, tell};
+use super::output::{self, print, tell, warn};
 use super::progress::Display;
 use super::stderr::start_line;
 
@@ -71,8 +71,8 @@ impl RunReport {
                     self.validation = Some((*validation).clone());
                 }
             }
-            Event::MetricsDelayed { error } => tell(&format!("warning: a line of metrics has to wait: {error}")),
-            Event::CheckpointFailed { error } => tell(&format!("warning: no checkpoint was saved: {error}")),
+            Event::MetricsDelayed { error } => warn(&format!("a line of metrics has to wait: {error}")),
+            Event::CheckpointFailed { error } => warn(&format!("no checkpoint was saved: {error}")),
             Event::Rescued { checkpoint } => tell(&format!(
                 "saved {} before the error below; once its cause is mended, continue with --resume",
                 checkpoint.to_string_lossy().escape_debug()
