@@ -16,7 +16,8 @@ demo: vulkan
 	    --features 2048 --k 16 --batch 1024 --steps 400 --val examples/data/sample-val.safetensors
 	cargo run -q $(program) -- eval --sae target/demo --data examples/data/sample-val.safetensors
 	@echo
-	@echo "explained_variance is the share of held-out text's variance that the SAE reconstructs from 16 of its 2,048 features per token."
+	@echo "explained_variance is the share of held-out text's variance that the SAE reconstructs"
+	@echo "from 16 of its 2,048 features per token."
 	@echo "The SAE is in target/demo/sae; SAELens loads it as it is (SAE.load_from_disk)."
 
 # NODEVICE_SELECT: without an X session Mesa's device-select layer prints errors that are none.
