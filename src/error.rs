@@ -305,7 +305,8 @@ mod tests {
             ),
             (
                 Error::OutOfMemory { what: "W_enc".into(), bytes: 24 << 30 },
-                "the device has no room for W_enc (24.00 GiB): take fewer features, a smaller batch, or a larger device",
+                "the device has no room for W_enc (24.00 GiB): take fewer features, a smaller batch, or a larger \
+                 device",
             ),
             #[cfg(unix)]
             (

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::Weights;
 
-/// An SAE on the device, ready to encode up to `batch` rows at a time. A batch takes the time of a full one, however few
-/// rows it has.
+/// An SAE on the device, ready to encode up to `batch` rows at a time. A batch takes the time of a full one, however
+/// few rows it has.
 pub struct Encoder {
     stream: Stream<()>,
     uncertain_rows: u32,

@@ -81,7 +81,8 @@ impl RowMeasures {
         Self {
             squared_error: error.into(),
             active: active.into(),
-            // A row or reconstruction of zeros points nowhere: its cosine counts as 0. Sums in f32 may exceed the bounds.
+            // A row or reconstruction of zeros points nowhere: its cosine counts as 0. Sums in f32 may exceed the
+            // bounds.
             cosine: (f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0),
         }
     }

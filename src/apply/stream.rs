@@ -91,12 +91,12 @@ impl<T> Stream<T> {
         Ok(())
     }
 
-    /// Tells if the oldest batch is to be read before another is submitted.
+    /// Whether the oldest batch is to be read before another is submitted.
     pub fn is_full(&self) -> bool {
         self.under_way.len() >= UNDER_WAY
     }
 
-    /// Tells if no batch is under way.
+    /// Whether no batch is under way.
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }

@@ -29,7 +29,14 @@ pub struct Arguments {
     #[arg(long, default_value_t = 5, value_name = "STEPS", value_parser = count::<u16>, allow_hyphen_values = true)]
     repeats: u16,
     /// Width of an activation vector
-    #[arg(long, visible_alias = "d-in", default_value_t = 768, value_name = "D", value_parser = count::<usize>, conflicts_with = "data")]
+    #[arg(
+        long,
+        visible_alias = "d-in",
+        default_value_t = 768,
+        value_name = "D",
+        value_parser = count::<usize>,
+        conflicts_with = "data"
+    )]
     d: usize,
     /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
@@ -44,7 +51,13 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true, help_heading = "Training")]
+    #[arg(
+        long,
+        default_value_t = 4096,
+        value_parser = count::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     batch: usize,
     /// Precision of Adam's moments
     #[arg(

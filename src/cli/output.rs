@@ -28,7 +28,7 @@ pub struct OutputArguments {
 }
 
 impl OutputArguments {
-    /// Tells if more and less are asked for.
+    /// Whether more and less are asked for.
     pub fn is_contradictory(&self) -> bool {
         self.quiet && self.verbose > 0
     }
@@ -49,12 +49,12 @@ pub fn set_style(arguments: &OutputArguments) {
     let _ = STYLE.set(arguments.clone());
 }
 
-/// Tells if results are to be JSON.
+/// Whether results are to be JSON.
 pub fn json() -> bool {
     STYLE.get().is_some_and(|style| style.json)
 }
 
-/// Tells if only errors are to be shown.
+/// Whether only errors are to be shown.
 pub fn quiet() -> bool {
     STYLE.get().is_some_and(|style| style.quiet)
 }

@@ -18,7 +18,14 @@ use super::output::{self, print, print_result};
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Width of an activation vector; it or --data is needed
-    #[arg(long, visible_alias = "d-in", value_name = "D", value_parser = count::<usize>, required_unless_present = "data", conflicts_with = "data")]
+    #[arg(
+        long,
+        visible_alias = "d-in",
+        value_name = "D",
+        value_parser = count::<usize>,
+        required_unless_present = "data",
+        conflicts_with = "data"
+    )]
     d: Option<usize>,
     /// Activations to take the width from: safetensors files, or directories of them
     #[arg(long, num_args = 1.., value_name = "PATH")]
@@ -29,7 +36,13 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Batch size, in rows (tokens)
-    #[arg(long, default_value_t = 4096, value_parser = count::<usize>, allow_hyphen_values = true, help_heading = "Training")]
+    #[arg(
+        long,
+        default_value_t = 4096,
+        value_parser = count::<usize>,
+        allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     batch: usize,
     /// Precision of Adam's moments
     #[arg(

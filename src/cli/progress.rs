@@ -31,7 +31,7 @@ enum Form {
 }
 
 impl Display {
-    /// Starts the clock of tokens/s, after `steps_before` of `steps` steps of an SAE of so many features.
+    /// Starts timing a run of `steps` steps on `features` features that has already taken `steps_before` steps.
     pub fn new(steps: u64, steps_before: u64, features: usize) -> Self {
         let form = if quiet() {
             Form::Nothing

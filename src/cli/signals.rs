@@ -52,7 +52,7 @@ impl Signals {
         Ok(Self { received })
     }
 
-    /// Tells if the run is asked to end.
+    /// Whether the run is asked to end.
     pub fn received(&self) -> bool {
         self.signal() != 0
     }

@@ -15,7 +15,7 @@ const MARGIN: u16 = 4;
 /// Redraws per second.
 const REDRAWS: u8 = 20;
 
-/// Tells if stderr is a terminal that can redraw a line.
+/// Whether stderr is a terminal that can redraw a line.
 pub fn can_redraw() -> bool {
     stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

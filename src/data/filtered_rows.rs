@@ -76,9 +76,9 @@ impl FilteredRows {
         Self::select(data, filter, rows_above)
     }
 
-    /// As [`FilteredRows::new`], but remembers the rows above a largest norm in the directory `cache`, by what identifies
-    /// the files' contents, when they were written, and the limit; nothing is read where it remembers them. It cannot
-    /// always: `complain` is then given the problem.
+    /// As [`FilteredRows::new`], but remembers the rows above a largest norm in the directory `cache`, by what
+    /// identifies the files' contents, when they were written, and the limit; nothing is read where it remembers them.
+    /// It cannot always: `complain` is then given the problem.
     ///
     /// # Errors
     /// As [`FilteredRows::new`].

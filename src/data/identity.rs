@@ -75,7 +75,7 @@ impl FileIdentity {
         (*header != before.header).then(|| other_header.into())
     }
 
-    /// Tells if the content is the same.
+    /// Whether the content is the same.
     fn is_same(&self, other: &Self) -> bool {
         self.difference(other).is_none()
     }

@@ -34,8 +34,8 @@ pub struct Entries {
 const MAX_ROWS: usize = 1 << 24;
 
 impl Entries {
-    /// Room for the lists of `rows` rows, or for the main list alone, which is that of a full batch until something else is
-    /// counted.
+    /// Room for the lists of `rows` rows, or for the main list alone, which is that of a full batch until something
+    /// else is counted.
     ///
     /// # Errors
     /// [`Error::Config`] if that is too much for a binding, [`Error::OutOfMemory`] if it does not fit.

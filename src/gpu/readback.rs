@@ -54,7 +54,7 @@ impl Results {
 }
 
 impl Pending {
-    /// Tells if the results have arrived; never waits.
+    /// Whether the results have arrived; never waits.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.

@@ -86,7 +86,7 @@ impl EncodeVariant {
         Self::available(adapter)[0]
     }
 
-    /// Tells if it is the usual shape of its shader.
+    /// Whether it is the usual shape of its shader.
     pub fn is_usual(self) -> bool {
         match self {
             Self::Tiled(shape) => shape == TILES[0],

@@ -76,7 +76,7 @@ impl<'a> Probe<'a> {
         })
     }
 
-    /// Tells whether pre-activations are within rounding of those in f64.
+    /// Whether pre-activations are within rounding of those in f64.
     ///
     /// # Errors
     /// Those of the device.
@@ -84,7 +84,7 @@ impl<'a> Probe<'a> {
         Ok(self.are_pre_activations(&self.pre_activations(encode)?))
     }
 
-    /// Tells whether group maxima are the largest of the same keys computed once more, bit for bit, and those are
+    /// Whether group maxima are the largest of the same keys computed once more, bit for bit, and those are
     /// right.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl<'a> Probe<'a> {
         Ok(is_equal(&self.gpu.read(&maxima)?, &largest) && self.are_pre_activations(&values))
     }
 
-    /// Tells whether values that are computed once more have the bits of the pre-activations.
+    /// Whether values that are computed once more have the bits of the pre-activations.
     ///
     /// # Errors
     /// Those of the device.
@@ -116,7 +116,7 @@ impl<'a> Probe<'a> {
         Ok(is_equal(&self.pre_activations(encode)?, &self.rescored(rescore, SCREEN_GROUP)?.values))
     }
 
-    /// Tells whether screened bounds are above the keys, which are computed in f64 here, but by no more than two
+    /// Whether screened bounds are above the keys, which are computed in f64 here, but by no more than two
     /// margins.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ impl ScreenVariant {
         fitting.map(Self::Cooperative).chain([Self::Portable]).collect()
     }
 
-    /// Tells if it runs on matrix units.
+    /// Whether it runs on matrix units.
     pub fn is_cooperative(self) -> bool {
         matches!(self, Self::Cooperative(_))
     }

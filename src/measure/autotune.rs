@@ -58,7 +58,7 @@ fn effort(adapter: &AdapterDescription) -> &'static Effort {
     if adapter.is_software() { &SOFTWARE } else { &HARDWARE }
 }
 
-/// Tells if a run is long enough to win back the time that [`autotune`] takes.
+/// Whether a run is long enough to win back the time that [`autotune`] takes.
 pub fn autotune_pays(adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe) -> bool {
     let step = 2 * (recipe.batch as u64).saturating_mul(config.d_in as u64).saturating_mul(config.features as u64);
     let Effort { step_flops, run_flops, .. } = *effort(adapter);
@@ -130,7 +130,7 @@ fn shortest(times: impl Iterator<Item = (Tuning, f64)>) -> Option<Tuning> {
     Some(better.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(usual, |(tuning, _)| tuning))
 }
 
-/// Tells if a run is not known to exceed the device's memory.
+/// Whether a run is not known to exceed the device's memory.
 fn fits(adapter: &AdapterDescription, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<bool> {
     let needed = Plan::of(adapter, config, recipe, tuning)?.needed(adapter);
     Ok(adapter.memory.as_ref().is_none_or(|memory| needed <= memory.available))

@@ -36,7 +36,7 @@ pub fn check_new(path: &Path) -> Result<()> {
     }
 }
 
-/// Tells if there is a run in `path`, finished or not.
+/// Whether there is a run in `path`, finished or not.
 ///
 /// # Errors
 /// [`Error::Io`] when the directory cannot be read.
@@ -47,7 +47,7 @@ pub fn exists(path: &Path) -> Result<bool> {
     Ok(has_config || has_record() || is_barely_begun(path)?)
 }
 
-/// Tells if the run in `path` is done: its last step is taken and its SAE saved.
+/// Whether the run in `path` is done: its last step is taken and its SAE saved.
 ///
 /// # Errors
 /// [`Error::Io`] when that cannot be read, [`Error::Data`] when its record is damaged.

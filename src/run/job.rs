@@ -87,7 +87,8 @@ impl Job {
         let now = self.rows.rows();
         if before.rows != now {
             return Err(Error::Config(format!(
-                "{now} rows are left of the data, and {} were when the run began: exclude the same rows, or name a new directory",
+                "{now} rows are left of the data, and {} were when the run began: exclude the same rows, or \
+                 name a new directory",
                 before.rows
             )));
         }

@@ -245,7 +245,7 @@ impl Trainer {
         self.finished - self.settled.len() as u64
     }
 
-    /// Tells if a step is under way, or finished and not returned yet.
+    /// Whether a step is under way, or finished and not returned yet.
     pub fn is_ahead(&self) -> bool {
         self.submitted > self.finished()
     }

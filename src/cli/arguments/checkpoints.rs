@@ -18,7 +18,13 @@ pub struct CheckpointArguments {
     #[arg(long, default_value = "15m", value_name = "N|TIME", allow_hyphen_values = true)]
     checkpoint_every: Interval,
     /// Keep this many checkpoints, the newest ones
-    #[arg(long, default_value = "2", value_name = "COUNT", value_parser = count::<NonZeroUsize>, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        default_value = "2",
+        value_name = "COUNT",
+        value_parser = count::<NonZeroUsize>,
+        allow_hyphen_values = true
+    )]
     keep_checkpoints: NonZeroUsize,
 }
 

@@ -25,6 +25,7 @@ impl Resolved {
     /// [`Error::Io`] if there is no current directory, [`Error::Config`] for values that TOML cannot hold.
     pub fn new(settings: &Settings, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
         let mut chosen = settings.clone();
+        chosen.validation.normalise();
         for path in chosen.data.data.iter_mut().chain(&mut chosen.validation.val) {
             *path = absolute(&*path).map_err(Error::io(&*path))?;
         }
@@ -77,8 +78,8 @@ impl Resolved {
         let flag = self.flag(key);
         let meaning = if flag == *key { String::new() } else { format!(": {key}") };
         Err(Error::Config(format!(
-            "--{flag}{meaning} is {} and was {} when the run began ({}): a run resumes with the settings it began with; \
-             restore it, or name a new --out",
+            "--{flag}{meaning} is {} and was {} when the run began ({}): a run resumes with the settings it began \
+             with; restore it, or name a new --out",
             config::printable(&word(new.get(*key))),
             config::printable(&word(old.get(*key))),
             name

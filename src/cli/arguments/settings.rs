@@ -104,6 +104,9 @@ impl Settings {
                 displaced.extend([one, other]);
             }
         }
+        if given("val") && flags.get_raw("val").is_some_and(|mut paths| paths.any(|path| path == "none")) {
+            displaced.push("eval-every");
+        }
         if given("auxk") && flags.get_raw("auxk").is_some_and(|mut auxk| auxk.any(|loss| loss == "none")) {
             displaced.extend(["auxk-coefficient", "auxk-k"]);
         }

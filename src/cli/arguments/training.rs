@@ -25,16 +25,38 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "X|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     pub lr: Option<Choice<f64>>,
     /// Warm-up steps [default: a fifteenth of the steps, at most 1000]
-    #[arg(long, value_name = "STEPS|default", value_parser = or_default(count_or_zero::<u64>), allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "STEPS|default",
+        value_parser = or_default(count_or_zero::<u64>),
+        allow_hyphen_values = true
+    )]
     pub warmup: Option<Choice<u64>>,
     /// Linear decay steps at the end [default: a fifth of the steps]
-    #[arg(long, value_name = "STEPS|default", value_parser = or_default(count_or_zero::<u64>), allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "STEPS|default",
+        value_parser = or_default(count_or_zero::<u64>),
+        allow_hyphen_values = true
+    )]
     pub decay: Option<Choice<u64>>,
     /// Clip the gradient norm to this; 0 disables clipping
-    #[arg(long, default_value_t = 1.0, value_name = "NORM", value_parser = positive_or_zero, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "NORM",
+        value_parser = positive_or_zero,
+        allow_hyphen_values = true
+    )]
     pub clip: f64,
     /// A feature is dead once it has not fired for this many tokens
-    #[arg(long, default_value_t = DEAD_WINDOW, value_name = "TOKENS", value_parser = count::<u64>, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        default_value_t = DEAD_WINDOW,
+        value_name = "TOKENS",
+        value_parser = count::<u64>,
+        allow_hyphen_values = true
+    )]
     pub dead_window: u64,
     /// Precision of Adam's moments: f32, or bf16 with stochastic rounding (half the memory)
     #[arg(long, default_value = "f32", value_name = "f32|bf16", hide_possible_values = true)]

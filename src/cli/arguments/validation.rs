@@ -10,7 +10,7 @@ use monosem::run::Validated;
 use monosem::{Error, Result};
 use serde::Serialize;
 
-use super::number::count;
+use super::number::{Choice, count, or_default};
 
 /// Evaluations of a run unless it is said otherwise.
 const TIMES: u64 = 10;
@@ -20,16 +20,34 @@ const TIMES: u64 = 10;
 pub struct ValidationArguments {
     /// Held-out activations: FVU and L0 on them are measured while the SAE trains, in metrics.jsonl as val_fvu and
     /// val_l0; the SAE is the same [default: none]
-    #[arg(long, num_args = 1.., value_name = "PATH", help_heading = "Data")]
+    #[arg(long, num_args = 1.., value_name = "PATH|none", help_heading = "Data")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub val: Vec<PathBuf>,
     /// Evaluate on --val every N steps, and after the last [default: a tenth of the steps]
-    #[arg(long, value_name = "N", value_parser = count::<NonZeroU64>, allow_hyphen_values = true, help_heading = "Data")]
-    eval_every: Option<NonZeroU64>,
+    #[arg(
+        long,
+        value_name = "N|default",
+        value_parser = or_default(count::<NonZeroU64>),
+        allow_hyphen_values = true,
+        help_heading = "Data"
+    )]
+    eval_every: Option<Choice<NonZeroU64>>,
 }
 
 impl ValidationArguments {
-    /// The rows of --val that `select` leaves, in the tensor of this name, for a run of so many steps on rows of this width.
+    /// Replaces `none` by no paths.
+    pub fn normalise(&mut self) {
+        if self.is_none() {
+            self.val.clear();
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(&self.val[..], [only] if only.as_os_str() == "none")
+    }
+
+    /// Opens tensor `tensor` of --val and keeps the rows that `select` keeps, for a run of `steps` steps on rows of
+    /// `width` values.
     ///
     /// # Errors
     /// Those of the data, [`Error::Data`] if they have another width; [`Error::Config`] if only --eval-every is given.
@@ -40,8 +58,8 @@ impl ValidationArguments {
         tensor: &str,
         select: impl FnOnce(Arc<Activations>) -> Result<FilteredRows>,
     ) -> Result<Option<Validated>> {
-        let Some(named) = self.val.first() else {
-            return match self.eval_every {
+        let Some(named) = self.val.first().filter(|_| !self.is_none()) else {
+            return match self.eval_every.flatten() {
                 Some(_) => Err(Error::Config("--eval-every says how often --val is evaluated: give --val, too".into())),
                 None => Ok(None),
             };
@@ -51,7 +69,7 @@ impl ValidationArguments {
             let problem = format!("--val: its rows have {} values, and those of --data {width}", data.width());
             return Err(Error::data(named, problem));
         }
-        let every = self.eval_every.or(NonZeroU64::new(steps.div_ceil(TIMES))).unwrap_or(NonZeroU64::MIN);
+        let every = self.eval_every.flatten().or(NonZeroU64::new(steps.div_ceil(TIMES))).unwrap_or(NonZeroU64::MIN);
         Ok(Some(Validated { rows: select(Arc::new(data))?, every }))
     }
 }

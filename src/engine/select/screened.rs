@@ -129,7 +129,7 @@ impl Screened {
         self.groups.record_codes(recording, inputs, block);
     }
 
-    /// Tells if there are groups that are not scored.
+    /// Whether there are groups that are not scored.
     fn leaves_out(&self, parameters: &Parameters) -> bool {
         u64::from(self.groups.size.best) * u64::from(SCREEN_GROUP) < parameters.config().features as u64
     }

@@ -111,7 +111,7 @@ impl Checkpoints {
         }
     }
 
-    /// Tells if a checkpoint is due after `step` steps.
+    /// Whether a checkpoint is due after `step` steps.
     pub fn is_due(&self, step: u64) -> bool {
         let is_over = match self.policy.every {
             Every::Steps(every) => step.is_multiple_of(every),
@@ -135,12 +135,12 @@ impl Checkpoints {
         Ok(self.writer.insert(Writer::create(&self.directory, &self.config, self.moments, step)?))
     }
 
-    /// Tells if a checkpoint waits for its manifest: its step is not known to be sound yet.
+    /// Whether a checkpoint waits for its manifest: its step is not known to be sound yet.
     pub fn is_uncommitted(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_committed())
     }
 
-    /// Tells if a checkpoint of the state after `step` steps waits for its manifest.
+    /// Whether a checkpoint of the state after `step` steps waits for its manifest.
     pub fn is_ready_for(&self, step: u64) -> bool {
         self.writer.as_ref().is_some_and(|writer| writer.step() == step)
     }
@@ -195,7 +195,7 @@ impl Checkpoints {
     }
 }
 
-/// Tells if an error means that a file is damaged or missing, rather than that it cannot be read now.
+/// Whether an error means that a file is damaged or missing, rather than that it cannot be read now.
 pub fn is_damage(error: &Error) -> bool {
     match error {
         Error::Data { .. } => true,

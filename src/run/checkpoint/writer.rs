@@ -57,12 +57,12 @@ impl Writer {
         }
     }
 
-    /// Tells if [`Writer::commit`] was called.
+    /// Whether [`Writer::commit`] was called.
     pub fn is_committed(&self) -> bool {
         self.manifest.is_none()
     }
 
-    /// Tells if [`Writer::finish`] would return at once.
+    /// Whether [`Writer::finish`] would return at once.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -85,8 +85,8 @@ impl Writer {
     }
 }
 
-/// Never fails: a thread that is gone takes no more tiles, and [`Writer::finish`] says why. A step that copies its state
-/// must not depend on a disk.
+/// Never fails: a thread that is gone takes no more tiles, and [`Writer::finish`] says why. A step that copies its
+/// state must not depend on a disk.
 impl StateSink for Writer {
     fn offer(&mut self, tile: Tile) -> Result<Option<Tile>> {
         match self.tiles.as_ref().map(|tiles| tiles.try_send(tile)) {

@@ -125,7 +125,7 @@ impl Run {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells if the SAE is evaluated on held-out rows after `step` steps.
+    /// Whether the SAE is evaluated on held-out rows after `step` steps.
     fn is_validated(&self, step: u64) -> bool {
         let is_last = step == self.job.recipe.steps;
         self.validation.as_ref().is_some_and(|validation| is_last || step.is_multiple_of(validation.every.get()))
@@ -204,7 +204,7 @@ impl Run {
     }
 }
 
-/// Tells if the state on the device is sound after an error, once the steps that failed are taken back.
+/// Whether the state on the device is sound after an error, once the steps that failed are taken back.
 fn leaves_state(error: &Error) -> bool {
     match error {
         Error::Diverged { what, .. } => *what != Divergence::ParameterNotFinite,

@@ -56,6 +56,11 @@ fn finish(path: &Path, job: Job, options: RunOptions) -> Left {
     left(path)
 }
 
+/// What a run leaves that nothing happens to.
+fn unbroken(files: &Files) -> Left {
+    finish(&files.directory.path().join("unbroken"), job(files), options())
+}
+
 /// The step of the one checkpoint, and the error.
 fn fail(path: &Path, job: Job, events: &mut monosem::run::Listener<'_>) -> (u64, Error) {
     let run = Run::create(gpu(), path, job, options()).unwrap();
@@ -81,7 +86,7 @@ fn late_row(job: &Job) -> (usize, u64) {
 #[test]
 fn a_bad_row_far_into_an_epoch_costs_no_step() {
     let files = Files::new();
-    let unbroken = finish(&files.directory.path().join("unbroken"), job(&files), options());
+    let unbroken = unbroken(&files);
     let width = job(&files).config.d_in;
     let (row, steps) = late_row(&job(&files));
     for (name, bad) in [("nan", f32::NAN), ("huge", 1e25), ("square", 3e19)] {
@@ -99,7 +104,7 @@ fn a_bad_row_far_into_an_epoch_costs_no_step() {
 #[test]
 fn a_listener_that_fails_costs_no_step() {
     let files = Files::new();
-    let unbroken = finish(&files.directory.path().join("unbroken"), job(&files), options());
+    let unbroken = unbroken(&files);
     let path = files.directory.path().join("run");
     let mut rescued = None;
     let (step, error) = fail(&path, job(&files), &mut |event| match event {
@@ -119,7 +124,7 @@ fn a_listener_that_fails_costs_no_step() {
 #[test]
 fn a_file_that_is_cut_short_while_it_is_read_costs_no_step() {
     let files = Files::new();
-    let unbroken = finish(&files.directory.path().join("unbroken"), job(&files), options());
+    let unbroken = unbroken(&files);
     let path = files.directory.path().join("run");
     let whole = fs::read(&files.data).unwrap();
     let (step, error) = fail(&path, job(&files), &mut |event| {
@@ -138,7 +143,7 @@ fn a_file_that_is_cut_short_while_it_is_read_costs_no_step() {
 #[test]
 fn a_checkpoint_that_cannot_be_written_costs_only_itself() {
     let files = Files::new();
-    let unbroken = finish(&files.directory.path().join("unbroken"), job(&files), options());
+    let unbroken = unbroken(&files);
     let path = files.directory.path().join("run");
     // A file in the place of its directory, until step 5.
     let every_step = CheckpointPolicy { every: Every::Steps(1), ..CheckpointPolicy::default() };
@@ -172,8 +177,7 @@ fn held_out_rows_are_measured_and_change_nothing() {
         checkpoints: CheckpointPolicy { every: Every::Steps(2), keep: 9.try_into().unwrap() },
         ..options()
     };
-    let path = files.directory.path().join("unbroken");
-    let unbroken = finish(&path, job(&files), options());
+    let unbroken = unbroken(&files);
     let path = files.directory.path().join("run");
     let run = Run::create(gpu(), &path, job(&files), validated(4)).unwrap();
     assert!(matches!(run.train(&|taken| taken == 6, &mut |_| Ok(())).unwrap(), End::Interrupted { .. }));

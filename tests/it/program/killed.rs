@@ -176,7 +176,7 @@ fn kills_at_random_moments_tear_nothing() {
 }
 
 #[test]
-#[ignore = "some minutes"]
+#[ignore = "600 kills take five minutes"]
 fn kills_at_random_moments_tear_nothing_at_length() {
     kill_at_random(200);
 }

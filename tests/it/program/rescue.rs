@@ -99,6 +99,15 @@ fn a_run_says_what_its_metrics_mean() {
     let often: Vec<&str> = ["train", "--data", &files.data, "--out", &often].into_iter().chain(sizes).collect();
     let words = String::from_utf8(monosem(&often).stderr).unwrap();
     assert!(words.contains("6.0 epochs") && words.contains("more than three times"), "{words}");
+    // What a file says can be taken back.
+    let again = files.path("again");
+    let once = Path::new(&files.path("once")).join("config.toml").to_str().unwrap().to_owned();
+    succeed(&["train", "--config", &once, "--out", &again, "--val", "none", "--no-autotune"]);
+    assert!(weights(&again) == weights(&files.path("once")));
+    let metrics = fs::read_to_string(Path::new(&again).join("metrics.jsonl")).unwrap();
+    let config = fs::read_to_string(Path::new(&again).join("config.toml")).unwrap();
+    assert!(!metrics.contains("val_fvu") && !config.contains("val = ") && !config.contains("eval-every"), "{config}");
+
     let (words, _) = said("wrong", &["--lr", "30", "--clip", "0"]);
     assert!(words.contains("worse than the mean"), "{words}");
 
