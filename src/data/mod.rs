@@ -9,6 +9,7 @@ mod identity;
 mod listing;
 mod norm_cache;
 mod provenance;
+mod reader;
 mod row_labels;
 mod row_statistics;
 mod shuffle;
