@@ -2,13 +2,18 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use super::{FileIdentity, Provenance, foreign, listing};
+use super::reader::Reader;
+use super::row_values::RowsView;
+use super::safetensors::SafetensorsReader;
+use super::{FileIdentity, Provenance, RowValues, foreign, listing};
 use crate::error::{Error, Result};
+use crate::storage::Dtype;
 use crate::storage::file_pool::FilePool;
+use crate::storage::floats::decode;
 use crate::storage::header::printable;
-use crate::storage::tensor_file::{CHUNK_BYTES, FloatTensor, TensorFile};
+use crate::storage::tensor_file::CHUNK_BYTES;
 
 /// Files that are open at a time: few beside any limit that a system sets, whose rest is the device driver's.
 const OPEN_FILES: usize = 32;
@@ -20,10 +25,10 @@ const OPEN_FILES: usize = 32;
 #[derive(Debug)]
 pub struct Activations {
     shards: Vec<Shard>,
-    /// The tensor that holds the rows.
-    name: String,
     width: usize,
     rows: u64,
+    /// Of all files, or f32 if they differ.
+    dtype: Dtype,
     provenance: Provenance,
     identity: OnceLock<Vec<FileIdentity>>,
 }
@@ -31,8 +36,7 @@ pub struct Activations {
 /// One file and the row numbers it holds.
 #[derive(Debug)]
 struct Shard {
-    file: TensorFile,
-    tensor: FloatTensor,
+    reader: Box<dyn Reader>,
     rows: Range<u64>,
 }
 
@@ -59,33 +63,35 @@ impl Activations {
             return Err(Error::Config("no activations were named: give a file or a directory".into()));
         };
         let pool = FilePool::new(OPEN_FILES);
-        let (files, shown) = (listing::list(paths)?, printable(name));
+        let files = listing::list(paths)?;
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
-        let (mut rows, mut width) = (0_u64, None);
+        let mut rows = 0_u64;
         for path in &files {
-            let file = TensorFile::open_in(&pool, path).map_err(|error| foreign::explain(error, path))?;
-            let tensor = rows_of(&file, name)?;
-            let [count, columns] = [0, 1].map(|dimension| tensor.shape()[dimension]);
-            if columns != *width.get_or_insert(columns) {
+            let reader = open_file(&pool, path, name)?;
+            let first = shards.first().map_or(&*reader, |first| &*first.reader);
+            let (label, width) = (reader.label(), reader.width());
+            if width != first.width() {
                 let problem = format!(
-                    "tensor `{shown}` has width {columns}, but that of {:?} has {}; give files of one width",
-                    files[0],
-                    shards[0].tensor.shape()[1]
+                    "{label} has width {width}, but that of {:?} has {}; give files of one width",
+                    first.path(),
+                    first.width()
                 );
                 return Err(Error::data(path, problem));
             }
-            let end = rows.checked_add(count as u64).ok_or_else(|| {
-                Error::data(path, format!("tensor `{shown}` makes more than 2^64 rows; give fewer files"))
-            })?;
-            shards.push(Shard { file, tensor, rows: rows..end });
+            let end = rows
+                .checked_add(reader.rows())
+                .ok_or_else(|| Error::data(path, format!("{label} makes more than 2^64 rows; give fewer files")))?;
+            shards.push(Shard { reader, rows: rows..end });
             rows = end;
         }
-        let (Some(first), Some(width), 1..) = (shards.first(), width, rows) else {
-            let problem = format!("tensor `{shown}` has no rows in any file; give at least one row");
+        let (Some(Shard { reader: first, .. }), 1..) = (shards.first(), rows) else {
+            let problem = format!("tensor `{}` has no rows in any file; give at least one row", printable(name));
             return Err(Error::data(named, problem));
         };
-        let provenance = provenance(&first.file);
-        Ok(Self { shards, name: name.to_owned(), width, rows, provenance, identity: OnceLock::new() })
+        let (width, provenance) = (first.width(), provenance(&**first));
+        let are_alike = shards.iter().all(|shard| shard.reader.dtype() == first.dtype());
+        let dtype = if are_alike { first.dtype() } else { Dtype::F32 };
+        Ok(Self { shards, width, rows, dtype, provenance, identity: OnceLock::new() })
     }
 
     /// Number of rows in all files, at least 1.
@@ -95,7 +101,7 @@ impl Activations {
 
     /// Each file and the number of its rows.
     pub fn row_counts(&self) -> impl Iterator<Item = (&Path, u64)> {
-        self.shards.iter().map(|shard| (shard.file.path(), shard.rows.end - shard.rows.start))
+        self.shards.iter().map(|shard| (shard.reader.path(), shard.reader.rows()))
     }
 
     /// What tells the files from any others, in their order. The first call reads up to 64 rows of each file.
@@ -106,7 +112,7 @@ impl Activations {
         if let Some(identity) = self.identity.get() {
             return Ok(identity.clone());
         }
-        let identity = self.shards.iter().map(|shard| FileIdentity::of(&shard.file, &self.name));
+        let identity = self.shards.iter().map(|shard| FileIdentity::of(&*shard.reader));
         let identity = identity.collect::<Result<Vec<_>>>()?;
         Ok(self.identity.get_or_init(|| identity).clone())
     }
@@ -114,6 +120,11 @@ impl Activations {
     /// Values per row, at least 1.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Type of the values of all files, or f32 if their types differ.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// What the first file's metadata says about where the rows came from.
@@ -124,7 +135,7 @@ impl Activations {
     /// The file that holds `row`, and the row's number in it; nothing if there is no such row.
     pub fn place_of(&self, row: u64) -> Option<(&Path, u64)> {
         let shard = self.shards.get(self.file_of(row))?;
-        Some((shard.file.path(), row - shard.rows.start))
+        Some((shard.reader.path(), row - shard.rows.start))
     }
 
     /// Reads `rows`, by number and in any order, into `out`, `[rows.len(), width]`. The files are read in ascending
@@ -134,88 +145,122 @@ impl Activations {
     /// [`Error::Config`] when a row does not exist or `out` has another size; [`Error::Data`] for a value that is not
     /// finite, naming its row in its file, and for a file that was cut short; [`Error::Io`].
     pub fn read(&self, rows: &[u64], out: &mut [f32]) -> Result<()> {
-        if rows.len().checked_mul(self.width) != Some(out.len()) {
-            return Err(Error::Config(format!(
-                "{} rows of {} values do not fit a buffer of {}",
-                rows.len(),
-                self.width,
-                out.len()
-            )));
-        }
-        if let Some(row) = rows.iter().find(|&&row| row >= self.rows) {
-            return Err(Error::Config(format!("row {row} does not exist: the data has {} rows", self.rows)));
-        }
+        self.check(rows, out.len())?;
+        let mut values = RowValues::zeroed(self.dtype, out.len());
+        self.read_values(rows, &mut values)?;
+        decode(self.dtype, values.view().bytes(), out);
+        Ok(())
+    }
+
+    /// As [`Self::read`], but into values of type [`Self::dtype`], as they are stored.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn read_values(&self, rows: &[u64], out: &mut RowValues) -> Result<()> {
+        self.check(rows, out.len())?;
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&place| rows[place]);
-
         let mut scratch = Vec::new();
         let mut places = &order[..];
         while let Some(&place) = places.first() {
             let first = rows[place];
             let shard = &self.shards[self.file_of(first)];
-            let row_bytes = self.width * shard.tensor.value_bytes();
-            let most = (CHUNK_BYTES / row_bytes).max(1);
+            let most = (CHUNK_BYTES / self.row_bytes()).max(1);
             let wanted = places.iter().zip(first..shard.rows.end).take(most);
             let run = wanted.take_while(|&(&place, row)| rows[place] == row).count();
-
-            let values = |rows: u64| (rows - shard.rows.start) * self.width as u64;
-            let bytes = shard.file.read_bytes(&shard.tensor, values(first), run * self.width, &mut scratch)?;
-            for ((&place, row), bytes) in places.iter().zip(first..).zip(bytes.chunks_exact(row_bytes)) {
-                let out = &mut out[place * self.width..][..self.width];
-                shard.tensor.decode(bytes, out);
-                shard.file.check_finite(&shard.tensor, values(row), out)?;
-            }
-            places = &places[run..];
+            let run = Run { shard, first: first - shard.rows.start, places: &places[..run] };
+            self.read_run(&run, &mut scratch, out)?;
+            places = &places[run.places.len()..];
         }
         Ok(())
     }
 
-    /// The files and the row numbers that each holds.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&TensorFile, Range<u64>)> {
-        self.shards.iter().map(|shard| (&shard.file, shard.rows.clone()))
+    /// Consecutive rows of a file, each to its own place.
+    fn read_run(&self, run: &Run<'_>, scratch: &mut Vec<u32>, out: &mut RowValues) -> Result<()> {
+        let row_bytes = self.row_bytes();
+        let (start, count) = (run.places[0], run.places.len());
+        if run.shard.reader.dtype() == self.dtype && run.places.iter().copied().eq(start..start + count) {
+            let values = start * self.width..(start + count) * self.width;
+            let bytes = &mut out.bytes_mut()[start * row_bytes..][..count * row_bytes];
+            run.shard.reader.read(run.first, bytes)?;
+            return check_finite(&*run.shard.reader, run.first, out.view().slice(values));
+        }
+        let stored = run.shard.reader.dtype();
+        let bytes = count * self.width * stored.bytes();
+        scratch.resize(bytes.div_ceil(4), 0);
+        let bytes = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
+        run.shard.reader.read(run.first, bytes)?;
+        check_finite(&*run.shard.reader, run.first, RowsView::stored(stored, bytes))?;
+        for (&place, row) in run.places.iter().zip(bytes.chunks_exact(self.width * stored.bytes())) {
+            let target = &mut out.bytes_mut()[place * row_bytes..][..row_bytes];
+            if stored == self.dtype {
+                target.copy_from_slice(row);
+            } else {
+                // Files of several types are f32 together.
+                decode(stored, row, bytemuck::cast_slice_mut(target));
+            }
+        }
+        Ok(())
     }
 
-    /// The place in [`Self::files`] of the file that holds `row`, which must exist.
+    fn check(&self, rows: &[u64], values: usize) -> Result<()> {
+        if rows.len().checked_mul(self.width) != Some(values) {
+            return Err(Error::Config(format!(
+                "{} rows of {} values do not fit a buffer of {values}",
+                rows.len(),
+                self.width,
+            )));
+        }
+        match rows.iter().find(|&&row| row >= self.rows) {
+            Some(row) => Err(Error::Config(format!("row {row} does not exist: the data has {} rows", self.rows))),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of a row of type [`Self::dtype`].
+    fn row_bytes(&self) -> usize {
+        self.width * self.dtype.bytes()
+    }
+
+    /// The files and the row numbers that each holds.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = (&dyn Reader, Range<u64>)> {
+        self.shards.iter().map(|shard| (&*shard.reader, shard.rows.clone()))
+    }
+
+    /// The place in [`Self::readers`] of the file that holds `row`, which must exist.
     pub(super) fn file_of(&self, row: u64) -> usize {
         self.shards.partition_point(|shard| shard.rows.end <= row)
     }
 }
 
-/// The tensor `name`, which is [rows, width].
-fn rows_of(file: &TensorFile, name: &str) -> Result<FloatTensor> {
-    let shown = printable(name);
-    let names = file.names();
-    if !names.contains(&name) {
-        let there = names.iter().take(8).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
-        let there = if there.is_empty() { "none at all".to_owned() } else { there };
-        let is_candidate = |name: &&&str| file.floats(name).is_ok_and(|tensor| tensor.shape().len() == 2);
-        let candidate = names
-            .iter()
-            .find(is_candidate)
-            .map(|name| format!(", e.g. --tensor {}", foreign::shell_word(Path::new(name))));
-        let problem = format!(
-            "has no tensor `{shown}` (it has: {there}); name the one that holds the rows with --tensor{}",
-            candidate.unwrap_or_default()
-        );
-        return Err(Error::data(file.path(), problem));
-    }
-    let tensor = file.floats(name)?;
-    let problem = match *tensor.shape() {
-        [_, (1..)] => return Ok(tensor),
-        [.., last @ (1..)] if tensor.shape().len() > 2 => format!("flatten it: x.reshape(-1, {last})"),
-        [_] => "give each row its width d: x.reshape(-1, d)".to_owned(),
-        _ => "give rows of values".to_owned(),
-    };
-    let problem = format!(
-        "tensor `{shown}` has shape {:?}; it must be [rows, width] with a width of at least 1; {problem}",
-        tensor.shape()
-    );
-    Err(Error::data(file.path(), problem))
+/// Consecutive rows of a file, and where they go among the rows that were asked for.
+struct Run<'a> {
+    shard: &'a Shard,
+    first: u64,
+    places: &'a [usize],
 }
 
-fn provenance(file: &TensorFile) -> Provenance {
-    let text = |key| file.metadata(key).map(str::to_owned);
-    let context_size = file.metadata("context_size").and_then(|size| {
+/// Opens a file of any format.
+fn open_file(pool: &Arc<FilePool>, path: &Path, name: &str) -> Result<Box<dyn Reader>> {
+    let reader = SafetensorsReader::open(pool, path, name).map_err(|error| foreign::explain(error, path))?;
+    Ok(Box::new(reader))
+}
+
+/// Fails for a value that is not finite, among those of whole rows of a file from row `first` on.
+fn check_finite(reader: &dyn Reader, first: u64, values: RowsView<'_>) -> Result<()> {
+    let Some(at) = values.first_not_finite() else { return Ok(()) };
+    let (row, column) = (first + (at / reader.width()) as u64, at % reader.width());
+    let problem = format!(
+        "{}, row {row}, column {column} is {}: only finite numbers can be used; remove or recompute it",
+        reader.label(),
+        values.slice(at..at + 1).to_f32()[0]
+    );
+    Err(Error::data(reader.path(), problem))
+}
+
+fn provenance(file: &dyn Reader) -> Provenance {
+    let text = |key: &str| file.metadata().get(key).cloned();
+    let context_size = file.metadata().get("context_size").and_then(|size| {
         let number = size.trim().parse().ok();
         if number.is_none() {
             log::warn!("{:?}: context_size {size:?} is ignored: it is not a number", file.path());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Activations;
+use super::integers::IntegerColumn;
 use super::norm_cache::NormCache;
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::CHUNK_BYTES;
@@ -161,16 +162,16 @@ fn rows_of_tokens(data: &Activations, tokens: &[i32]) -> Result<Vec<u64>> {
     let mut tokens = tokens.to_vec();
     tokens.sort_unstable();
     let mut ids = Vec::new();
-    for (file, rows) in data.files() {
+    for (file, rows) in data.readers() {
         let count = rows.end - rows.start;
-        let tensor = file.integers("token_ids", i32::MIN..=i32::MAX, count)?.ok_or_else(|| {
+        let column = IntegerColumn::find(file, "token_ids", i32::MIN..=i32::MAX)?.ok_or_else(|| {
             let problem = "has no tensor `token_ids` (integers, one per row) to tell excluded tokens by; \
                            add it, or exclude no tokens";
             Error::data(file.path(), problem)
         })?;
         for first in (0..count).step_by(CHUNK as usize) {
             ids.resize((count - first).min(CHUNK) as usize, 0);
-            file.read_integers(&tensor, first, &mut ids)?;
+            column.read(file, first, &mut ids)?;
             let numbered = (rows.start + first..).zip(&ids);
             found.extend(numbered.filter(|(_, id)| tokens.binary_search(id).is_ok()).map(|(row, _)| row));
         }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::reader::Reader;
 use crate::error::Result;
-use crate::storage::tensor_file::TensorFile;
 use crate::storage::{Checksum, Dtype};
 
 /// Rows of a file whose values are part of its identity.
@@ -32,27 +32,35 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The identity of a file whose tensor `name` holds rows.
+    /// The identity of a file.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when the file has become shorter.
-    pub(super) fn of(file: &TensorFile, name: &str) -> Result<Self> {
-        let floats = file.floats(name)?;
-        let [rows, width] = [0, 1].map(|dimension| floats.shape().get(dimension).copied().unwrap_or(1));
-        let (rows, dtype) = (rows as u64, floats.dtype());
-        let mut samples = Samples { file, checksum: Checksum::default(), buffer: Vec::new() };
+    pub(super) fn of(reader: &dyn Reader) -> Result<Self> {
+        let (rows, width, dtype) = (reader.rows(), reader.width(), reader.dtype());
+        let mut tokens = reader.columns().iter().enumerate().filter(|(_, column)| column.name == "token_ids");
+        let tokens = tokens.find_map(|(place, column)| {
+            let bytes = column.row_bytes(rows).filter(|_| column.shape.len() == 1)?;
+            Some((place, vec![0; bytes]))
+        });
+        let (mut row_bytes, mut tokens) = (vec![0; width * dtype.bytes()], tokens);
+        let mut checksum = Checksum::default();
         for row in sampled(rows) {
-            samples.add(name, width, row)?;
-            samples.add_token(rows, row)?;
+            reader.read(row, &mut row_bytes)?;
+            checksum.update(&row_bytes);
+            if let Some((place, bytes)) = &mut tokens {
+                reader.read_column(*place, row, bytes)?;
+                checksum.update(bytes);
+            }
         }
         Ok(Self {
-            path: file.path().to_owned(),
-            bytes: file.bytes(),
+            path: reader.path().to_owned(),
+            bytes: reader.bytes(),
             rows,
             width,
             dtype,
-            header: file.header_checksum(),
-            rows_checksum: samples.checksum.digest(),
+            header: reader.header_checksum(),
+            rows_checksum: checksum.digest(),
         })
     }
 
@@ -114,32 +122,6 @@ fn sampled(rows: u64) -> impl Iterator<Item = u64> {
     let last = u128::from(count.max(2) - 1);
     // At most the last row, which is a u64.
     (0..u128::from(count)).map(move |at| (at * u128::from(rows - 1) / last) as u64)
-}
-
-/// Rows that go into a checksum as they are stored.
-struct Samples<'a> {
-    file: &'a TensorFile,
-    checksum: Checksum,
-    buffer: Vec<u8>,
-}
-
-impl Samples<'_> {
-    /// Adds row `row` of a tensor of `width` values per row.
-    fn add(&mut self, name: &str, width: usize, row: u64) -> Result<()> {
-        if let Some((dtype, _, place)) = self.file.place(name) {
-            self.buffer.resize(width * dtype.bytes(), 0);
-            self.file.read_raw(name, place.start + row * self.buffer.len() as u64, &mut self.buffer)?;
-            self.checksum.update(&self.buffer);
-        }
-        Ok(())
-    }
-
-    fn add_token(&mut self, rows: u64, row: u64) -> Result<()> {
-        match self.file.place("token_ids") {
-            Some((_, &[count], _)) if count as u64 == rows => self.add("token_ids", 1, row),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,15 @@ mod batches;
 mod filtered_rows;
 mod foreign;
 mod identity;
+mod integers;
 mod listing;
 mod norm_cache;
 mod provenance;
 mod reader;
 mod row_labels;
 mod row_statistics;
+mod row_values;
+mod safetensors;
 mod shuffle;
 mod sources;
 
@@ -24,6 +27,7 @@ pub use identity::{FileIdentity, first_difference};
 pub use provenance::Provenance;
 pub use row_labels::{RowLabel, RowLabels};
 pub use row_statistics::RowStatistics;
+pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
 

@@ -1,9 +1,11 @@
 //! Integers that stand beside the rows: what each row is of.
 
 use super::Activations;
+use super::integers::is_integer;
+use super::reader::Reader;
 use crate::error::Result;
 use crate::storage::Dtype;
-use crate::storage::tensor_file::{CHUNK_BYTES, TensorFile};
+use crate::storage::tensor_file::CHUNK_BYTES;
 
 /// The tensors that may stand beside the rows, `[rows]` each.
 const NAMES: [&str; 4] = ["token_ids", "source", "sequence", "position"];
@@ -32,21 +34,21 @@ impl RowLabels {
     /// Looks into every file.
     pub fn of(data: &Activations) -> Self {
         let mut labels = Self::default();
-        let files: Vec<_> = data.files().collect();
-        let sources = || files.iter().map(|(file, _)| file.metadata("sources"));
+        let files: Vec<&dyn Reader> = data.readers().map(|(file, _)| file).collect();
+        let sources = || files.iter().map(|file| file.metadata().get("sources"));
         for name in NAMES {
-            let mut types = files.iter().map(|(file, rows)| integers(file, name, rows.end - rows.start));
+            let mut types = files.iter().map(|file| integers(*file, name).map(|(_, dtype)| dtype));
             // There is at least one file.
             let first = types.next().flatten();
             let named_alike = name != "source" || sources().all(|names| Some(names) == sources().next());
             match first.filter(|_| types.all(|dtype| dtype == first) && named_alike) {
                 Some(dtype) => labels.shared.push(RowLabel { name, dtype }),
-                None if files.iter().any(|(file, _)| file.place(name).is_some()) => labels.partial.push(name),
+                None if files.iter().any(|file| has(*file, name)) => labels.partial.push(name),
                 None => {}
             }
         }
         if labels.shared.iter().any(|label| label.name == "source") {
-            labels.sources = sources().next().flatten().map(str::to_owned);
+            labels.sources = sources().next().flatten().cloned();
         }
         labels
     }
@@ -56,24 +58,31 @@ impl RowLabels {
     /// # Errors
     /// [`crate::Error::Io`], [`crate::Error::Data`] when a file has become shorter, and those of `take`.
     pub fn read(data: &Activations, label: RowLabel, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        for (file, _) in data.files() {
-            let Some((_, _, place)) = file.place(label.name) else { continue };
-            let mut piece = vec![0; CHUNK_BYTES];
-            for start in place.clone().step_by(CHUNK_BYTES) {
-                let length = (place.end - start).min(CHUNK_BYTES as u64) as usize;
-                file.read_raw(label.name, start, &mut piece[..length])?;
-                take(&piece[..length])?;
+        for (file, _) in data.readers() {
+            let Some((column, dtype)) = integers(file, label.name) else { continue };
+            let most = CHUNK_BYTES / dtype.bytes();
+            let mut piece = vec![0; most * dtype.bytes()];
+            for first in (0..file.rows()).step_by(most) {
+                let bytes = (file.rows() - first).min(most as u64) as usize * dtype.bytes();
+                file.read_column(column, first, &mut piece[..bytes])?;
+                take(&piece[..bytes])?;
             }
         }
         Ok(())
     }
 }
 
-/// The type of a tensor of one integer for each of `rows` rows.
-fn integers(file: &TensorFile, name: &str, rows: u64) -> Option<Dtype> {
-    let (dtype, shape, _) = file.place(name)?;
-    let is_integer = matches!(dtype, Dtype::U8 | Dtype::U16 | Dtype::I32 | Dtype::U32 | Dtype::I64);
-    (is_integer && matches!(shape, [count] if *count as u64 == rows)).then_some(dtype)
+fn has(file: &dyn Reader, name: &str) -> bool {
+    file.columns().iter().any(|column| column.name == name)
+}
+
+/// The place and type of a column of one integer for each row.
+fn integers(file: &dyn Reader, name: &str) -> Option<(usize, Dtype)> {
+    let place = file.columns().iter().position(|column| column.name == name)?;
+    let column = &file.columns()[place];
+    let is_beside_rows = matches!(column.shape[..], [count] if count as u64 == file.rows());
+    let dtype = column.dtype.filter(|&dtype| is_beside_rows && is_integer(dtype))?;
+    Some((place, dtype))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Activations;
+use super::integers::IntegerColumn;
 use crate::error::Result;
-use crate::storage::integers::IntegerTensor;
 
 /// The sources of rows, by the optional tensor `source` of the files: `[rows]`, u8, u16, u32, i32 or i64, of values
 /// from 0 to 65,535. A source is a place in the list `sources` of its file's metadata, or only a number. Sources of one
@@ -19,7 +19,7 @@ pub struct Sources {
 
 #[derive(Debug)]
 struct FileSources {
-    tensor: IntegerTensor,
+    column: IntegerColumn,
     /// For each number that has a name in this file, the source.
     named: Vec<u32>,
 }
@@ -35,13 +35,13 @@ impl Sources {
     pub fn open(data: Arc<Activations>) -> Result<Option<Self>> {
         let mut names = HashMap::new();
         let mut files = Vec::new();
-        for (file, rows) in data.files() {
-            let tensor = file.integers("source", 0..=i32::from(u16::MAX), rows.end - rows.start)?;
-            let listed = file.metadata("sources").map(list_names).unwrap_or_default();
-            files.push(tensor.map(|tensor| {
+        for (file, _) in data.readers() {
+            let column = IntegerColumn::find(file, "source", 0..=i32::from(u16::MAX))?;
+            let listed = file.metadata().get("sources").map(|text| list_names(text)).unwrap_or_default();
+            files.push(column.map(|column| {
                 let named =
                     (0..FIRST_NAMED).zip(listed).map(|(number, name)| source(number, name, &mut names)).collect();
-                FileSources { tensor, named }
+                FileSources { column, named }
             }));
         }
         let some = files.iter().any(Option::is_some);
@@ -58,18 +58,18 @@ impl Sources {
     /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) for a value that is no source,
     /// and when a file has become shorter.
     pub fn of(&self, rows: &[u64]) -> Result<Vec<Option<u32>>> {
-        let files: Vec<_> = self.data.files().collect();
+        let files: Vec<_> = self.data.readers().collect();
         let mut sources = Vec::with_capacity(rows.len());
         let mut numbers = Vec::new();
         for run in rows.chunk_by(|&row, &next| next == row + 1 && self.data.file_of(row) == self.data.file_of(next)) {
             let at = self.data.file_of(run[0]);
             let (file, held) = &files[at];
-            let Some(FileSources { tensor, named }) = &self.files[at] else {
+            let Some(FileSources { column, named }) = &self.files[at] else {
                 sources.extend(run.iter().map(|_| None));
                 continue;
             };
             numbers.resize(run.len(), 0);
-            file.read_integers(tensor, run[0] - held.start, &mut numbers)?;
+            column.read(*file, run[0] - held.start, &mut numbers)?;
             // None is negative.
             let source = |number: u32| named.get(number as usize).copied().unwrap_or(number);
             sources.extend(numbers.iter().map(|&number| Some(source(number as u32))));

@@ -68,9 +68,9 @@ impl Header {
         in_file_order(&self.tensors).into_iter().map(|(name, _)| name).collect()
     }
 
-    /// A value of the metadata.
-    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
+    /// The metadata.
+    pub(super) fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// Bytes of all tensors.

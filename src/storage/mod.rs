@@ -7,8 +7,8 @@ mod dtype;
 pub(crate) mod file_pool;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub(crate) mod floats;
 pub(crate) mod header;
-pub(crate) mod integers;
 mod read_at;
 pub(crate) mod staging;
 pub(crate) mod tensor_file;

@@ -1,15 +1,14 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
-
 use super::Dtype;
 use super::file_pool::{FilePool, PooledFile};
+use super::floats::decode;
 use super::header::{Fault, Header, printable};
 use super::read_at::read_exact_at;
 use crate::error::{Error, Result};
@@ -37,15 +36,8 @@ pub(crate) struct FloatTensor {
     /// As messages show it.
     name: String,
     shape: Vec<usize>,
-    kind: Kind,
+    dtype: Dtype,
     start: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    F16,
-    Bf16,
-    F32,
 }
 
 impl TensorFile {
@@ -118,9 +110,14 @@ impl TensorFile {
         self.header.names()
     }
 
-    /// A value of its free-form metadata.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
-        self.header.metadata(key)
+    /// Its free-form metadata.
+    pub(crate) fn metadata(&self) -> &BTreeMap<String, String> {
+        self.header.metadata()
+    }
+
+    /// Type, as the file names it, and shape of a tensor.
+    pub(crate) fn described(&self, name: &str) -> Option<(&str, &[usize])> {
+        self.header.tensor(name).map(|info| (info.dtype.as_str(), &*info.shape))
     }
 
     /// Finds a tensor of floats.
@@ -133,10 +130,8 @@ impl TensorFile {
             let problem = format!("has no tensor `{name}` (it has: {}); rename or add it", names.join(", "));
             return Err(Error::data(self.path(), problem));
         };
-        let kind = match info.dtype() {
-            Some(Dtype::F16) => Kind::F16,
-            Some(Dtype::BF16) => Kind::Bf16,
-            Some(Dtype::F32) => Kind::F32,
+        let dtype = match info.dtype() {
+            Some(dtype @ (Dtype::F16 | Dtype::BF16 | Dtype::F32)) => dtype,
             other => {
                 let cure = match other {
                     Some(Dtype::F64) => "convert it: x.astype('float32') in NumPy, x.float() in PyTorch",
@@ -148,28 +143,14 @@ impl TensorFile {
             }
         };
         let start = self.data_start + info.data_offsets.0 as u64;
-        Ok(FloatTensor { name: printable(name), shape: info.shape.clone(), kind, start })
+        Ok(FloatTensor { name: printable(name), shape: info.shape.clone(), dtype, start })
     }
 
-    /// The stored bytes of `count` values from value `first` on, in `scratch`, aligned for [`FloatTensor::decode`].
+    /// Fills `buffer` with the bytes of tensor `name` at `offset` of the file.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
-    pub(crate) fn read_bytes<'s>(
-        &self,
-        tensor: &FloatTensor,
-        first: u64,
-        count: usize,
-        scratch: &'s mut Vec<u32>,
-    ) -> Result<&'s [u8]> {
-        let bytes = count * tensor.value_bytes();
-        scratch.resize(bytes.div_ceil(4), 0);
-        let buffer = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
-        self.read_at(&tensor.name, tensor.start + first * tensor.value_bytes() as u64, buffer)?;
-        Ok(buffer)
-    }
-
-    pub(super) fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_raw(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
         read_exact_at(&*self.file.get()?, buffer, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
                 let problem = format!(
@@ -188,23 +169,17 @@ impl TensorFile {
         Some((info.dtype()?, &info.shape, self.data_start + start as u64..self.data_start + end as u64))
     }
 
-    /// Fills `buffer` with the bytes of tensor `name` at `offset` of the file.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
-    pub(crate) fn read_raw(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.read_at(name, offset, buffer)
-    }
-
     /// Fills `out` with the values from `first` on, all of them finite.
     ///
     /// # Errors
-    /// Those of [`Self::read_bytes`] and [`Self::check_finite`].
+    /// Those of [`Self::read_raw`] and [`Self::check_finite`].
     pub(crate) fn read(&self, tensor: &FloatTensor, first: u64, out: &mut [f32]) -> Result<()> {
-        let mut scratch = Vec::new();
+        let (value_bytes, mut scratch) = (tensor.dtype.bytes(), vec![0_u32; CHUNK_BYTES / 4]);
         let mut at = first;
         for chunk in out.chunks_mut(CHUNK_BYTES / 4) {
-            tensor.decode(self.read_bytes(tensor, at, chunk.len(), &mut scratch)?, chunk);
+            let bytes = &mut bytemuck::cast_slice_mut(&mut scratch)[..chunk.len() * value_bytes];
+            self.read_raw(&tensor.name, tensor.start + at * value_bytes as u64, bytes)?;
+            decode(tensor.dtype, bytes, chunk);
             self.check_finite(tensor, at, chunk)?;
             at += chunk.len() as u64;
         }
@@ -215,7 +190,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`Error::Data`] naming tensor, row and column of the first NaN or infinity.
-    pub(crate) fn check_finite(&self, tensor: &FloatTensor, first: u64, values: &[f32]) -> Result<()> {
+    fn check_finite(&self, tensor: &FloatTensor, first: u64, values: &[f32]) -> Result<()> {
         // Without an early exit the check is a handful of vector instructions.
         if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
             return Ok(());
@@ -240,30 +215,5 @@ impl FloatTensor {
     /// Its dimensions.
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
-    }
-
-    /// The type of its values.
-    pub(crate) fn dtype(&self) -> Dtype {
-        match self.kind {
-            Kind::F16 => Dtype::F16,
-            Kind::Bf16 => Dtype::BF16,
-            Kind::F32 => Dtype::F32,
-        }
-    }
-
-    /// Bytes of one stored value.
-    pub(crate) fn value_bytes(&self) -> usize {
-        self.dtype().bytes()
-    }
-
-    /// Converts whole values of [`TensorFile::read_bytes`] into as many f32, exactly.
-    pub(crate) fn decode(&self, bytes: &[u8], out: &mut [f32]) {
-        // The casts hold: the bytes start a multiple of the value's size into a buffer of u32, little-endian as every
-        // host of a GPU.
-        match self.kind {
-            Kind::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(out),
-            Kind::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes).convert_to_f32_slice(out),
-            Kind::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
-        }
     }
 }

@@ -1,0 +1,284 @@
+//! Values of rows in the type that they are stored in.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use crate::storage::Dtype;
+
+/// Values of whole rows, one row after another.
+#[derive(Debug)]
+pub struct RowValues {
+    values: Values,
+    /// Where the memory goes when it is dropped.
+    home: Option<Arc<Spares>>,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+    F32(Vec<f32>),
+}
+
+/// A look at [`RowValues`], or at any slice of floats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RowsView<'a> {
+    /// 16-bit floats, IEEE 754.
+    F16(&'a [f16]),
+    /// 16-bit floats with f32's exponents.
+    Bf16(&'a [bf16]),
+    /// 32-bit floats.
+    F32(&'a [f32]),
+}
+
+/// Memory of values that were dropped.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Mutex<Vec<Values>>);
+
+impl Values {
+    fn new(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F16 => Self::F16(Vec::new()),
+            Dtype::BF16 => Self::Bf16(Vec::new()),
+            _ => Self::F32(Vec::new()),
+        }
+    }
+
+    fn resize(&mut self, count: usize) {
+        match self {
+            Self::F16(values) => values.resize(count, f16::ZERO),
+            Self::Bf16(values) => values.resize(count, bf16::ZERO),
+            Self::F32(values) => values.resize(count, 0.0),
+        }
+    }
+
+    fn view(&self) -> RowsView<'_> {
+        match self {
+            Self::F16(values) => RowsView::F16(values),
+            Self::Bf16(values) => RowsView::Bf16(values),
+            Self::F32(values) => RowsView::F32(values),
+        }
+    }
+}
+
+impl RowValues {
+    /// Zeros: `count` values of f16, bf16 or f32.
+    pub(super) fn zeroed(dtype: Dtype, count: usize) -> Self {
+        let mut values = Values::new(dtype);
+        values.resize(count);
+        Self { values, home: None }
+    }
+
+    /// `count` values that are to be written over, in memory of `spares` if there is some.
+    pub(super) fn reused(spares: &Arc<Spares>, dtype: Dtype, count: usize) -> Self {
+        let mut values = spares.take().unwrap_or_else(|| Values::new(dtype));
+        values.resize(count);
+        Self { values, home: Some(spares.clone()) }
+    }
+
+    /// Type of the values: f16, bf16 or f32.
+    pub fn dtype(&self) -> Dtype {
+        self.view().dtype()
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values as f32, exactly.
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        self.view().to_f32()
+    }
+
+    /// The values.
+    pub fn view(&self) -> RowsView<'_> {
+        self.values.view()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.values {
+            Values::F16(values) => bytemuck::cast_slice_mut(values),
+            Values::Bf16(values) => bytemuck::cast_slice_mut(values),
+            Values::F32(values) => bytemuck::cast_slice_mut(values),
+        }
+    }
+}
+
+impl From<Vec<f32>> for RowValues {
+    fn from(values: Vec<f32>) -> Self {
+        Self { values: Values::F32(values), home: None }
+    }
+}
+
+impl Clone for RowValues {
+    fn clone(&self) -> Self {
+        Self { values: self.values.clone(), home: None }
+    }
+}
+
+impl Drop for RowValues {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(std::mem::replace(&mut self.values, Values::F32(Vec::new())));
+        }
+    }
+}
+
+impl<'a> RowsView<'a> {
+    /// Stored values of f16, bf16 or f32, whose bytes start a multiple of the value's size into a buffer of u32.
+    pub(super) fn stored(dtype: Dtype, bytes: &'a [u8]) -> Self {
+        match dtype {
+            Dtype::F16 => Self::F16(bytemuck::cast_slice(bytes)),
+            Dtype::BF16 => Self::Bf16(bytemuck::cast_slice(bytes)),
+            _ => Self::F32(bytemuck::cast_slice(bytes)),
+        }
+    }
+
+    /// Type of the values: f16, bf16 or f32.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F16(_) => Dtype::F16,
+            Self::Bf16(_) => Dtype::BF16,
+            Self::F32(_) => Dtype::F32,
+        }
+    }
+
+    /// Number of values.
+    pub fn len(self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, in the host's order.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::F16(values) => bytemuck::cast_slice(values),
+            Self::Bf16(values) => bytemuck::cast_slice(values),
+            Self::F32(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    /// The values as f32, exactly.
+    pub fn to_f32(self) -> Cow<'a, [f32]> {
+        match self {
+            Self::F16(values) => Cow::Owned(values.to_f32_vec()),
+            Self::Bf16(values) => Cow::Owned(values.to_f32_vec()),
+            Self::F32(values) => Cow::Borrowed(values),
+        }
+    }
+
+    /// Some of the values.
+    ///
+    /// # Panics
+    /// When the range goes beyond them.
+    pub fn slice(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F16(values) => Self::F16(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+            Self::F32(values) => Self::F32(&values[range]),
+        }
+    }
+
+    /// The place of the first value that is NaN or infinite.
+    pub(super) fn first_not_finite(self) -> Option<usize> {
+        // Without an early exit the check is a handful of vector instructions.
+        let are_finite = match self {
+            Self::F16(values) => bits_are_below(bytemuck::cast_slice(values), 0x7c00),
+            Self::Bf16(values) => bits_are_below(bytemuck::cast_slice(values), 0x7f80),
+            Self::F32(values) => values.iter().fold(true, |finite, value| finite & value.is_finite()),
+        };
+        if are_finite {
+            return None;
+        }
+        match self {
+            Self::F16(values) => values.iter().position(|value| !value.is_finite()),
+            Self::Bf16(values) => values.iter().position(|value| !value.is_finite()),
+            Self::F32(values) => values.iter().position(|value| !value.is_finite()),
+        }
+    }
+}
+
+/// Whether all exponents are below the one of NaN and infinity.
+fn bits_are_below(values: &[u16], exponent: u16) -> bool {
+    values.iter().fold(true, |below, bits| below & (bits & exponent != exponent))
+}
+
+impl<'a> From<&'a [f32]> for RowsView<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for RowsView<'a> {
+    fn from(values: &'a Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a RowValues> for RowsView<'a> {
+    fn from(values: &'a RowValues) -> Self {
+        values.view()
+    }
+}
+
+impl Spares {
+    fn take(&self) -> Option<Values> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_back(&self, values: Values) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_is_found_in_every_type() {
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        let halves: Vec<f16> = all.iter().map(|&bits| f16::from_bits(bits)).collect();
+        let brains: Vec<bf16> = all.iter().map(|&bits| bf16::from_bits(bits)).collect();
+        for at in 0..all.len() {
+            let found = RowsView::F16(&halves[at..][..1]).first_not_finite().is_some();
+            assert_eq!(found, !halves[at].is_finite(), "{:?}", halves[at]);
+            let found = RowsView::Bf16(&brains[at..][..1]).first_not_finite().is_some();
+            assert_eq!(found, !brains[at].is_finite(), "{:?}", brains[at]);
+        }
+        assert_eq!(RowsView::F16(&halves).first_not_finite(), Some(0x7c00));
+        assert_eq!(RowsView::Bf16(&brains).first_not_finite(), Some(0x7f80));
+        assert_eq!(RowsView::F32(&[1.0, f32::MAX, f32::NEG_INFINITY]).first_not_finite(), Some(2));
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let spares = Arc::new(Spares::default());
+        let mut first = RowValues::reused(&spares, Dtype::BF16, 100);
+        first.bytes_mut().fill(1);
+        let place = first.view().bytes().as_ptr();
+        let copy = first.clone();
+        drop(first);
+        let second = RowValues::reused(&spares, Dtype::BF16, 50);
+        assert_eq!((second.view().bytes().as_ptr(), second.len()), (place, 50));
+        drop((copy, second));
+        assert_eq!(spares.0.lock().unwrap().len(), 1);
+    }
+}
