@@ -11,6 +11,7 @@ mod listing;
 mod norm_cache;
 mod provenance;
 mod reader;
+mod rewrite;
 mod row_labels;
 mod row_statistics;
 mod row_values;
@@ -25,6 +26,10 @@ pub use batches::{Batch, Batches};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use identity::{FileIdentity, first_difference};
 pub use provenance::Provenance;
+pub use rewrite::{
+    Conversion, ConvertOptions, ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_converted,
+    write_shuffled,
+};
 pub use row_labels::{RowLabel, RowLabels};
 pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
