@@ -3,6 +3,7 @@
 mod activations;
 mod bad_row;
 mod batches;
+mod description;
 mod filtered_rows;
 mod foreign;
 mod identity;
@@ -18,11 +19,13 @@ mod row_values;
 mod safetensors;
 mod shuffle;
 mod sources;
+mod statistics;
 
 pub use activations::Activations;
 pub(crate) use bad_row::blame_row;
 pub(crate) use batches::shuffled_row;
 pub use batches::{Batch, Batches};
+pub use description::{ColumnDescription, DataDescription};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use identity::{FileIdentity, first_difference};
 pub use provenance::Provenance;
@@ -35,5 +38,6 @@ pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
+pub use statistics::{DataStatistics, DataSurvey, OutlierDimension, OutlierRow};
 
 pub use crate::storage::Dtype;

@@ -12,7 +12,7 @@ const DEPTH: usize = 3;
 
 /// Consecutive rows of a file.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(in crate::data) struct Block {
     /// The file's place in [`Table::files`].
     pub file: usize,
     /// The first row's number in its file.
@@ -58,7 +58,7 @@ impl Block {
 ///
 /// # Errors
 /// Those of the files, and those of `take`.
-pub(super) fn for_each_block(
+pub(in crate::data) fn for_each_block(
     table: &Table<'_>,
     first: u64,
     block_bytes: usize,

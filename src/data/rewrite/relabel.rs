@@ -16,7 +16,7 @@ const MAX_SOURCES: usize = 1 << 16;
 
 /// How the integers of a file's column become the table's.
 #[derive(Clone, Debug)]
-pub(super) enum Relabel {
+pub(in crate::data) enum Relabel {
     Keep,
     /// Adds a number to each.
     Add(i128),

@@ -193,9 +193,11 @@ impl Job<'_> {
     /// Puts every row into its bucket; false when it was asked to stop, and did so.
     fn distribute(&self, work: &WorkDirectory, state: &mut State, observe: &mut Observer<'_>) -> Result<bool> {
         let Self { table, options, shard_rows, .. } = *self;
-        observe(Moment::Progress(ShuffleProgress { pass: 1, rows: state.read }))?;
         if state.read == table.rows {
             return Ok(true);
+        }
+        if !observe(Moment::Progress(ShuffleProgress { pass: 1, rows: state.read }))? {
+            return Ok(false);
         }
         work.truncate_buckets(state)?;
         let order = Permutation::new(table.rows, options.seed, EPOCH);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::relabel::{self, Relabel};
 use super::stored_integers;
 use crate::data::Activations;
+use crate::data::description::shared_metadata;
 use crate::data::reader::{Column, Reader};
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
@@ -16,7 +17,7 @@ const MAX_ROW_BYTES: usize = 1 << 28;
 
 /// What every row has: values, and columns beside them.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Schema {
+pub(in crate::data) struct Schema {
     pub dtype: Dtype,
     /// Values per row.
     pub width: usize,
@@ -26,7 +27,7 @@ pub(super) struct Schema {
 
 /// A column: `[rows]`, or `[rows, ..]` of any further dimensions.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct SchemaColumn {
+pub(in crate::data) struct SchemaColumn {
     pub name: String,
     pub dtype: Dtype,
     /// Its dimensions after that of the rows.
@@ -35,14 +36,14 @@ pub(super) struct SchemaColumn {
 
 /// Whether files whose columns differ are refused, or lose the columns that differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Agreement {
+pub(in crate::data) enum Agreement {
     Required,
     Sought,
 }
 
 /// The rows of several files as one table.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(in crate::data) struct Table<'a> {
     pub schema: Schema,
     pub rows: u64,
     /// Those that have rows.
@@ -53,7 +54,7 @@ pub(super) struct Table<'a> {
 
 /// A file of a table.
 #[derive(Debug)]
-pub(super) struct TableFile<'a> {
+pub(in crate::data) struct TableFile<'a> {
     pub reader: &'a dyn Reader,
     /// For each column of the schema, the file's.
     pub columns: Vec<FileColumn>,
@@ -61,7 +62,7 @@ pub(super) struct TableFile<'a> {
 
 /// A column of a file, and how it becomes the table's.
 #[derive(Debug)]
-pub(super) struct FileColumn {
+pub(in crate::data) struct FileColumn {
     /// Its place in [`Reader::columns`].
     pub place: usize,
     pub dtype: Dtype,
@@ -113,6 +114,15 @@ impl<'a> Table<'a> {
         relabel::unify_sources(&mut table)?;
         relabel::separate_sequences(&mut table)?;
         Ok(table)
+    }
+
+    /// The values alone.
+    pub fn of_values(data: &'a Activations) -> Self {
+        let readers = data.readers().map(|(reader, _)| reader).filter(|reader| reader.rows() > 0);
+        let files = readers.map(|reader| TableFile { reader, columns: Vec::new() }).collect();
+        let (columns, metadata) = (Vec::new(), BTreeMap::new());
+        let schema = Schema { dtype: data.dtype(), width: data.width(), columns, metadata };
+        Self { schema, rows: data.rows(), files, notes: Vec::new() }
     }
 
     /// The place of a column in the schema.
@@ -262,19 +272,9 @@ fn note_uncarried(readers: &[&dyn Reader], notes: &mut Vec<String>) {
 
 /// The metadata that all files share.
 fn common_metadata(readers: &[&dyn Reader], notes: &mut Vec<String>) -> BTreeMap<String, String> {
-    let Some((first, others)) = readers.split_first() else { return BTreeMap::new() };
-    let mut common = first.metadata().clone();
-    let mut left: Vec<&String> = Vec::new();
-    for reader in others {
-        let other = reader.metadata();
-        left.extend(other.keys().filter(|key| !first.metadata().contains_key(*key)));
-        common.retain(|key, value| other.get(key) == Some(value));
-    }
-    left.extend(first.metadata().keys().filter(|key| !common.contains_key(*key)));
-    left.sort();
-    left.dedup();
+    let (common, mut left) = shared_metadata(readers);
     // Sources get one list of their own.
-    left.retain(|key| *key != "sources");
+    left.retain(|key| key != "sources");
     if !left.is_empty() {
         let keys: Vec<String> = left.iter().take(8).map(|key| format!("`{}`", printable(key))).collect();
         let more = if left.len() > keys.len() { ", .." } else { "" };
