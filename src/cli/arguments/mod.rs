@@ -9,6 +9,7 @@ mod model;
 mod number;
 mod resolved;
 mod settings;
+mod size;
 mod training;
 mod validation;
 
@@ -16,7 +17,8 @@ pub use apply::{Application, ApplyArguments, open_sae};
 pub use data::RowArguments;
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
-pub use number::count;
+pub use number::{count, count_or_zero};
 pub use resolved::Resolved;
 pub use settings::Settings;
+pub use size::Size;
 pub use training::Moments;

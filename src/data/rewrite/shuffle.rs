@@ -226,12 +226,7 @@ impl Job<'_> {
 }
 
 /// The second pass; false when it was asked to stop, and did so.
-fn assemble(
-    sharding: &Sharding,
-    work: &WorkDirectory,
-    state: &mut State,
-    observe: &mut Observer<'_>,
-) -> Result<bool> {
+fn assemble(sharding: &Sharding, work: &WorkDirectory, state: &mut State, observe: &mut Observer<'_>) -> Result<bool> {
     work.check_shards(state, sharding)?;
     let mut assembler = Assembler::new(sharding);
     loop {
@@ -246,11 +241,7 @@ fn assemble(
         let bucket = work.bucket(shard);
         let checksum = assembler.read(&bucket, shard).map_err(|error| work.explain(error))?;
         let Assembler { values, columns, .. } = &assembler;
-        ShardWriter::new(sharding, &work.shards(), shard).write(
-            sharding.rows_of(shard) as usize,
-            values,
-            columns,
-        )?;
+        ShardWriter::new(sharding, &work.shards(), shard).write(sharding.rows_of(shard) as usize, values, columns)?;
         observe(Moment::ShardWritten)?;
         state.shards.push(checksum);
         work.write(state)?;

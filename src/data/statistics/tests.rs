@@ -14,8 +14,7 @@ fn file(directory: &TempDir, name: &str, values: &[f32]) -> PathBuf {
     let rows = values.len() / WIDTH;
     let tokens = (0..rows as i32).flat_map(|row| (1000 + row).to_le_bytes()).collect();
     let (shape, column) = ([rows, WIDTH], [rows]);
-    let tensors =
-        [Tensor::f32("activations", &shape, values), Tensor::new("token_ids", Stored::I32, &column, tokens)];
+    let tensors = [Tensor::f32("activations", &shape, values), Tensor::new("token_ids", Stored::I32, &column, tokens)];
     write(&path, &tensors, &[]);
     path
 }

@@ -140,7 +140,10 @@ fn what_the_type_does_not_hold_is_refused_by_row() {
         let error = convert(&directory, &["a\n"], &to(dtype)).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         let message = error.to_string();
-        assert!(message.contains("a\\n: tensor `activations`, row 2, column 1 ") && message.contains(words), "{message}");
+        assert!(
+            message.contains("a\\n: tensor `activations`, row 2, column 1 ") && message.contains(words),
+            "{message}"
+        );
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "something is left");
     }
     file(&directory, "a", Stored::F32, &[65_519.0, 0.0], &[], &[]);

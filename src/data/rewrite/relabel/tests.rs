@@ -114,9 +114,8 @@ fn sequences_of_files_with_numbers_of_their_own_stay() {
     let (dtype, values, notes, _) = read(&files, "sequence");
     assert_eq!((dtype, values, notes), (Dtype::I32, vec![0, 0, 1, 1, 2, -5, -5], vec![]));
     // Files of one set that was shuffled.
-    let set = [(&[3, 0, 1], "a"), (&[1, 0, 3], "a")].map(|(sequence, set)| {
-        contexts(&directory, sequence, &[0, 1, 2], Some(set))
-    });
+    let set = [(&[3, 0, 1], "a"), (&[1, 0, 3], "a")]
+        .map(|(sequence, set)| contexts(&directory, sequence, &[0, 1, 2], Some(set)));
     assert_eq!(read(&set, "sequence").1, [3, 0, 1, 1, 0, 3]);
 }
 
@@ -141,8 +140,7 @@ fn sequences_of_files_with_the_same_numbers_are_numbered_on() {
     assert_eq!(read(&negative, "sequence").0, Dtype::I64);
 
     // Two sets that were shuffled, each of two files.
-    let sets = [(&[3, 0], "a"), (&[2, 2], "a"), (&[0, 2], "b"), (&[2, 0], "b")].map(|(sequence, set)| {
-        contexts(&directory, sequence, &[0, 1], Some(set))
-    });
+    let sets = [(&[3, 0], "a"), (&[2, 2], "a"), (&[0, 2], "b"), (&[2, 0], "b")]
+        .map(|(sequence, set)| contexts(&directory, sequence, &[0, 1], Some(set)));
     assert_eq!(read(&sets, "sequence").1, [3, 0, 2, 2, 4, 6, 6, 4]);
 }

@@ -35,8 +35,7 @@ impl<'a> Assembler<'a> {
         let rows = self.sharding.rows_of(shard) as usize;
         let record_bytes = schema.row_bytes() + PLACE_BYTES;
         let mut file = File::open(bucket).map_err(Error::io(bucket))?;
-        let (bytes, expected) =
-            (file.metadata().map_err(Error::io(bucket))?.len(), rows as u64 * record_bytes as u64);
+        let (bytes, expected) = (file.metadata().map_err(Error::io(bucket))?.len(), rows as u64 * record_bytes as u64);
         if bytes != expected {
             return Err(Error::data(bucket, format!("has {bytes} bytes, and was written with {expected}")));
         }

@@ -50,8 +50,7 @@ impl State {
         if self.seed != wanted.seed {
             return Some(format!("under --seed {}", self.seed));
         }
-        let is_alike =
-            self.shard_rows == wanted.shard_rows && self.bucket_bytes.len() == wanted.bucket_bytes.len();
+        let is_alike = self.shard_rows == wanted.shard_rows && self.bucket_bytes.len() == wanted.bucket_bytes.len();
         (!is_alike).then(|| format!("under another --memory, with shards of {} rows", self.shard_rows))
     }
 }
