@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let screening = settings.screening.value();
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
-    let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
+    let job = Job { config, recipe, tuning, seed: settings.training.seed, rows: rows.into() };
     let options = RunOptions {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,

@@ -127,6 +127,11 @@ impl Activations {
         self.dtype
     }
 
+    /// Whether every file says in its metadata that its rows are in random order: `shuffled`, `true`.
+    pub fn is_shuffled(&self) -> bool {
+        self.readers().all(|(file, _)| file.metadata().get("shuffled").is_some_and(|said| said == "true"))
+    }
+
     /// What the first file's metadata says about where the rows came from.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance

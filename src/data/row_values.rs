@@ -226,6 +226,12 @@ impl<'a> From<&'a [f32]> for RowsView<'a> {
     }
 }
 
+impl<'a, const N: usize> From<&'a [f32; N]> for RowsView<'a> {
+    fn from(values: &'a [f32; N]) -> Self {
+        Self::F32(values)
+    }
+}
+
 impl<'a> From<&'a Vec<f32>> for RowsView<'a> {
     fn from(values: &'a Vec<f32>) -> Self {
         Self::F32(values)

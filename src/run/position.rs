@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Manifest, Marks};
-use crate::data::FileIdentity;
+use crate::data::{FileIdentity, RowOrder};
 use crate::error::{Error, Result};
 
 /// `run` in a checkpoint's manifest.
@@ -20,6 +20,8 @@ pub(super) struct Position {
     pub rows: u64,
     /// The files of the data, by content.
     pub data: Vec<FileIdentity>,
+    /// The order of the rows.
+    pub order: RowOrder,
     /// Seed of the job.
     pub seed: u64,
     /// Where the run resumed under other marks, oldest first.
