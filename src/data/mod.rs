@@ -9,6 +9,9 @@ mod identity;
 mod integers;
 mod listing;
 mod norm_cache;
+// Opened by the formats' recognition.
+#[allow(dead_code)]
+mod npy;
 mod provenance;
 mod reader;
 mod row_labels;
