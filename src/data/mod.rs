@@ -1,6 +1,10 @@
 //! Where activations come from: files read by position, rows left out, a seeded order, batches prefetched on a thread.
 
 mod activations;
+// Opened by the formats' recognition.
+#[cfg(feature = "arrow")]
+#[allow(dead_code, unused_imports)]
+mod arrow;
 mod bad_row;
 mod batches;
 mod filtered_rows;
