@@ -79,16 +79,12 @@ impl Batches {
         let Stretch { batch, seed, first, steps } = stretch;
         let rows = rows.into();
         check(&stretch, Some(rows.rows()))?;
-        let (block, window) = match order {
-            RowOrder::Rows => (None, None),
-            RowOrder::Sequential { block } => (Some(block.max(1)), None),
-            RowOrder::Mixed { block, blocks } => (Some(block.max(1)), Some(block.max(1).saturating_mul(blocks.max(1)))),
-        };
-        let order = EpochOrder { rows, seed, block };
-        if let Some(window) = window {
+        let is_mixed = matches!(order, RowOrder::Mixed { .. });
+        let window = order.window_rows();
+        let order = EpochOrder { rows, seed, block: order.block() };
+        if is_mixed {
             let width = order.rows.data().width();
-            let windows = TableWindows { order, window, position: first }.start()?;
-            return Self::of_windows(windows, width, batch, Some(steps));
+            return Self::of_windows(TableWindows { order, window, position: first }.start()?, width, stretch);
         }
         let (data, size) = (order.rows.data().clone(), batch as u64);
         Self::read_by_turns(data, steps, move |step| {
@@ -133,40 +129,33 @@ impl Batches {
         Ok(Self::of(readers.collect::<Result<_>>()?))
     }
 
-    /// Batches of what windows hold, at most `steps` of them; what is left at the end is no whole batch.
-    pub(super) fn of_windows(mut windows: Windows, width: usize, batch: usize, steps: Option<u64>) -> Result<Self> {
-        let spares = Arc::new(Spares::default());
+    /// Batches of what windows hold; what is left at their end is no whole batch.
+    pub(super) fn of_windows(mut windows: Windows, width: usize, stretch: Stretch) -> Result<Self> {
+        check(&stretch, None)?;
+        let (batch, spares) = (stretch.batch, Arc::new(Spares::default()));
         let mut maker = BatchMaker::new(width);
-        let mut current: Option<(Window, usize)> = None;
+        let mut current: Option<Window> = None;
         let batches = std::iter::from_fn(move || {
             let mut values: Option<RowValues> = None;
             let mut numbers = Vec::with_capacity(batch);
             while numbers.len() < batch {
-                let (window, used) = match &mut current {
-                    Some((window, used)) if *used < window.numbers.len() => (window, used),
-                    _ => {
-                        // Its memory is used again for one that is being loaded.
-                        current = None;
-                        match windows.next()? {
-                            Ok(window) => current = Some((window, 0)),
-                            Err(error) => return Some(Err(error)),
-                        }
-                        continue;
+                let Some(window) = current.as_mut().filter(|window| window.left() > 0) else {
+                    // Its memory is used again for one that is being loaded.
+                    current = None;
+                    match windows.next()? {
+                        Ok(window) => current = Some(window),
+                        Err(error) => return Some(Err(error)),
                     }
+                    continue;
                 };
-                let dtype = window.values.dtype();
-                let values = values.get_or_insert_with(|| RowValues::reused(&spares, dtype, batch * width));
-                let taken = (batch - numbers.len()).min(window.numbers.len() - *used);
-                let row_bytes = width * dtype.bytes();
-                let source = &window.values.view().bytes()[*used * row_bytes..][..taken * row_bytes];
-                values.bytes_mut()[numbers.len() * row_bytes..][..taken * row_bytes].copy_from_slice(source);
-                numbers.extend_from_slice(&window.numbers[*used..*used + taken]);
-                *used += taken;
+                let values = values.get_or_insert_with(|| RowValues::reused(&spares, window.dtype(), batch * width));
+                let wanted = (batch - numbers.len()).min(window.left());
+                numbers.extend_from_slice(window.take(wanted, numbers.len(), values));
             }
             values.map(|values| Ok(maker.make(values, numbers)))
         });
-        let most = steps.map_or(usize::MAX, |steps| usize::try_from(steps).unwrap_or(usize::MAX));
-        Ok(Self::of(vec![Reading::start(batches.take(most))?]))
+        let steps = usize::try_from(stretch.steps).unwrap_or(usize::MAX);
+        Ok(Self::of(vec![Reading::start(batches.take(steps))?]))
     }
 
     fn of(readers: Vec<Reading>) -> Self {

@@ -1,14 +1,18 @@
 //! Where activations come from: files read by position, rows left out, a seeded order, batches prefetched on a thread.
 
 mod activations;
+#[cfg(feature = "arrow")]
+mod arrow;
 mod bad_row;
 mod batches;
 mod filtered_rows;
 mod foreign;
+mod formats;
 mod identity;
 mod integers;
 mod listing;
 mod norm_cache;
+mod npy;
 mod order;
 mod provenance;
 mod reader;
@@ -18,7 +22,10 @@ mod row_values;
 mod safetensors;
 mod shuffle;
 mod sources;
+#[cfg(feature = "arrow")]
+mod stream;
 mod training_rows;
+mod unusual_rows;
 mod windows;
 
 pub use activations::Activations;
@@ -26,13 +33,15 @@ pub(crate) use bad_row::blame_row;
 pub use batches::{Batch, Batches, Stretch};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use identity::{FileIdentity, first_difference};
-pub use order::{OrderChoice, RowOrder};
+pub use order::{OrderChoice, RowKind, RowOrder};
 pub use provenance::Provenance;
 pub use row_labels::{RowLabel, RowLabels};
 pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
+#[cfg(feature = "arrow")]
+pub use stream::{RowStream, StreamFilter};
 pub use training_rows::TrainingRows;
 
 pub use crate::storage::Dtype;

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activations, FilteredRows, Permutation};
+use super::{FilteredRows, Permutation};
 use crate::rng::{Purpose, Rng};
+use crate::storage::Dtype;
 
 /// The values of a block of consecutive rows: 512 KiB of 16-bit floats, enough to read at the speed of a disk.
 const BLOCK_VALUES: usize = 1 << 18;
@@ -35,11 +36,24 @@ pub enum RowOrder {
     },
 }
 
+/// What an order follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct RowKind {
+    /// Number of rows; none of a stream.
+    pub rows: Option<u64>,
+    /// Values per row.
+    pub width: usize,
+    /// Type of the values: f16, bf16 or f32.
+    pub dtype: Dtype,
+    /// Whether they are said to be in random order.
+    pub is_shuffled: bool,
+}
+
 /// The kind of order that is wanted; the numbers follow from the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OrderChoice {
     /// [`RowOrder::Sequential`] for data that say that they are shuffled, [`RowOrder::Rows`] for others of at most
-    /// 4 GiB, [`RowOrder::Mixed`] beyond.
+    /// 4 GiB, [`RowOrder::Mixed`] beyond and for streams.
     #[default]
     Auto,
     /// [`RowOrder::Rows`].
@@ -54,17 +68,35 @@ impl RowOrder {
     /// The usual size of a mixing buffer.
     pub const BUFFER_BYTES: u64 = 1 << 30;
 
-    /// The order for some data, with a mixing buffer of so many bytes, two halves of which are mixed by turns.
-    pub fn new(choice: OrderChoice, data: &Activations, buffer_bytes: u64) -> Self {
-        let row_bytes = (data.width() * data.dtype().bytes()) as u64;
-        let block = (BLOCK_VALUES / data.width()).max(1) as u64;
+    /// The order for rows of such a kind, with a mixing buffer of so many bytes, whose halves are loaded and used by
+    /// turns.
+    pub fn new(choice: OrderChoice, kind: RowKind, buffer_bytes: u64) -> Self {
+        let row_bytes = (kind.width * kind.dtype.bytes()) as u64;
+        let block = (BLOCK_VALUES / kind.width).max(1) as u64;
         let blocks = (buffer_bytes / 2 / (block * row_bytes)).max(1);
+        let are_small = kind.rows.is_some_and(|rows| rows.saturating_mul(row_bytes) <= SMALL_BYTES);
         match choice {
-            OrderChoice::Auto if data.is_shuffled() => Self::Sequential { block },
-            OrderChoice::Auto if data.rows().saturating_mul(row_bytes) <= SMALL_BYTES => Self::Rows,
+            OrderChoice::Auto if kind.is_shuffled => Self::Sequential { block },
+            OrderChoice::Auto if are_small => Self::Rows,
             OrderChoice::Auto | OrderChoice::Mixed => Self::Mixed { block, blocks },
             OrderChoice::Rows => Self::Rows,
             OrderChoice::Sequential => Self::Sequential { block },
+        }
+    }
+
+    /// Rows of a block, if there are blocks.
+    pub(super) fn block(self) -> Option<u64> {
+        match self {
+            Self::Rows => None,
+            Self::Mixed { block, .. } | Self::Sequential { block } => Some(block.max(1)),
+        }
+    }
+
+    /// Rows that are loaded at a time.
+    pub(super) fn window_rows(self) -> u64 {
+        match self {
+            Self::Mixed { block, blocks } => block.max(1).saturating_mul(blocks.max(1)),
+            Self::Rows | Self::Sequential { .. } => self.block().unwrap_or(1),
         }
     }
 }
@@ -116,6 +148,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::data::Activations;
     use crate::storage::fixtures::{Tensor, write};
 
     fn data(rows: usize, width: usize, metadata: &[(&str, &str)]) -> Arc<Activations> {
@@ -150,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_order_follows_from_the_data() {
-        let choose = |data: &Activations, choice| RowOrder::new(choice, data, 4 << 20);
+        let choose = |data: &Activations, choice| RowOrder::new(choice, data.kind(), 4 << 20);
         let small = data(3, 1 << 16, &[]);
         assert_eq!(choose(&small, OrderChoice::Auto), RowOrder::Rows);
         assert_eq!(choose(&small, OrderChoice::Sequential), RowOrder::Sequential { block: 4 });

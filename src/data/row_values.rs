@@ -104,6 +104,10 @@ impl RowValues {
         self.values.view()
     }
 
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.values.resize(count.min(self.len()));
+    }
+
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.values {
             Values::F16(values) => bytemuck::cast_slice_mut(values),

@@ -9,12 +9,61 @@ use super::order::{EpochOrder, mix};
 use super::row_values::Spares;
 use super::{Activations, RowValues};
 use crate::error::Result;
+use crate::storage::Dtype;
 
 /// Rows in the order in which they are trained on.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub values: RowValues,
-    pub numbers: Vec<u64>,
+    values: RowValues,
+    numbers: Vec<u64>,
+    /// Rows that were taken or passed over.
+    used: usize,
+}
+
+impl Window {
+    pub fn new(values: RowValues, numbers: Vec<u64>, width: usize) -> Self {
+        debug_assert_eq!(values.len(), numbers.len() * width);
+        Self { values, numbers, used: 0 }
+    }
+
+    /// Only the rows at `places`, in their order in the window.
+    pub fn compact(mut values: RowValues, mut numbers: Vec<u64>, places: &[usize], width: usize) -> Self {
+        let row_bytes = width * values.dtype().bytes();
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        for (target, &place) in places.iter().enumerate() {
+            numbers[target] = numbers[place];
+            values.bytes_mut().copy_within(place * row_bytes..(place + 1) * row_bytes, target * row_bytes);
+        }
+        numbers.truncate(places.len());
+        values.truncate(places.len() * width);
+        Self::new(values, numbers, width)
+    }
+
+    /// Passes over rows.
+    pub fn skip(&mut self, rows: usize) {
+        self.used = (self.used + rows).min(self.numbers.len());
+    }
+
+    /// Type of the values.
+    pub fn dtype(&self) -> Dtype {
+        self.values.dtype()
+    }
+
+    /// Number of rows that are left.
+    pub fn left(&self) -> usize {
+        self.numbers.len() - self.used
+    }
+
+    /// Takes rows from its front, at most as many as are left, to `place` among `values`.
+    pub fn take(&mut self, rows: usize, place: usize, values: &mut RowValues) -> &[u64] {
+        let row_bytes = self.values.view().bytes().len() / self.numbers.len();
+        let range = self.used..self.used + rows;
+        let source = &self.values.view().bytes()[range.start * row_bytes..range.end * row_bytes];
+        values.bytes_mut()[place * row_bytes..][..source.len()].copy_from_slice(source);
+        self.used = range.end;
+        &self.numbers[range]
+    }
 }
 
 /// Windows that a thread loads: it holds one that is loaded while another is in use.
@@ -63,8 +112,7 @@ impl TableWindows {
         let spares = Arc::new(Spares::default());
         Windows::start(move || {
             let loaded = load(&order, window, position, &spares);
-            // What is left of the window at the position.
-            position += loaded.as_ref().map_or(0, |loaded| loaded.numbers.len() as u64);
+            position += loaded.as_ref().map_or(0, |loaded| loaded.left() as u64);
             Some(loaded)
         })
     }
@@ -83,5 +131,5 @@ fn load(order: &EpochOrder, window: u64, position: u64, spares: &Arc<Spares>) ->
     numbers.drain(..skipped as usize);
     let mut values = RowValues::reused(spares, data.dtype(), numbers.len() * data.width());
     data.read_values(&numbers, &mut values)?;
-    Ok(Window { values, numbers })
+    Ok(Window::new(values, numbers, data.width()))
 }

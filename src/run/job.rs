@@ -83,10 +83,12 @@ impl Job {
         }
         let now = self.rows.rows();
         if before.rows != now {
+            let count = |rows: Option<u64>| rows.map_or("those of a stream".to_owned(), |rows| rows.to_string());
             return Err(Error::Config(format!(
-                "{now} rows are left of the data, and {} were when the run began: exclude the same rows, or \
-                 name a new directory",
-                before.rows
+                "{} rows are left of the data, and {} were when the run began: exclude the same rows, or name a new \
+                 directory",
+                count(now),
+                count(before.rows)
             )));
         }
         if before.order != self.rows.order() {

@@ -16,8 +16,8 @@ pub(super) struct Position {
     pub unwritten_metrics: Vec<String>,
     /// Seconds that the run had taken.
     pub seconds: f64,
-    /// Rows of data to train on, after those that were excluded.
-    pub rows: u64,
+    /// Rows of data to train on, after those that were excluded; none of a stream.
+    pub rows: Option<u64>,
     /// The files of the data, by content.
     pub data: Vec<FileIdentity>,
     /// The order of the rows.

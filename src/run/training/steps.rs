@@ -70,8 +70,11 @@ impl Run {
     /// The next batch; none after the last, or if the run is to stop.
     fn next_batch(&mut self, stop: &dyn Fn(u64) -> bool) -> Result<Option<Batch>> {
         while !stop(self.step()) {
-            if let Poll::Ready(batch) = self.batches.poll(PATIENCE) {
-                return batch.transpose();
+            match self.batches.poll(PATIENCE) {
+                Poll::Ready(Some(batch)) => return batch.map(Some),
+                Poll::Ready(None) if self.step() == self.job.recipe.steps => return Ok(None),
+                Poll::Ready(None) => return Err(self.job.rows.ended(self.step(), self.job.recipe.steps)),
+                Poll::Pending => {}
             }
         }
         Ok(None)
