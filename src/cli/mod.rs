@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod progress;
 mod report;
+mod row_source;
 mod selftest;
 mod signals;
 mod stderr;

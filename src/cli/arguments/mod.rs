@@ -7,8 +7,10 @@ mod device;
 mod metadata;
 mod model;
 mod number;
+mod order;
 mod resolved;
 mod settings;
+mod size;
 mod training;
 mod validation;
 
@@ -19,4 +21,5 @@ pub use model::ModelArguments;
 pub use number::count;
 pub use resolved::Resolved;
 pub use settings::Settings;
+pub use size::Size;
 pub use training::Moments;

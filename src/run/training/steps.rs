@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Run;
 use crate::data::{Batch, Batches, blame_row};
@@ -18,6 +18,9 @@ use crate::train::{Progress, Validation};
 /// How often it is asked whether the run is to stop, while rows are waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long rows may take before it is told, again and again.
+const WAITING_SECONDS: u64 = 30;
+
 impl Run {
     pub(super) fn take_steps(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
         let (first, steps) = (self.step(), self.job.recipe.steps);
@@ -25,7 +28,7 @@ impl Run {
             0 => Event::Started { job: &self.job },
             step => Event::Resumed { job: &self.job, step },
         })?;
-        while let Some(batch) = self.next_batch(stop)? {
+        while let Some(batch) = self.next_batch(stop, events)? {
             if let Some(progress) = self.take_step(&batch, events)? {
                 self.finish_step(&progress, events)?;
             }
@@ -68,13 +71,20 @@ impl Run {
     }
 
     /// The next batch; none after the last, or if the run is to stop.
-    fn next_batch(&mut self, stop: &dyn Fn(u64) -> bool) -> Result<Option<Batch>> {
+    fn next_batch(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<Option<Batch>> {
+        let (since, mut told) = (Instant::now(), 0);
         while !stop(self.step()) {
             match self.batches.poll(PATIENCE) {
                 Poll::Ready(Some(batch)) => return batch.map(Some),
                 Poll::Ready(None) if self.step() == self.job.recipe.steps => return Ok(None),
                 Poll::Ready(None) => return Err(self.job.rows.ended(self.step(), self.job.recipe.steps)),
-                Poll::Pending => {}
+                Poll::Pending => {
+                    let seconds = since.elapsed().as_secs();
+                    if seconds >= told + WAITING_SECONDS {
+                        told = seconds;
+                        events(&Event::Waiting { seconds })?;
+                    }
+                }
             }
         }
         Ok(None)
