@@ -24,7 +24,8 @@ fn main() -> Result<()> {
     let recipe = Recipe::top_k(config.features, 512, 100);
     let job = Job::new(&gpu, config, recipe.clone(), data.clone());
     let (batch, steps) = (recipe.batch, recipe.steps);
-    let sae = train(&gpu, &job.initial_weights()?, recipe, job.batches(0..steps)?, |progress| {
+    let mut batches = job.batches(0..steps)?;
+    let sae = train(&gpu, &job.initial_weights(&mut batches)?, recipe, batches, |progress| {
         if progress.step % 10 == 0 {
             println!("step {:3}  loss {:8.3}  FVU {:.3}", progress.step, progress.loss, progress.fvu);
         }

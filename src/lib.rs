@@ -22,7 +22,8 @@
 //! let recipe = Recipe::top_k(config.features, 512, 100);
 //! let job = Job::new(&gpu, config, recipe.clone(), data.clone());
 //! let (batch, steps) = (recipe.batch, recipe.steps);
-//! let sae = train(&gpu, &job.initial_weights()?, recipe, job.batches(0..steps)?, |progress| {
+//! let mut batches = job.batches(0..steps)?;
+//! let sae = train(&gpu, &job.initial_weights(&mut batches)?, recipe, batches, |progress| {
 //!     println!("step {}  FVU {:.3}", progress.step, progress.fvu);
 //!     Ok(())
 //! })?;

@@ -11,6 +11,8 @@ pub enum Purpose {
     Shuffle = 1,
     /// The rounding of moments (shaders/update.wgsl).
     Rounding = 2,
+    /// The order of rows in a mixing buffer.
+    Mixing = 3,
 }
 
 /// Philox4x32-10 ("Parallel random numbers: as easy as 1, 2, 3", Salmon et al. 2011), addressed instead of advanced.

@@ -1,6 +1,7 @@
 //! The codes of rows.
 
 use super::stream::{DeviceSae, Done, Stream};
+use crate::data::RowsView;
 use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
@@ -51,11 +52,11 @@ impl Encoder {
     ///
     /// # Errors
     /// As [`Encoder::submit`], and [`Error::Config`] while batches are under way.
-    pub fn encode(&mut self, rows: &[f32]) -> Result<HostCodes> {
+    pub fn encode<'a>(&mut self, rows: impl Into<RowsView<'a>>) -> Result<HostCodes> {
         if !self.stream.is_empty() {
             return Err(Error::Config("batches are under way in the encoder: take their codes first".into()));
         }
-        self.stream.submit(rows, || ())?;
+        self.stream.submit(rows.into(), || ())?;
         let codes = self.next_finished()?;
         Ok(codes.unwrap_or(HostCodes { features: Vec::new(), values: Vec::new() }))
     }
@@ -65,8 +66,8 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Config`] if the rows are no whole rows or too many, and those of [`Encoder::next_finished`].
-    pub fn submit(&mut self, rows: &[f32]) -> Result<Option<HostCodes>> {
-        self.stream.submit(rows, || ())?;
+    pub fn submit<'a>(&mut self, rows: impl Into<RowsView<'a>>) -> Result<Option<HostCodes>> {
+        self.stream.submit(rows.into(), || ())?;
         if self.stream.is_full() { self.next_finished() } else { Ok(None) }
     }
 

@@ -162,9 +162,9 @@ impl Evaluator {
             return Ok(());
         }
         let Self { stream, all, groups, config, .. } = self;
-        stream.submit(&batch.rows, || {
-            let rows = batch.rows.chunks_exact(config.d_in).enumerate();
-            let keep = rows.map(|(at, row)| {
+        stream.submit(batch.rows.view(), || {
+            let rows = batch.rows.to_f32();
+            let keep = rows.chunks_exact(config.d_in).enumerate().map(|(at, row)| {
                 let (norm, group) = (norm(row), group(at));
                 all.statistics.add(row);
                 if let Some(group) = group {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::data::RowsView;
 use crate::engine::entries::Pass;
 use crate::engine::forward::{Forward, count_rows};
 use crate::engine::parameters::Parameters;
@@ -41,15 +42,16 @@ impl DeviceSae {
 
     /// Uploads at most a batch of `[rows, d_in]` rows, and gives their number. Copies of the last one fill the batch:
     /// they change no other row's results, and fire and raise nothing that it does not.
-    fn upload(&mut self, rows: &[f32]) -> Result<u32> {
+    fn upload(&mut self, rows: RowsView<'_>) -> Result<u32> {
         let d = self.parameters.config().d_in;
         let batch = self.forward.rows();
         let count = count_rows(rows.len(), d, batch)?;
         if count == batch || count == 0 {
-            self.forward.upload(&self.gpu, rows, d);
+            self.forward.upload(&self.gpu, rows, d)?;
         } else {
+            let rows = rows.to_f32();
             let copies = rows[rows.len() - d..].repeat((batch - count) as usize);
-            self.forward.upload(&self.gpu, &[rows, &copies].concat(), d);
+            self.forward.upload(&self.gpu, RowsView::F32(&[&rows[..], &copies].concat()), d)?;
         }
         Ok(count)
     }
@@ -84,7 +86,7 @@ impl<T> Stream<T> {
     }
 
     /// Submits a batch, and keeps for it what `keep` makes meanwhile.
-    pub fn submit(&mut self, rows: &[f32], keep: impl FnOnce() -> T) -> Result<()> {
+    pub fn submit(&mut self, rows: RowsView<'_>, keep: impl FnOnce() -> T) -> Result<()> {
         let count = self.sae.upload(rows)?;
         let pending = self.sae.gpu.submit_and_read(&self.program, &self.reported.iter().collect::<Vec<_>>())?;
         self.under_way.push_back(UnderWay { rows: count, pending, kept: keep() });

@@ -1,9 +1,10 @@
 //! `monosem bench`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use monosem::data::{Activations, Batches, FilteredRows};
+use monosem::data::{Activations, Stretch, TrainingRows};
 use monosem::engine::select::{Screening, SelectionMethod, Tuning};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::EncodeVariant;
@@ -124,8 +125,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let batches = match data {
         None => (0..BATCHES).map(|seed| synthetic_rows(batch, width, seed)).collect(),
         Some(data) => {
-            let batches = Batches::shuffled(FilteredRows::from(std::sync::Arc::new(data)), batch, 0, 0, BATCHES)?;
-            batches.map(|batch| Ok(batch?.rows)).collect::<Result<Vec<_>>>()?
+            let stretch = Stretch { batch, seed: 0, first: 0, steps: BATCHES };
+            let batches = TrainingRows::from(Arc::new(data)).batches(stretch)?;
+            batches.map(|batch| Ok(batch?.rows.to_f32().into_owned())).collect::<Result<Vec<_>>>()?
         }
     };
     let tuning = choose_tuning(arguments, &gpu, &config, &recipe, screening)?;

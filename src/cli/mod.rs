@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod progress;
 mod report;
+mod row_source;
 mod selftest;
 mod signals;
 mod stderr;

@@ -63,7 +63,7 @@ pub struct Arguments {
 }
 
 /// A GPU of which only the memory is known.
-fn assumed(Size(available): Size) -> AdapterDescription {
+fn assumed(available: u64) -> AdapterDescription {
     AdapterDescription {
         name: "an assumed GPU".into(),
         kind: "discrete",
@@ -85,13 +85,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let recipe = Recipe { moments, ..Recipe::top_k(config.features, arguments.batch, 10_000) };
     recipe.validate()?;
     let screening = arguments.screening.value();
-    let gpu = match arguments.assume_memory {
+    let gpu = match &arguments.assume_memory {
         Some(_) => None,
         None => Some(arguments.device.open()?),
     };
-    let description = match (&gpu, arguments.assume_memory) {
+    let description = match (&gpu, &arguments.assume_memory) {
         (Some(gpu), _) => gpu.description().clone(),
-        (None, size) => size.map(assumed).unwrap_or_default(),
+        (None, size) => size.as_ref().map(|size| assumed(size.bytes)).unwrap_or_default(),
     };
     let tuning = arguments.tuning.known(&description, &config, &recipe, screening)?;
     let plan = Plan::of(&description, &config, &recipe, tuning)?;

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use monosem::Result;
+use monosem::data::RowOrder;
 use monosem::run::{Event, Job};
 use monosem::sae::SaeConfig;
 use monosem::train::{Profile, Recipe, Validation};
+use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
 use super::output::{self, print, tell, warn};
@@ -71,6 +73,7 @@ impl RunReport {
                     self.validation = Some((*validation).clone());
                 }
             }
+            Event::Waiting { seconds } => tell(&format!("waiting for rows for {seconds} s")),
             Event::MetricsDelayed { error } => warn(&format!("a line of metrics has to wait: {error}")),
             Event::CheckpointFailed { error } => warn(&format!("no checkpoint was saved: {error}")),
             Event::Rescued { checkpoint } => tell(&format!(
@@ -157,7 +160,7 @@ pub fn summary_of(out: &Path) -> Value {
 const MANY_EPOCHS: f64 = 3.0;
 
 fn warn_of_epochs(job: &Job) {
-    if epochs(job) > MANY_EPOCHS {
+    if epochs(job).is_some_and(|epochs| epochs > MANY_EPOCHS) {
         tell(
             "warning: every row is seen more than three times, so the SAE will fit these rows better than others of \
              their kind; --val measures how much",
@@ -165,19 +168,37 @@ fn warn_of_epochs(job: &Job) {
     }
 }
 
-fn epochs(job: &Job) -> f64 {
-    job.recipe.batch as f64 * job.recipe.steps as f64 / job.rows.rows() as f64
+/// The number of epochs; none of a stream.
+fn epochs(job: &Job) -> Option<f64> {
+    Some(job.recipe.batch as f64 * job.recipe.steps as f64 / job.rows.rows()? as f64)
 }
 
 fn announcement(job: &Job) -> String {
     let (SaeConfig { d_in, features, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
     let k = job.config.k();
-    let rows = job.rows.rows();
-    let epochs = epochs(job);
-    let epochs = if epochs < 10.0 { format!("{epochs:.1}") } else { format!("{epochs:.0}") };
-    format!(
-        "training: d_sae {features}, d_in {d_in}, k {k}; {steps} steps x {batch} rows ({epochs} epochs of {rows} rows)"
-    )
+    let epochs = match (job.rows.rows(), epochs(job)) {
+        (Some(rows), Some(epochs)) if epochs < 10.0 => format!("{epochs:.1} epochs of {rows} rows"),
+        (Some(rows), Some(epochs)) => format!("{epochs:.0} epochs of {rows} rows"),
+        _ => "of a stream".to_owned(),
+    };
+    let order = order(job);
+    format!("training: d_sae {features}, d_in {d_in}, k {k}; {steps} steps x {batch} rows ({epochs}, {order})")
+}
+
+/// The order of the rows, in words.
+fn order(job: &Job) -> String {
+    let what = if job.rows.rows().is_some() { "blocks" } else { "rows" };
+    match job.rows.order() {
+        RowOrder::Rows => "in random order".to_owned(),
+        RowOrder::Mixed { block, blocks } => {
+            let kind = job.rows.kind();
+            let rows = block.saturating_mul(blocks);
+            let bytes = 2 * rows.saturating_mul((kind.width * kind.dtype.bytes()) as u64);
+            format!("{what} through a mixing buffer of {}, {rows} at a time", readable_bytes(bytes))
+        }
+        RowOrder::Sequential { .. } if job.rows.rows().is_none() => "as they come".to_owned(),
+        RowOrder::Sequential { block } => format!("sequentially, blocks of {block} in random order"),
+    }
 }
 
 /// Milliseconds per step, the longest first.

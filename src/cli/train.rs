@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{ArgMatches, Args};
@@ -14,6 +13,7 @@ use super::arguments::{Resolved, Settings, TuningArguments};
 use super::config;
 use super::output::{self, print_result, tell};
 use super::report::{RunReport, summary_of};
+use super::row_source::RowSource;
 use super::signals::Signals;
 
 /// Train a sparse autoencoder
@@ -70,23 +70,27 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         run::check_new(out)?;
     }
     let is_done = is_resumed && run::is_done(out)?;
-    let data = match settings.data.open() {
+    if is_done && settings.data.is_stream() {
+        return already_complete(arguments);
+    }
+    let source = match RowSource::open(&settings) {
         // A finished run stays finished when its data are gone.
         Err(_) if is_done => return already_complete(arguments),
-        data => Arc::new(data?),
+        source => source?,
     };
-    log::info!("data opened: {} files, {} rows of {}", data.row_counts().count(), data.rows(), data.width());
-    let config = settings.model.sae_config(data.width())?;
+    let width = source.width();
+    let config = settings.model.sae_config(width)?;
     let recipe = settings.recipe(config.features)?;
     let resolved = Resolved::new(&settings, &config, &recipe)?;
     if let Some(previous) = &previous {
-        resolved.refuse_changes(previous, data.width(), CHANGEABLE)?;
+        resolved.refuse_changes(previous, width, CHANGEABLE)?;
     }
     if is_done {
         return already_complete(arguments);
     }
 
-    let rows = settings.rows.select(data.clone())?;
+    let rows = source.rows(&settings)?;
+    let provenance = settings.metadata.over(rows.provenance());
     let validation = settings
         .validation
         .open(recipe.steps, config.d_in, &settings.data.tensor, |data| settings.rows.select(data))?;
@@ -99,7 +103,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,
         validation,
-        provenance: Some(settings.metadata.over(data.provenance())),
+        provenance: Some(provenance),
         config_toml: Some(resolved.to_toml()?),
         profile: arguments.profile,
         started,

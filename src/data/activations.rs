@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::reader::Reader;
 use super::row_values::RowsView;
-use super::safetensors::SafetensorsReader;
-use super::{FileIdentity, Provenance, RowValues, foreign, listing};
+use super::{FileIdentity, Provenance, RowKind, RowValues, formats, listing};
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
 use crate::storage::file_pool::FilePool;
@@ -44,8 +43,9 @@ impl Activations {
     /// The tensor that [`Self::open`] reads.
     pub const TENSOR: &'static str = "activations";
 
-    /// Opens safetensors files, or directories of them (`*.safetensors`, by name), each with a tensor `activations`
-    /// [rows, width] of f16, bf16 or f32.
+    /// Opens files of rows [rows, width] of f16, bf16 or f32, or directories of them: safetensors with a tensor
+    /// `activations`, NumPy's `.npy`, Arrow's files and streams with such a column, and what Hugging Face `datasets`
+    /// saves, such as SAELens's cached activations. The format is found by content (docs/data.md).
     ///
     /// # Errors
     /// [`Error::Config`] without any path; [`Error::Io`] when a path cannot be read; [`Error::Data`] for a file that is
@@ -67,7 +67,7 @@ impl Activations {
         let mut shards: Vec<Shard> = Vec::with_capacity(files.len());
         let mut rows = 0_u64;
         for path in &files {
-            let reader = open_file(&pool, path, name)?;
+            let reader = formats::open(&pool, path, name)?;
             let first = shards.first().map_or(&*reader, |first| &*first.reader);
             let (label, width) = (reader.label(), reader.width());
             if width != first.width() {
@@ -88,7 +88,7 @@ impl Activations {
             let problem = format!("tensor `{}` has no rows in any file; give at least one row", printable(name));
             return Err(Error::data(named, problem));
         };
-        let (width, provenance) = (first.width(), provenance(&**first));
+        let (width, provenance) = (first.width(), Provenance::of(first.path(), first.metadata()));
         let are_alike = shards.iter().all(|shard| shard.reader.dtype() == first.dtype());
         let dtype = if are_alike { first.dtype() } else { Dtype::F32 };
         Ok(Self { shards, width, rows, dtype, provenance, identity: OnceLock::new() })
@@ -127,6 +127,16 @@ impl Activations {
         self.dtype
     }
 
+    /// Whether every file says in its metadata that its rows are in random order: `shuffled`, `true`.
+    pub fn is_shuffled(&self) -> bool {
+        self.readers().all(|(file, _)| file.metadata().get("shuffled").is_some_and(|said| said == "true"))
+    }
+
+    /// What the order of the rows follows from.
+    pub fn kind(&self) -> RowKind {
+        RowKind { rows: Some(self.rows), width: self.width, dtype: self.dtype, is_shuffled: self.is_shuffled() }
+    }
+
     /// What the first file's metadata says about where the rows came from.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
@@ -157,6 +167,18 @@ impl Activations {
     /// # Errors
     /// As [`Self::read`].
     pub(super) fn read_values(&self, rows: &[u64], out: &mut RowValues) -> Result<()> {
+        self.read_stored(rows, out, check_finite)
+    }
+
+    /// As [`Self::read_values`], values that are not finite among them.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for such values.
+    pub(super) fn read_unchecked(&self, rows: &[u64], out: &mut RowValues) -> Result<()> {
+        self.read_stored(rows, out, |_, _, _| Ok(()))
+    }
+
+    fn read_stored(&self, rows: &[u64], out: &mut RowValues, check: RowCheck) -> Result<()> {
         self.check(rows, out.len())?;
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&place| rows[place]);
@@ -168,7 +190,7 @@ impl Activations {
             let most = (CHUNK_BYTES / self.row_bytes()).max(1);
             let wanted = places.iter().zip(first..shard.rows.end).take(most);
             let run = wanted.take_while(|&(&place, row)| rows[place] == row).count();
-            let run = Run { shard, first: first - shard.rows.start, places: &places[..run] };
+            let run = Run { shard, first: first - shard.rows.start, places: &places[..run], check };
             self.read_run(&run, &mut scratch, out)?;
             places = &places[run.places.len()..];
         }
@@ -183,14 +205,14 @@ impl Activations {
             let values = start * self.width..(start + count) * self.width;
             let bytes = &mut out.bytes_mut()[start * row_bytes..][..count * row_bytes];
             run.shard.reader.read(run.first, bytes)?;
-            return check_finite(&*run.shard.reader, run.first, out.view().slice(values));
+            return (run.check)(&*run.shard.reader, run.first, out.view().slice(values));
         }
         let stored = run.shard.reader.dtype();
         let bytes = count * self.width * stored.bytes();
         scratch.resize(bytes.div_ceil(4), 0);
         let bytes = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
         run.shard.reader.read(run.first, bytes)?;
-        check_finite(&*run.shard.reader, run.first, RowsView::stored(stored, bytes))?;
+        (run.check)(&*run.shard.reader, run.first, RowsView::stored(stored, bytes))?;
         for (&place, row) in run.places.iter().zip(bytes.chunks_exact(self.width * stored.bytes())) {
             let target = &mut out.bytes_mut()[place * row_bytes..][..row_bytes];
             if stored == self.dtype {
@@ -238,41 +260,23 @@ struct Run<'a> {
     shard: &'a Shard,
     first: u64,
     places: &'a [usize],
+    check: RowCheck,
 }
 
-/// Opens a file of any format.
-fn open_file(pool: &Arc<FilePool>, path: &Path, name: &str) -> Result<Box<dyn Reader>> {
-    let reader = SafetensorsReader::open(pool, path, name).map_err(|error| foreign::explain(error, path))?;
-    Ok(Box::new(reader))
-}
+/// Looks at whole rows of a file from a row on.
+type RowCheck = fn(&dyn Reader, u64, RowsView<'_>) -> Result<()>;
 
 /// Fails for a value that is not finite, among those of whole rows of a file from row `first` on.
 fn check_finite(reader: &dyn Reader, first: u64, values: RowsView<'_>) -> Result<()> {
     let Some(at) = values.first_not_finite() else { return Ok(()) };
     let (row, column) = (first + (at / reader.width()) as u64, at % reader.width());
     let problem = format!(
-        "{}, row {row}, column {column} is {}: only finite numbers can be used; remove or recompute it",
+        "{}, row {row}, column {column} is {}: only finite numbers can be used; recompute it, or leave such rows out \
+         (--bad-rows skip)",
         reader.label(),
         values.slice(at..at + 1).to_f32()[0]
     );
     Err(Error::data(reader.path(), problem))
-}
-
-fn provenance(file: &dyn Reader) -> Provenance {
-    let text = |key: &str| file.metadata().get(key).cloned();
-    let context_size = file.metadata().get("context_size").and_then(|size| {
-        let number = size.trim().parse().ok();
-        if number.is_none() {
-            log::warn!("{:?}: context_size {size:?} is ignored: it is not a number", file.path());
-        }
-        number
-    });
-    Provenance {
-        model_name: text("model_name"),
-        hook_name: text("hook_name"),
-        context_size,
-        dataset_path: text("dataset_path"),
-    }
 }
 
 #[cfg(test)]

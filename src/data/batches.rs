@@ -1,21 +1,26 @@
-//! Batches of rows, read ahead on a thread of their own.
+//! Batches of rows, read ahead on threads of their own.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use super::{Activations, FilteredRows, Permutation, RowStatistics};
+use super::order::EpochOrder;
+use super::row_values::Spares;
+use super::windows::{TableWindows, Window, Windows};
+use super::{Activations, FilteredRows, RowOrder, RowStatistics, RowValues};
 use crate::error::{Error, Result};
 
-/// Batches that wait while one is in use.
-const DEPTH: usize = 2;
+/// Threads that read batches, each ahead by one: more do not help where memory is the limit.
+const READERS: usize = 4;
 
 /// Some rows of the data.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The rows, `[count, width]`.
-    pub rows: Vec<f32>,
+    pub rows: RowValues,
     /// Number of rows.
     pub count: usize,
     /// Which rows of the data they are ([`Activations::place_of`]); empty where they come from elsewhere.
@@ -24,43 +29,68 @@ pub struct Batch {
     pub variance: f64,
 }
 
+impl Batch {
+    /// A batch of `[count, width]` rows that come from elsewhere.
+    pub fn new(rows: impl Into<RowValues>, width: usize) -> Self {
+        let rows = rows.into();
+        let count = rows.len() / width;
+        Self { numbers: Vec::new(), count, ..BatchMaker::new(width).make(rows, Vec::new()) }
+    }
+}
+
 /// A stream of batches, prefetched. It ends after its last batch or its first error.
 ///
-/// A panic of the reading thread is resumed in the thread that asks for the next batch.
+/// A panic of a reading thread is resumed in the thread that asks for the next batch.
 #[derive(Debug)]
 pub struct Batches {
+    /// Those of each reading thread, which give batches by turns.
+    readers: Vec<Reading>,
+    turn: usize,
+    peeked: Option<Result<Batch>>,
+}
+
+#[derive(Debug)]
+struct Reading {
     receiver: Receiver<Result<Batch>>,
-    reader: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The part of an endless stream of rows that is trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Seed of the order.
+    pub seed: u64,
+    /// Position of the first row.
+    pub first: u64,
+    /// Number of batches.
+    pub steps: u64,
 }
 
 impl Batches {
-    /// `steps` batches of `batch` rows from an endless stream, starting at its position `first`: each epoch is all
-    /// selected rows in an order of its own ([`Permutation`]), and a batch may straddle two epochs.
+    /// Batches of an endless stream: each epoch is all selected rows in an order of its own, and a batch may straddle
+    /// two epochs.
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`] when the batch is larger than the data; [`Error::Config`] when it is empty, or the
     /// positions exceed 64 bits.
-    pub fn shuffled(rows: impl Into<FilteredRows>, batch: usize, seed: u64, first: u64, steps: u64) -> Result<Self> {
-        check_batch(batch)?;
+    pub fn shuffled(rows: impl Into<FilteredRows>, order: RowOrder, stretch: Stretch) -> Result<Self> {
+        let Stretch { batch, seed, first, steps } = stretch;
         let rows = rows.into();
-        let (len, size) = (rows.rows(), batch as u64);
-        if len < size {
-            return Err(Error::BatchTooLarge { batch: size, rows: len });
+        check(&stretch, Some(rows.rows()))?;
+        let is_mixed = matches!(order, RowOrder::Mixed { .. });
+        let window = order.window_rows();
+        let order = EpochOrder { rows, seed, block: order.block() };
+        if is_mixed {
+            let width = order.rows.data().width();
+            return Self::of_windows(TableWindows { order, window, position: first }.start()?, width, stretch);
         }
-        if size.checked_mul(steps).and_then(|rows| rows.checked_add(first)).is_none() {
-            return Err(Error::Config(format!(
-                "{steps} steps of {batch} rows from row {first} on are more than 2^64 rows: take fewer steps"
-            )));
-        }
-        let data = rows.data().clone();
-        let row = move |position| shuffled_row(&rows, seed, position);
-        Self::spawn(
-            data,
-            (0..steps).map(move |step| {
-                let start = first + step * size;
-                (start..start + size).map(&row).collect()
-            }),
-        )
+        let (data, size) = (order.rows.data().clone(), batch as u64);
+        Self::read_by_turns(data, steps, move |step| {
+            let start = first + step * size;
+            (start..start + size).map(|position| order.row(position)).collect()
+        })
     }
 
     /// Every selected row once, in file order, `batch` at a time; the last batch may be shorter.
@@ -70,21 +100,103 @@ impl Batches {
     pub fn in_order(rows: impl Into<FilteredRows>, batch: usize) -> Result<Self> {
         check_batch(batch)?;
         let rows = rows.into();
-        let data = rows.data().clone();
-        let starts = (0..rows.rows()).step_by(batch);
-        Self::spawn(
-            data,
-            starts.map(move |start| (start..rows.rows()).take(batch).map(|place| rows.row(place)).collect()),
-        )
+        let (data, size) = (rows.data().clone(), batch as u64);
+        Self::read_by_turns(data, rows.rows().div_ceil(size), move |number| {
+            let start = number * size;
+            (start..rows.rows()).take(batch).map(|place| rows.row(place)).collect()
+        })
     }
 
-    fn spawn(data: Arc<Activations>, batches: impl Iterator<Item = Vec<u64>> + Send + 'static) -> Result<Self> {
-        let (sender, receiver) = sync_channel(DEPTH);
-        let reader = thread::Builder::new()
-            .name("monosem-data".into())
-            .spawn(move || send_all(&data, batches, &sender))
-            .map_err(Error::io("the thread that reads the data"))?;
-        Ok(Self { receiver, reader: Some(reader) })
+    /// Batches `0..count`, whose rows `rows` tells, each read by one of several threads.
+    fn read_by_turns(
+        data: Arc<Activations>,
+        count: u64,
+        rows: impl Fn(u64) -> Vec<u64> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let (rows, spares) = (Arc::new(rows), Arc::new(Spares::default()));
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
+        let readers = (0..threads).map(|turn| {
+            let (data, rows, spares) = (data.clone(), rows.clone(), spares.clone());
+            let mut maker = BatchMaker::new(data.width());
+            let batches = (turn as u64..count).step_by(threads).map(move |number| {
+                let rows = rows(number);
+                let mut values = RowValues::reused(&spares, data.dtype(), rows.len() * data.width());
+                data.read_values(&rows, &mut values)?;
+                Ok(maker.make(values, rows))
+            });
+            Reading::start(batches)
+        });
+        Ok(Self::of(readers.collect::<Result<_>>()?))
+    }
+
+    /// Batches of what windows hold; what is left at their end is no whole batch.
+    pub(super) fn of_windows(mut windows: Windows, width: usize, stretch: Stretch) -> Result<Self> {
+        check(&stretch, None)?;
+        let (batch, spares) = (stretch.batch, Arc::new(Spares::default()));
+        let mut maker = BatchMaker::new(width);
+        let mut current: Option<Window> = None;
+        let batches = std::iter::from_fn(move || {
+            let mut values: Option<RowValues> = None;
+            let mut numbers = Vec::with_capacity(batch);
+            while numbers.len() < batch {
+                let Some(window) = current.as_mut().filter(|window| window.left() > 0) else {
+                    // Its memory is used again for one that is being loaded.
+                    current = None;
+                    match windows.next()? {
+                        Ok(window) => current = Some(window),
+                        Err(error) => return Some(Err(error)),
+                    }
+                    continue;
+                };
+                let values = values.get_or_insert_with(|| RowValues::reused(&spares, window.dtype(), batch * width));
+                let wanted = (batch - numbers.len()).min(window.left());
+                numbers.extend_from_slice(window.take(wanted, numbers.len(), values));
+            }
+            values.map(|values| Ok(maker.make(values, numbers)))
+        });
+        let steps = usize::try_from(stretch.steps).unwrap_or(usize::MAX);
+        Ok(Self::of(vec![Reading::start(batches.take(steps))?]))
+    }
+
+    fn of(readers: Vec<Reading>) -> Self {
+        Self { readers, turn: 0, peeked: None }
+    }
+
+    /// The next batch, if it comes in time.
+    pub fn poll(&mut self, patience: Duration) -> Poll<Option<Result<Batch>>> {
+        if let Some(peeked) = self.peeked.take() {
+            return Poll::Ready(Some(peeked));
+        }
+        let Some(reading) = self.readers.get_mut(self.turn) else { return Poll::Ready(None) };
+        match reading.receiver.recv_timeout(patience) {
+            Err(RecvTimeoutError::Timeout) => Poll::Pending,
+            Ok(batch) => {
+                self.turn = (self.turn + 1) % self.readers.len();
+                if batch.is_err() {
+                    self.readers.clear();
+                }
+                Poll::Ready(Some(batch))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let mut ended = std::mem::take(&mut self.readers);
+                join(ended[self.turn].thread.take());
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// The batch that comes next.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is none, and its own, which is then also the next of the stream.
+    pub fn peek(&mut self) -> Result<&Batch> {
+        let next = match self.next() {
+            None => return Err(Error::Config("there is no row to train on".into())),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(batch)) => self.peeked.insert(Ok(batch)),
+        };
+        // It was just put there.
+        next.as_ref().map_err(|error| Error::Config(error.to_string()))
     }
 }
 
@@ -92,37 +204,71 @@ impl Iterator for Batches {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.receiver.recv().ok().or_else(|| {
-            if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
-                resume_unwind(panic);
+        loop {
+            if let Poll::Ready(next) = self.poll(Duration::MAX) {
+                return next;
             }
-            None
-        })
-    }
-}
-
-/// The row at a position in the endless stream of [`Batches::shuffled`].
-pub(crate) fn shuffled_row(rows: &FilteredRows, seed: u64, position: u64) -> u64 {
-    let len = rows.rows();
-    rows.row(Permutation::new(len, seed, position / len).at(position % len))
-}
-
-fn send_all(data: &Activations, batches: impl Iterator<Item = Vec<u64>>, sender: &SyncSender<Result<Batch>>) {
-    for rows in batches {
-        let batch = read(data, rows);
-        let failed = batch.is_err();
-        if sender.send(batch).is_err() || failed {
-            return;
         }
     }
 }
 
-fn read(data: &Activations, rows: Vec<u64>) -> Result<Batch> {
-    let mut values = vec![0.0; rows.len() * data.width()];
-    data.read(&rows, &mut values)?;
-    let mut statistics = RowStatistics::new(data.width());
-    statistics.add(&values);
-    Ok(Batch { rows: values, count: rows.len(), numbers: rows, variance: statistics.total_variance() })
+impl Reading {
+    fn start(batches: impl Iterator<Item = Result<Batch>> + Send + 'static) -> Result<Self> {
+        let (sender, receiver): (SyncSender<Result<Batch>>, _) = sync_channel(0);
+        let thread = spawn("monosem-data", move || {
+            for batch in batches {
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { receiver, thread: Some(thread) })
+    }
+}
+
+/// Makes batches of rows, with memory that is used again.
+struct BatchMaker {
+    width: usize,
+    scratch: Vec<f32>,
+}
+
+impl BatchMaker {
+    fn new(width: usize) -> Self {
+        Self { width, scratch: Vec::new() }
+    }
+
+    fn make(&mut self, values: RowValues, numbers: Vec<u64>) -> Batch {
+        let mut statistics = RowStatistics::new(self.width);
+        statistics.add_stored(values.view(), &mut self.scratch);
+        Batch { rows: values, count: numbers.len(), numbers, variance: statistics.total_variance() }
+    }
+}
+
+/// A thread that reads.
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(work).map_err(Error::io("the thread that reads the data"))
+}
+
+/// Waits for a thread that has ended; its panic is resumed.
+pub(super) fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(Err(panic)) = thread.map(JoinHandle::join) {
+        resume_unwind(panic);
+    }
+}
+
+fn check(stretch: &Stretch, rows: Option<u64>) -> Result<()> {
+    let Stretch { batch, first, steps, .. } = *stretch;
+    check_batch(batch)?;
+    if let Some(rows) = rows.filter(|&rows| rows < batch as u64) {
+        return Err(Error::BatchTooLarge { batch: batch as u64, rows });
+    }
+    if (batch as u64).checked_mul(steps).and_then(|rows| rows.checked_add(first)).is_none() {
+        return Err(Error::Config(format!(
+            "{steps} steps of {batch} rows from row {first} on are more than 2^64 rows: take fewer steps"
+        )));
+    }
+    Ok(())
 }
 
 fn check_batch(batch: usize) -> Result<()> {
@@ -135,6 +281,7 @@ fn check_batch(batch: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Permutation;
     use crate::storage::fixtures::{Tensor, write};
 
     /// `rows` rows of one column that hold their own numbers.
@@ -148,21 +295,62 @@ mod tests {
     }
 
     fn stream(batches: Batches) -> Vec<Vec<f32>> {
-        batches.map(|batch| batch.unwrap().rows).collect()
+        batches.map(|batch| batch.unwrap().rows.to_f32().into_owned()).collect()
     }
 
     #[test]
     fn shuffled_is_one_stream_of_whole_epochs() {
         let data = numbered(10);
-        let all = stream(Batches::shuffled(data.clone(), 4, 5, 0, 10).unwrap());
+        let stretch = Stretch { batch: 4, seed: 5, first: 0, steps: 10 };
+        let all = stream(Batches::shuffled(data.clone(), RowOrder::Rows, stretch).unwrap());
         assert_eq!(all.len(), 10);
         let rows = all.concat();
         for (epoch, rows) in rows.chunks(10).enumerate() {
             let order = Permutation::new(10, 5, epoch as u64);
             assert!(rows.iter().map(|&row| row as u64).eq((0..10).map(|i| order.at(i))), "epoch {epoch}");
         }
-        let resumed = stream(Batches::shuffled(data, 4, 5, 12, 7).unwrap());
+        let stretch = Stretch { first: 12, steps: 7, ..stretch };
+        let resumed = stream(Batches::shuffled(data, RowOrder::Rows, stretch).unwrap());
         assert_eq!(resumed, all[3..]);
+    }
+
+    #[test]
+    fn every_order_has_every_row_once_an_epoch_and_resumes_anywhere() {
+        const ROWS: u64 = 53;
+        let data = numbered(ROWS as usize);
+        let orders = [
+            RowOrder::Rows,
+            RowOrder::Sequential { block: 5 },
+            RowOrder::Mixed { block: 5, blocks: 3 },
+            RowOrder::Mixed { block: 5, blocks: 100 },
+            RowOrder::Mixed { block: 1, blocks: 1 },
+        ];
+        for order in orders {
+            let read = |seed, first, steps| {
+                stream(Batches::shuffled(data.clone(), order, Stretch { batch: 4, seed, first, steps }).unwrap())
+            };
+            let all = read(5, 0, 3 * ROWS / 4);
+            for epoch in all.concat().chunks_exact(ROWS as usize) {
+                let mut rows = epoch.to_vec();
+                rows.sort_unstable_by(f32::total_cmp);
+                assert!(rows.into_iter().eq((0..ROWS).map(|row| row as f32)), "{order:?}: {epoch:?}");
+            }
+            for step in [1, 3, 4, 12, 13, 14, 30, 38] {
+                assert_eq!(read(5, 4 * step, 3 * ROWS / 4 - step), all[step as usize..], "{order:?}, step {step}");
+            }
+            assert_ne!(read(6, 0, 9), all[..9], "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_was_looked_at_is_still_the_next() {
+        let stretch = Stretch { batch: 4, seed: 0, first: 0, steps: 2 };
+        let mut batches = Batches::shuffled(numbered(10), RowOrder::Rows, stretch).unwrap();
+        let first = batches.peek().unwrap().numbers.clone();
+        assert_eq!(batches.peek().unwrap().numbers, first);
+        assert_eq!(batches.next().unwrap().unwrap().numbers, first);
+        assert_ne!(batches.next().unwrap().unwrap().numbers, first);
+        assert!(batches.next().is_none() && batches.peek().is_err());
     }
 
     #[test]
@@ -171,18 +359,19 @@ mod tests {
         let counts: Vec<_> = batches.iter().map(|batch| (batch.count, batch.variance)).collect();
         assert_eq!(counts, [(4, 5.0), (4, 5.0), (2, 0.5)]);
         assert!(batches.iter().flat_map(|batch| &batch.numbers).copied().eq(0..10));
-        assert!(batches.iter().flat_map(|batch| &batch.rows).eq(&(0..10).map(|i| i as f32).collect::<Vec<_>>()));
+        assert!(batches.iter().flat_map(|batch| batch.rows.to_f32().into_owned()).eq((0..10).map(|i| i as f32)));
     }
 
     #[test]
     fn refuses_what_cannot_be_batched() {
         let data = numbered(10);
-        let Err(Error::BatchTooLarge { batch: 11, rows: 10 }) = Batches::shuffled(data.clone(), 11, 0, 0, 1) else {
-            panic!("accepted")
+        let shuffled = |batch, first, steps| {
+            Batches::shuffled(data.clone(), RowOrder::Rows, Stretch { batch, seed: 0, first, steps })
         };
+        let Err(Error::BatchTooLarge { batch: 11, rows: 10 }) = shuffled(11, 0, 1) else { panic!("accepted") };
         for (result, expected) in [
-            (Batches::shuffled(data.clone(), 0, 0, 0, 1), vec!["0 rows"]),
-            (Batches::shuffled(data.clone(), 4, 0, 4, u64::MAX / 4), vec!["2^64"]),
+            (shuffled(0, 0, 1), vec!["0 rows"]),
+            (shuffled(4, 4, u64::MAX / 4), vec!["2^64"]),
             (Batches::in_order(data.clone(), 0), vec!["0 rows"]),
         ] {
             let Err(Error::Config(message)) = result else { panic!("accepted; expected {expected:?}") };
@@ -203,16 +392,19 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_consumer() {
-        let mut batches = Batches::spawn(numbered(1), std::iter::from_fn(|| panic!("lost"))).unwrap();
+        let mut batches = Batches::read_by_turns(numbered(1), 1, |_| panic!("lost")).unwrap();
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next())).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"lost"));
     }
 
     #[test]
-    fn dropping_the_stream_ends_its_thread() {
-        let mut batches = Batches::shuffled(numbered(10), 1, 0, 0, u64::MAX).unwrap();
-        let reader = batches.reader.take().unwrap();
-        drop(batches);
-        reader.join().unwrap();
+    fn dropping_the_stream_ends_its_threads() {
+        let stretch = Stretch { batch: 1, seed: 0, first: 0, steps: u64::MAX };
+        for order in [RowOrder::Rows, RowOrder::Mixed { block: 1, blocks: 2 }] {
+            let mut batches = Batches::shuffled(numbered(10), order, stretch).unwrap();
+            let threads: Vec<_> = batches.readers.iter_mut().map(|reading| reading.thread.take().unwrap()).collect();
+            drop(batches);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Activations;
 use super::integers::IntegerColumn;
 use super::norm_cache::NormCache;
+use super::unusual_rows::UnusualRows;
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::CHUNK_BYTES;
 
@@ -20,8 +21,10 @@ pub struct RowFilter {
     /// Rows of these tokens, by the tensor `token_ids` of every file: `[rows]`, u8, u16, u32, i32 or i64, of values
     /// that fit i32.
     pub exclude_tokens: Vec<i32>,
-    /// Rows whose Euclidean norm is above so many times the median norm of all rows.
+    /// Rows whose Euclidean norm is above so many times the median norm of all finite rows.
     pub max_norm: Option<f64>,
+    /// Rows with a value that is not finite, which are an error otherwise.
+    pub skip_bad: bool,
 }
 
 /// Numbers of rows left out, by reason.
@@ -31,6 +34,8 @@ pub struct Exclusion {
     pub rows_excluded_by_token: u64,
     /// Rows of other tokens whose norm is too large.
     pub rows_excluded_by_norm: u64,
+    /// Rows of other tokens with a value that is not finite.
+    pub rows_excluded_not_finite: u64,
 }
 
 /// The rows of some activations that are not left out, in their order.
@@ -74,7 +79,7 @@ impl FilteredRows {
     /// [`Error::Config`] for an unusable filter, a median norm of 0, and when no row is left; [`Error::Data`] when a
     /// file has no `token_ids` that can be used, or a value that is not finite; [`Error::Io`].
     pub fn new(data: Arc<Activations>, filter: &RowFilter) -> Result<Self> {
-        Self::select(data, filter, rows_above)
+        Self::select(data, filter, UnusualRows::find)
     }
 
     /// As [`FilteredRows::new`], but remembers the rows above a largest norm in the directory `cache`, by what
@@ -89,14 +94,14 @@ impl FilteredRows {
         cache: &Path,
         mut complain: impl FnMut(&str),
     ) -> Result<Self> {
-        Self::select(data, filter, |data, limit| {
-            let cache = NormCache::new(cache, data, limit)?;
+        Self::select(data, filter, |data, filter| {
+            let cache = NormCache::new(cache, data, filter)?;
             let (remembered, problem) = cache.get();
             problem.iter().for_each(|problem| complain(problem));
             if let Some(rows) = remembered {
                 return Ok(rows);
             }
-            let rows = rows_above(data, limit)?;
+            let rows = UnusualRows::find(data, filter)?;
             cache.insert(&rows).iter().for_each(|problem| complain(problem));
             Ok(rows)
         })
@@ -105,26 +110,32 @@ impl FilteredRows {
     fn select(
         data: Arc<Activations>,
         filter: &RowFilter,
-        rows_above: impl FnOnce(&Activations, f64) -> Result<Vec<u64>>,
+        find_unusual: impl FnOnce(&Activations, &RowFilter) -> Result<UnusualRows>,
     ) -> Result<Self> {
         filter.validate()?;
         let mut excluded = rows_of_tokens(&data, &filter.exclude_tokens)?;
         let by_token = excluded.len();
-        if let Some(limit) = filter.max_norm {
-            let too_large = rows_above(&data, limit)?;
-            let by_norm: Vec<u64> = too_large.into_iter().filter(|row| excluded.binary_search(row).is_err()).collect();
-            excluded.extend(by_norm);
+        let mut not_finite = 0;
+        if filter.max_norm.is_some() || filter.skip_bad {
+            let unusual = find_unusual(&data, filter)?;
+            let is_new = |row: &u64| excluded[..by_token].binary_search(row).is_err();
+            let bad: Vec<u64> = unusual.not_finite.into_iter().filter(is_new).collect();
+            let too_large: Vec<u64> = unusual.too_large.into_iter().filter(is_new).collect();
+            not_finite = bad.len();
+            excluded.extend(bad.into_iter().chain(too_large));
             excluded.sort_unstable();
         }
         let exclusion = Exclusion {
             rows_excluded_by_token: by_token as u64,
-            rows_excluded_by_norm: (excluded.len() - by_token) as u64,
+            rows_excluded_by_norm: (excluded.len() - by_token - not_finite) as u64,
+            rows_excluded_not_finite: not_finite as u64,
         };
         if excluded.len() as u64 == data.rows() {
-            let Exclusion { rows_excluded_by_token, rows_excluded_by_norm } = exclusion;
+            let Exclusion { rows_excluded_by_token, rows_excluded_by_norm, rows_excluded_not_finite } = exclusion;
             return Err(Error::Config(format!(
-                "all {} rows are left out, {rows_excluded_by_token} by token and {rows_excluded_by_norm} by norm: \
-                 exclude fewer tokens or allow larger norms",
+                "all {} rows are left out, {rows_excluded_by_token} by token, {rows_excluded_by_norm} by norm and \
+                 {rows_excluded_not_finite} because they are not finite: exclude fewer tokens, allow larger norms, or \
+                 compute the rows again",
                 data.rows()
             )));
         }
@@ -177,57 +188,6 @@ fn rows_of_tokens(data: &Activations, tokens: &[i32]) -> Result<Vec<u64>> {
         }
     }
     Ok(found)
-}
-
-/// The rows whose norm is above `limit` times the median, ascending.
-fn rows_above(data: &Activations, limit: f64) -> Result<Vec<u64>> {
-    let norms = norms(data)?;
-    let median = median(&mut norms.clone());
-    if median == 0.0 {
-        return Err(Error::Config(
-            "the median norm of the rows is 0, so that no multiple of it can be the largest norm: \
-             leave the largest norm away, or remove the rows of zeros"
-                .into(),
-        ));
-    }
-    let too_large = (0..).zip(norms).filter(|&(_, norm)| f64::from(norm) > limit * median);
-    Ok(too_large.map(|(row, _)| row).collect())
-}
-
-/// The Euclidean norm of every row.
-fn norms(data: &Activations) -> Result<Vec<f32>> {
-    let width = data.width();
-    let count = (CHUNK_BYTES / 4 / width).max(1);
-    let mut norms = Vec::with_capacity(data.rows() as usize);
-    let (mut rows, mut values) = (Vec::new(), Vec::new());
-    for first in (0..data.rows()).step_by(count) {
-        rows.clear();
-        rows.extend((first..data.rows()).take(count));
-        values.resize(rows.len() * width, 0.0);
-        data.read(&rows, &mut values)?;
-        norms.extend(values.chunks_exact(width).map(norm));
-    }
-    Ok(norms)
-}
-
-fn norm(row: &[f32]) -> f32 {
-    // Eight sums at once fill a vector register.
-    let mut lanes = [0.0_f64; 8];
-    for values in row.chunks(lanes.len()) {
-        for (lane, &value) in lanes.iter_mut().zip(values) {
-            *lane += f64::from(value) * f64::from(value);
-        }
-    }
-    lanes.iter().sum::<f64>().sqrt() as f32
-}
-
-/// The median of at least one value, which are left in another order.
-fn median(values: &mut [f32]) -> f64 {
-    let middle = values.len() / 2;
-    let is_even = values.len().is_multiple_of(2);
-    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
-    let lower = below.iter().copied().max_by(f32::total_cmp).filter(|_| is_even).unwrap_or(upper);
-    (f64::from(lower) + f64::from(upper)) / 2.0
 }
 
 #[cfg(test)]

@@ -9,15 +9,16 @@ use crate::error::Error;
 /// Bytes that tell a format.
 const START: u64 = 4096;
 
-/// The error of opening `path` as safetensors, in better words if the file is known to be something else.
-pub(super) fn explain(error: Error, path: &Path) -> Error {
-    match read_start(path).and_then(|start| recognise(&start, path)) {
+/// The error of opening a file that starts so as safetensors, in better words if it is known to be something else.
+pub(super) fn explain(error: Error, start: &[u8], path: &Path) -> Error {
+    match recognise(start, path) {
         Some(problem) => Error::data(path, problem),
         None => error,
     }
 }
 
-fn read_start(path: &Path) -> Option<Vec<u8>> {
+/// The first bytes of a regular file, if it can be read.
+pub(super) fn read_start(path: &Path) -> Option<Vec<u8>> {
     // Opening a pipe waits for its writer.
     if !fs::metadata(path).ok()?.is_file() {
         return None;
@@ -29,7 +30,7 @@ fn read_start(path: &Path) -> Option<Vec<u8>> {
 
 /// What the file is, and what to do.
 fn recognise(start: &[u8], path: &Path) -> Option<String> {
-    let words = |name: &str, cure: String| format!("is {name}, not a safetensors file; {cure}");
+    let words = |name: &str, cure: String| format!("is {name}, which is not read; {cure}");
     // `array` is of `sys.argv[1]`. safetensors writes an array as it lies in memory.
     let numpy = |name, imports: &str, array: &str, note: &str| {
         let program = format!(
@@ -46,7 +47,6 @@ fn recognise(start: &[u8], path: &Path) -> Option<String> {
     };
     let column = " (put your column's name for the last 'activations')";
     Some(match start {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => numpy("a NumPy array", "", "np.load(sys.argv[1])", ""),
         [b'P', b'K', 3, 4, ..] => match first_of_zip(start) {
             name if name.ends_with(b".npy") => {
                 let array = "next(iter(np.load(sys.argv[1]).values()))";
@@ -166,8 +166,7 @@ mod tests {
     #[test]
     fn formats_are_known_by_their_first_bytes() {
         for (start, name, cure) in [
-            (&b"\x93NUMPY\x01\x00v\x00{'descr'"[..], "a NumPy array", "np.load(sys.argv[1])"),
-            (&zip("arr_0.npy"), "an archive of NumPy arrays", "np.load(sys.argv[1]).values()"),
+            (&zip("arr_0.npy")[..], "an archive of NumPy arrays", "np.load(sys.argv[1]).values()"),
             (&zip("archive/data.pkl"), "a file of PyTorch", "torch.load(sys.argv[1]"),
             (&zip("x/.format_version"), "a file of PyTorch", "torch.load(sys.argv[1]"),
             (&zip("word/document.xml"), "a zip archive", "unpack it"),

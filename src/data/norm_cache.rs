@@ -1,4 +1,4 @@
-//! Which rows exceed a multiple of the median norm, kept from one process to the next: finding them reads all data.
+//! Which rows are left out by their values, kept from one process to the next: finding them reads all data.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,7 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activations, FileIdentity};
+use super::unusual_rows::UnusualRows;
+use super::{Activations, FileIdentity, RowFilter};
 use crate::error::{Error, Result};
 use crate::storage::{checksum, replace_file};
 
@@ -15,13 +16,14 @@ use crate::storage::{checksum, replace_file};
 const MAX_ENTRIES: usize = 100;
 
 /// What the rows were found by: another number forgets all of them.
-const RULE: u32 = 1;
+const RULE: u32 = 2;
 
 /// The circumstances that rows are remembered for.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Key {
     rule: u32,
-    max_norm: f64,
+    max_norm: Option<f64>,
+    skip_bad: bool,
     files: Vec<FileKey>,
 }
 
@@ -33,11 +35,16 @@ struct FileKey {
     modified: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Entry {
     key: Key,
-    /// Ascending.
-    rows: Vec<u64>,
+    rows: UnusualRows,
+}
+
+#[derive(Serialize)]
+struct NewEntry<'a> {
+    key: &'a Key,
+    rows: &'a UnusualRows,
 }
 
 /// A place in the cache for some data and a limit.
@@ -53,7 +60,7 @@ impl NormCache {
     ///
     /// # Errors
     /// Those of the data's files.
-    pub fn new(cache: &Path, data: &Activations, max_norm: f64) -> Result<Self> {
+    pub fn new(cache: &Path, data: &Activations, filter: &RowFilter) -> Result<Self> {
         let files = data.identity()?.into_iter().map(|identity| {
             let modified = fs::metadata(&identity.path).and_then(|file| file.modified());
             let modified = modified.map_err(Error::io(&identity.path))?.duration_since(UNIX_EPOCH);
@@ -61,14 +68,15 @@ impl NormCache {
             let modified = modified.ok().and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0);
             Ok(FileKey { identity: FileIdentity { path: PathBuf::new(), ..identity }, modified })
         });
-        let key = Key { rule: RULE, max_norm, files: files.collect::<Result<_>>()? };
+        let RowFilter { max_norm, skip_bad, .. } = *filter;
+        let key = Key { rule: RULE, max_norm, skip_bad, files: files.collect::<Result<_>>()? };
         // Numbers, names and checksums make JSON.
         let name = checksum(&serde_json::to_vec(&key).unwrap_or_default());
         Ok(Self { path: cache.join("norms").join(name + ".json"), key, count: data.rows() })
     }
 
     /// The rows, if they are remembered; otherwise perhaps a problem with the cache.
-    pub fn get(&self) -> (Option<Vec<u64>>, Option<String>) {
+    pub fn get(&self) -> (Option<UnusualRows>, Option<String>) {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return (None, None),
@@ -81,13 +89,15 @@ impl NormCache {
         }
     }
 
-    fn are_sound(&self, rows: &[u64]) -> bool {
-        rows.is_sorted_by(|row, next| row < next) && rows.last().is_none_or(|&last| last < self.count)
+    fn are_sound(&self, rows: &UnusualRows) -> bool {
+        [&rows.too_large, &rows.not_finite]
+            .into_iter()
+            .all(|rows| rows.is_sorted_by(|row, next| row < next) && rows.last().is_none_or(|&last| last < self.count))
     }
 
     /// Remembers the rows; otherwise the problem.
-    pub fn insert(self, rows: &[u64]) -> Option<String> {
-        let entry = Entry { key: self.key, rows: rows.to_vec() };
+    pub fn insert(self, rows: &UnusualRows) -> Option<String> {
+        let entry = NewEntry { key: &self.key, rows };
         let directory = self.path.parent().unwrap_or(Path::new(""));
         let written = serde_json::to_vec(&entry).map_err(|error| Error::io(&self.path)(error.into()));
         let written = written.and_then(|json| {

@@ -1,5 +1,14 @@
 //! Mean and variance of rows, in one pass.
 
+use super::RowsView;
+use crate::storage::floats::decode;
+
+/// Rows that are summed at a time: they fit a core's cache.
+const BLOCK_ROWS: usize = 8;
+
+/// Columns whose sums fit the registers of a core.
+const LANES: usize = 8;
+
 /// Running f64 sums of rows and of their squares in every dimension, both taken relative to the first row, so that a
 /// large common offset costs no precision. The result does not depend on how the rows are split over calls.
 #[derive(Clone, Debug)]
@@ -18,17 +27,55 @@ impl RowStatistics {
 
     /// Takes whole rows, `[count, width]`.
     pub fn add(&mut self, rows: &[f32]) {
-        debug_assert!(rows.is_empty() || rows.len().is_multiple_of(self.origin.len()));
-        for row in rows.chunks_exact(self.origin.len().max(1)) {
-            if self.count == 0 {
-                self.origin.iter_mut().zip(row).for_each(|(o, &x)| *o = f64::from(x));
+        let width = self.origin.len().max(1);
+        debug_assert!(rows.len().is_multiple_of(width));
+        if self.count == 0
+            && let Some(first) = rows.get(..width)
+        {
+            self.origin.iter_mut().zip(first).for_each(|(o, &x)| *o = f64::from(x));
+        }
+        self.count += (rows.len() / width) as u64;
+        for block in rows.chunks(BLOCK_ROWS * width) {
+            self.add_block(block);
+        }
+    }
+
+    /// Takes whole rows as they are stored, through `scratch`.
+    pub(crate) fn add_stored(&mut self, rows: RowsView<'_>, scratch: &mut Vec<f32>) {
+        let block = BLOCK_ROWS * self.origin.len();
+        scratch.resize(block, 0.0);
+        for start in (0..rows.len()).step_by(block.max(1)) {
+            let rows = rows.slice(start..rows.len().min(start + block));
+            let widened = &mut scratch[..rows.len()];
+            decode(rows.dtype(), rows.bytes(), widened);
+            self.add(widened);
+        }
+    }
+
+    /// Takes a few rows, by columns that fit the registers.
+    fn add_block(&mut self, rows: &[f32]) {
+        let width = self.origin.len();
+        let whole = width / LANES * LANES;
+        for first in (0..whole).step_by(LANES) {
+            let columns = first..first + LANES;
+            let lanes = |values: &[f64]| -> [f64; LANES] { std::array::from_fn(|lane| values[first + lane]) };
+            let (origin, mut sum, mut squares) = (lanes(&self.origin), lanes(&self.sum), lanes(&self.squares));
+            for row in rows.chunks_exact(width) {
+                let row = &row[columns.clone()];
+                for lane in 0..LANES {
+                    let offset = f64::from(row[lane]) - origin[lane];
+                    sum[lane] += offset;
+                    squares[lane] += offset * offset;
+                }
             }
-            self.count += 1;
-            for (((&x, origin), sum), squares) in row.iter().zip(&self.origin).zip(&mut self.sum).zip(&mut self.squares)
-            {
-                let offset = f64::from(x) - origin;
-                *sum += offset;
-                *squares += offset * offset;
+            self.sum[columns.clone()].copy_from_slice(&sum);
+            self.squares[columns].copy_from_slice(&squares);
+        }
+        for column in whole..width {
+            for row in rows.chunks_exact(width) {
+                let offset = f64::from(row[column]) - self.origin[column];
+                self.sum[column] += offset;
+                self.squares[column] += offset * offset;
             }
         }
     }

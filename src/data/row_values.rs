@@ -104,6 +104,10 @@ impl RowValues {
         self.values.view()
     }
 
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.values.resize(count.min(self.len()));
+    }
+
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.values {
             Values::F16(values) => bytemuck::cast_slice_mut(values),
@@ -222,6 +226,12 @@ fn bits_are_below(values: &[u16], exponent: u16) -> bool {
 
 impl<'a> From<&'a [f32]> for RowsView<'a> {
     fn from(values: &'a [f32]) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f32; N]> for RowsView<'a> {
+    fn from(values: &'a [f32; N]) -> Self {
         Self::F32(values)
     }
 }

@@ -17,6 +17,9 @@ use crate::storage::floats::decode;
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 4 << 20;
 
+/// Values that are summed at a time: they fit a core's cache.
+const PIECE_VALUES: usize = 1 << 13;
+
 /// Rows and dimensions that stand out, the largest, that are named.
 const MOST_NAMED: usize = 10;
 
@@ -117,9 +120,13 @@ impl DataSurvey {
         let mut survey = Survey::new(data.width());
         let mut values = Vec::new();
         for_each_block(&table, 0, BLOCK_BYTES, |block| {
-            values.resize(block.rows * data.width(), 0.0);
-            decode(table.files[block.file].reader.dtype(), block.values(), &mut values);
-            survey.add(block.first_of_all, &values);
+            let dtype = table.files[block.file].reader.dtype();
+            let piece = (PIECE_VALUES / data.width()).max(1);
+            for (at, stored) in block.values().chunks(piece * data.width() * dtype.bytes()).enumerate() {
+                values.resize(stored.len() / dtype.bytes(), 0.0);
+                decode(dtype, stored, &mut values);
+                survey.add(block.first_of_all + (at * piece) as u64, &values);
+            }
             advance(block.first_of_all + block.rows as u64);
             Ok(true)
         })?;
@@ -156,22 +163,31 @@ impl Survey {
     }
 
     /// Takes whole rows, the first of which is row `first` of all.
-    fn add(&mut self, first: u64, values: &[f32]) {
-        for (row, values) in (first..).zip(values.chunks_exact(self.width)) {
+    fn add(&mut self, first: u64, all: &[f32]) {
+        let width = self.width;
+        // Rows that are finite are summed as many at a time as there are.
+        let mut start = 0;
+        for (row, values) in all.chunks_exact(width).enumerate() {
             let square = squared_norm(values);
             // A sum of f32 squares does not overflow f64.
-            if !square.is_finite() {
-                self.non_finite_rows += 1;
-                self.first_non_finite.get_or_insert(row);
+            if square.is_finite() {
+                self.add_norm(first + row as u64, square);
                 continue;
             }
-            self.rows.add(values);
-            self.squares += square;
-            let norm = square.sqrt();
-            self.norms.add(norm);
-            if norm > self.least || self.largest.len() < MOST_NAMED {
-                self.keep(norm, row);
-            }
+            self.non_finite_rows += 1;
+            self.first_non_finite.get_or_insert(first + row as u64);
+            self.rows.add(&all[start * width..row * width]);
+            start = row + 1;
+        }
+        self.rows.add(&all[start * width..]);
+    }
+
+    fn add_norm(&mut self, row: u64, square: f64) {
+        self.squares += square;
+        let norm = square.sqrt();
+        self.norms.add(norm);
+        if norm > self.least || self.largest.len() < MOST_NAMED {
+            self.keep(norm, row);
         }
     }
 

@@ -2,8 +2,10 @@
 
 use super::entries::{Entries, Pass};
 use super::field::{Decoder, Field, Listed};
-use super::parameters::{Parameters, pad_rows};
+use super::parameters::Parameters;
+use super::rows::StoredRows;
 use super::select::{self, Selector, Tuning};
+use crate::data::RowsView;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
@@ -32,7 +34,7 @@ pub struct Forward {
     count: Pipeline<count::main::Kernel>,
     residual: Pipeline<residual::main::Kernel>,
     rows: u32,
-    padded: Vec<f32>,
+    stored: StoredRows,
 }
 
 impl Forward {
@@ -46,8 +48,10 @@ impl Forward {
         let rows = rows as u32;
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
+        let x = vectors()?;
         Ok(Self {
-            x: vectors()?,
+            stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
+            x,
             centred: vectors()?,
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
@@ -60,7 +64,6 @@ impl Forward {
             residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
             entries,
             rows,
-            padded: Vec::new(),
         })
     }
 
@@ -80,13 +83,11 @@ impl Forward {
     }
 
     /// Uploads `[rows, d]` rows for what is submitted next.
-    pub fn upload(&mut self, gpu: &Gpu, rows: &[f32], d: usize) {
-        if d.is_multiple_of(16) {
-            gpu.upload(&self.x, 0, rows);
-        } else {
-            pad_rows(rows, d, &mut self.padded);
-            gpu.upload(&self.x, 0, &self.padded);
-        }
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed.
+    pub fn upload(&mut self, gpu: &Gpu, rows: RowsView<'_>, d: usize) -> Result<()> {
+        self.stored.upload(gpu, rows, d, &self.x)
     }
 
     /// Centres the first `rows` rows.

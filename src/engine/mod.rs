@@ -12,6 +12,7 @@ pub mod forward;
 pub mod parameters;
 pub mod planes;
 pub mod recipe;
+mod rows;
 pub mod select;
 pub mod stage;
 pub mod state;

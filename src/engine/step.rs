@@ -13,6 +13,7 @@ use super::recipe::Recipe;
 use super::select::Tuning;
 use super::stage::{Exchange, StagePrograms, Stages, World};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
+use crate::data::RowsView;
 use crate::error::{Divergence, Error, Result};
 use crate::gpu::shaders::{Clip as ClipResult, Guard, center};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
@@ -34,7 +35,7 @@ pub struct TrainingStep {
 #[derive(Clone, Copy, Debug)]
 pub struct StepInput<'a> {
     /// `[batch, d]`.
-    pub rows: &'a [f32],
+    pub rows: RowsView<'a>,
     /// The schedule's.
     pub learning_rate: f64,
     /// The mean squared distance of the rows from their mean.
@@ -212,7 +213,7 @@ impl TrainingStep {
     /// Uploads the rows and the constants of the next step.
     ///
     /// # Errors
-    /// [`Error::Config`] if the rows are no whole batch.
+    /// [`Error::Config`] if the rows are no whole batch, [`Error::DeviceLost`] or [`Error::Device`].
     pub fn begin(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
         let d = self.parameters.config().d_in;
         let StepInput { rows, learning_rate, variance } = input;
@@ -221,7 +222,7 @@ impl TrainingStep {
             return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
         self.taken += 1;
-        self.forward.upload(gpu, rows, d);
+        self.forward.upload(gpu, rows, d)?;
         let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
         self.optimizer.upload(gpu, &self.recipe, constants);
         Ok(())

@@ -3,7 +3,7 @@
 use super::groups_for;
 use crate::gpu::shaders::{
     activity, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual, runs, select_wide,
-    slopes, squares, summary, update, variance,
+    slopes, squares, summary, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -36,6 +36,7 @@ macro_rules! launch {
 }
 
 launch! {
+    widen::main: |p| groups_for::<widen::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     center::main: |p| groups_for::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     count::main: |p| groups_for::<count::main::Kernel>(p.rows.into());
     decode::main: |p| groups_for::<decode::main::Kernel>(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::data::RowStatistics;
+use crate::data::{RowStatistics, RowsView};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
@@ -121,7 +121,7 @@ impl StepBenchmark {
 /// The next of the batches that come in turn.
 fn next_input<'a>(batches: &'a [Vec<f32>], taken: &mut usize, learning_rate: f64, variance: f64) -> StepInput<'a> {
     *taken += 1;
-    StepInput { rows: &batches[*taken % batches.len()], learning_rate, variance }
+    StepInput { rows: RowsView::F32(&batches[*taken % batches.len()]), learning_rate, variance }
 }
 
 /// The middle of some times, 0 of none.

@@ -127,7 +127,7 @@ impl Plan {
     }
 }
 
-/// Batches of the data thread, of the step, and of the uploads that wait for the device.
+/// Batches of the data threads, of the step, and of the uploads that wait for the device.
 const BATCHES_ON_THEIR_WAY: u64 = 8;
 
 /// Tiles of weights or of the state on their way.

@@ -53,6 +53,11 @@ pub enum Event<'a> {
         /// Steps taken before.
         step: u64,
     },
+    /// The rows of the next step have not come for some time.
+    Waiting {
+        /// Seconds since they were asked for.
+        seconds: u64,
+    },
     /// A step finished.
     Step {
         /// Its results.

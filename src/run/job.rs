@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
-use crate::data::{Batches, FilteredRows, blame_row, first_difference, shuffled_row};
+use crate::data::{Batches, Stretch, TrainingRows, first_difference};
 use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -22,13 +22,13 @@ pub struct Job {
     pub tuning: Tuning,
     /// Seed of the initial weights and of the order of the rows.
     pub seed: u64,
-    /// Activations to train on.
-    pub rows: FilteredRows,
+    /// Activations to train on, and their order.
+    pub rows: TrainingRows,
 }
 
 impl Job {
     /// A job with seed 0 and the default kernels for the device.
-    pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<FilteredRows>) -> Self {
+    pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<TrainingRows>) -> Self {
         let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);
         Self { config, recipe, tuning, seed: 0, rows: rows.into() }
     }
@@ -36,36 +36,33 @@ impl Job {
     /// The batches of these steps, the first being 0.
     ///
     /// # Errors
-    /// As [`Batches::shuffled`].
+    /// As [`TrainingRows::batches`].
     pub fn batches(&self, steps: Range<u64>) -> Result<Batches> {
-        let batch = self.recipe.batch;
+        let (batch, seed) = (self.recipe.batch, self.seed);
         let first = steps.start.saturating_mul(batch as u64);
-        Batches::shuffled(self.rows.clone(), batch, self.seed, first, steps.end.saturating_sub(steps.start))
+        self.rows.batches(Stretch { batch, seed, first, steps: steps.end.saturating_sub(steps.start) })
     }
 
     /// An error of a step, with the file of the row that it is about.
     pub(super) fn locate(&self, error: Error) -> Error {
-        let Error::Diverged { step: Some(step), row: Some(place), file: None, what } = error else { return error };
-        let position = (step - 1) * self.recipe.batch as u64 + place;
-        blame_row(self.rows.data(), shuffled_row(&self.rows, self.seed, position), Some(step), what)
+        let Error::Diverged { step, row: Some(row), file: None, what } = error else { return error };
+        self.rows.blame(row, step, what)
     }
 
-    /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which is read for
-    /// it.
+    /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which stays the
+    /// next of `batches`.
     ///
     /// # Errors
     /// As [`SaeConfig::validate`], and those of the data.
-    pub fn initial_weights(&self) -> Result<InitialWeights> {
-        let first_batch = self.batches(0..1)?.next().transpose()?;
-        let first_batch = first_batch.ok_or_else(|| Error::Config("there is no row to train on".into()))?;
-        let mut initial = initialize(&self.config, self.seed, &first_batch.rows)?;
-        initial.provenance = self.rows.data().provenance().clone();
+    pub fn initial_weights(&self, batches: &mut Batches) -> Result<InitialWeights> {
+        let mut initial = initialize(&self.config, self.seed, &batches.peek()?.rows.to_f32())?;
+        initial.provenance = self.rows.provenance().clone();
         Ok(initial)
     }
 
     /// The training before its first step.
-    pub(super) fn begin(&self, gpu: &Gpu) -> Result<Trainer> {
-        Trainer::with_tuning(gpu, &self.initial_weights()?, self.recipe.clone(), self.tuning)
+    pub(super) fn begin(&self, gpu: &Gpu, batches: &mut Batches) -> Result<Trainer> {
+        Trainer::with_tuning(gpu, &self.initial_weights(batches)?, self.recipe.clone(), self.tuning)
     }
 
     /// The training as a checkpoint has it.
@@ -78,7 +75,7 @@ impl Job {
     /// Fails if a checkpoint is of another job, as far as the checkpoint shows.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let before = Position::of(manifest)?;
-        if let Some(difference) = first_difference(&before.data, &self.rows.data().identity()?) {
+        if let Some(difference) = first_difference(&before.data, &self.rows.identity()?) {
             return Err(Error::Config(format!(
                 "the data are not those that the run began with: {difference}; give it the same files, under whatever \
                  names, or name a new directory"
@@ -86,10 +83,20 @@ impl Job {
         }
         let now = self.rows.rows();
         if before.rows != now {
+            let count = |rows: Option<u64>| rows.map_or("those of a stream".to_owned(), |rows| rows.to_string());
             return Err(Error::Config(format!(
-                "{now} rows are left of the data, and {} were when the run began: exclude the same rows, or \
-                 name a new directory",
-                before.rows
+                "{} rows are left of the data, and {} were when the run began: exclude the same rows, or name a new \
+                 directory",
+                count(now),
+                count(before.rows)
+            )));
+        }
+        if before.order != self.rows.order() {
+            return Err(Error::Config(format!(
+                "the rows are to come in another order ({:?}) than when the run began ({:?}): restore --order and \
+                 --mixing-buffer, or name a new directory",
+                self.rows.order(),
+                before.order
             )));
         }
         if (&manifest.sae, &manifest.recipe, before.seed) != (&self.config, &self.recipe, self.seed) {

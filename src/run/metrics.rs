@@ -129,8 +129,8 @@ pub(super) struct Pace {
     pub seconds_here: f64,
     /// Steps taken before that.
     pub first_step: u64,
-    /// Rows of an epoch.
-    pub rows: u64,
+    /// Rows of an epoch; none of a stream.
+    pub rows: Option<u64>,
 }
 
 /// The metrics of a step (docs/metrics.md).
@@ -140,7 +140,7 @@ pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>,
     let mut metrics = json!({
         "step": step,
         "tokens": tokens,
-        "epoch": tokens as f64 / pace.rows as f64,
+        "epoch": pace.rows.map(|rows| tokens as f64 / rows as f64),
         "loss": progress.loss,
         "fvu": progress.fvu,
         "l0": progress.l0,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Manifest, Marks};
-use crate::data::FileIdentity;
+use crate::data::{FileIdentity, RowOrder};
 use crate::error::{Error, Result};
 
 /// `run` in a checkpoint's manifest.
@@ -16,10 +16,12 @@ pub(super) struct Position {
     pub unwritten_metrics: Vec<String>,
     /// Seconds that the run had taken.
     pub seconds: f64,
-    /// Rows of data to train on, after those that were excluded.
-    pub rows: u64,
+    /// Rows of data to train on, after those that were excluded; none of a stream.
+    pub rows: Option<u64>,
     /// The files of the data, by content.
     pub data: Vec<FileIdentity>,
+    /// The order of the rows.
+    pub order: RowOrder,
     /// Seed of the job.
     pub seed: u64,
     /// Where the run resumed under other marks, oldest first.

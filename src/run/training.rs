@@ -17,7 +17,7 @@ use super::metrics::{LogSchedule, MetricsFile, Pace};
 use super::options::{End, RunOptions, Validated};
 use super::position::{MarkChange, Position};
 use super::record::{Outcome, RunRecord};
-use crate::data::{FileIdentity, Provenance};
+use crate::data::{Batches, FileIdentity, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::storage::checksum_file;
@@ -29,6 +29,8 @@ use crate::train::Trainer;
 pub struct Run {
     job: Job,
     trainer: Trainer,
+    /// Of the steps that are left.
+    batches: Batches,
     /// Before the directory, which is removed only when it is empty: dropping it waits for its writer.
     checkpoints: Checkpoints,
     directory: RunDirectory,
@@ -100,18 +102,20 @@ impl Run {
         if let Some(text) = &options.config_toml {
             directory.write_config(text)?;
         }
+        let mut batches =
+            job.batches(restored.as_ref().map_or(0, |restored| restored.manifest.step)..job.recipe.steps)?;
         let (mut trainer, mut position) = match restored {
             Some(restored) => {
                 let position = position_of(&restored.manifest, events)?;
                 (restored.state, position)
             }
-            None => (job.begin(gpu)?, Position::default()),
+            None => (job.begin(gpu, &mut batches)?, Position::default()),
         };
         metrics.rewind(position.metrics_bytes, std::mem::take(&mut position.unwritten_metrics))?;
         if options.profile {
             trainer.start_profile()?;
         }
-        let data = job.rows.data().identity()?;
+        let data = job.rows.identity()?;
         let mut record = RunRecord::new(options.started, &job, &data, gpu.description(), &trainer);
         record.set_resumed_under(&position.resumed_under);
         record.write(&mut directory)?;
@@ -119,10 +123,11 @@ impl Run {
             log: LogSchedule { every: options.log_every, steps: job.recipe.steps },
             validation: options.validation,
             data,
-            provenance: options.provenance.unwrap_or_else(|| job.rows.data().provenance().clone()),
+            provenance: options.provenance.unwrap_or_else(|| job.rows.provenance().clone()),
             first_step: trainer.submitted(),
             job,
             trainer,
+            batches,
             directory,
             metrics,
             checkpoints,
@@ -190,6 +195,7 @@ impl Run {
             seconds: self.seconds(),
             rows: self.job.rows.rows(),
             data: self.data.clone(),
+            order: self.job.rows.order(),
             seed: self.job.seed,
             resumed_under: self.resumed_under.clone(),
         };

@@ -66,6 +66,8 @@ pub mod trained;
 pub mod update;
 #[doc(hidden)]
 pub mod variance;
+#[doc(hidden)]
+pub mod widen;
 
 use std::time::{Duration, Instant};
 
@@ -95,7 +97,8 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 28] = [
+const OPERATIONS: [(&str, Operation); 29] = [
+    ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::read_at::read_exact_at;
 use crate::error::{Error, Result};
 
 /// Keeps the files that were read last open.
@@ -19,7 +21,7 @@ pub(crate) struct FilePool {
 
 /// A file that its pool may close, and opens again when it is read.
 #[derive(Debug)]
-pub(super) struct PooledFile {
+pub(crate) struct PooledFile {
     pool: Arc<FilePool>,
     number: u64,
     path: PathBuf,
@@ -56,7 +58,7 @@ impl PooledFile {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be opened, [`Error::Data`] when it is not a regular file.
-    pub(super) fn open(path: &Path, pool: &Arc<FilePool>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, pool: &Arc<FilePool>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (file, metadata) = open(path)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -66,12 +68,12 @@ impl PooledFile {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Its size when it was opened first.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
@@ -79,7 +81,7 @@ impl PooledFile {
     ///
     /// # Errors
     /// Those of [`Self::open`], and [`Error::Data`] when the file is not what was opened first.
-    pub(super) fn get(&self) -> Result<Arc<File>> {
+    pub(crate) fn get(&self) -> Result<Arc<File>> {
         if let Some(file) = self.pool.find(self.number) {
             return Ok(file);
         }
@@ -91,6 +93,21 @@ impl PooledFile {
         let file = Arc::new(file);
         self.pool.keep(self.number, file.clone());
         Ok(file)
+    }
+
+    /// Fills `out` with the bytes from `offset` on; `part` is what messages call them.
+    ///
+    /// # Errors
+    /// Those of [`Self::get`], and [`Error::Data`] when the file has become shorter.
+    pub(crate) fn read(&self, part: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        read_exact_at(&*self.get()?, out, offset).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                let problem =
+                    format!("ends inside {part}: it was cut short after it was opened; restore it and start again");
+                Error::data(&self.path, problem)
+            }
+            _ => Error::io(&self.path)(error),
+        })
     }
 }
 

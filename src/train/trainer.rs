@@ -46,6 +46,8 @@ struct InFlight {
     timing: Option<Timing>,
     variance: f64,
     learning_rate: f64,
+    /// The rows of the data that are in the batch, where that is known.
+    numbers: Vec<u64>,
     /// The batch, if a list may be too short for it.
     batch: Option<Batch>,
 }
@@ -202,11 +204,17 @@ impl Trainer {
         }
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
         let variance = batch.variance / batch.count.max(1) as f64;
-        let input = StepInput { rows: &batch.rows, learning_rate, variance };
+        let input = StepInput { rows: batch.rows.view(), learning_rate, variance };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         let kept = self.lists_may_fill.then(|| batch.clone());
-        let under_way = InFlight { pending, timing, variance: batch.variance, learning_rate, batch: kept };
-        self.in_flight.push_back(under_way);
+        self.in_flight.push_back(InFlight {
+            pending,
+            timing,
+            variance: batch.variance,
+            learning_rate,
+            numbers: batch.numbers.clone(),
+            batch: kept,
+        });
         self.submitted += 1;
         Ok(())
     }
@@ -268,7 +276,8 @@ impl Trainer {
     /// after it are taken again, with the same result as if they had fitted at once.
     ///
     /// # Errors
-    /// [`Error::Diverged`] naming the step if something in it was not finite: the parameters are those before it,
+    /// [`Error::Diverged`] naming the step, and the row by [`Batch::numbers`], if something in it was not finite: the
+    /// parameters are those before it,
     /// unless its own update made one of them so. [`Error::Device`] if a list is full a second time.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
         match self.settled.pop_front() {
@@ -279,11 +288,11 @@ impl Trainer {
 
     fn finish_oldest(&mut self) -> Result<Option<Progress>> {
         for _attempt in 0..2 {
-            let Some(InFlight { pending, timing, variance, learning_rate, batch }) = self.in_flight.pop_front() else {
-                return Ok(None);
-            };
+            let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
+            let InFlight { pending, timing, variance, learning_rate, numbers, batch } = oldest;
             let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
                 Error::Diverged { row, file, what, .. } => {
+                    let row = row.map(|place| numbers.get(place as usize).copied().unwrap_or(place));
                     Error::Diverged { step: Some(self.finished + 1), row, file, what }
                 }
                 other => other,

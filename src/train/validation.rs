@@ -28,7 +28,7 @@ impl Trainer {
     pub fn validate(&mut self, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Validation> {
         assert!(!self.is_ahead(), "a step is under way");
         let mut statistics = RowStatistics::new(self.step.parameters().config().d_in);
-        let (mut squared_error, mut active) = (0.0, 0.0);
+        let (mut squared_error, mut active, mut scratch) = (0.0, 0.0, Vec::new());
         let mut recorded: Option<(usize, Program)> = None;
         for batch in batches {
             let batch = batch?;
@@ -36,13 +36,13 @@ impl Trainer {
                 Some((count, program)) if count == batch.count => program,
                 _ => self.step.held_out_program(&self.gpu, batch.count as u32)?,
             };
-            let measured = self.step.run_held_out(&self.gpu, &program, &batch.rows);
+            let measured = self.step.run_held_out(&self.gpu, &program, batch.rows.view());
             let measured = measured.map_err(|error| error.after_rows(statistics.count()))?;
             for [error, _, _, fired] in measured {
                 squared_error += f64::from(error);
                 active += f64::from(fired);
             }
-            statistics.add(&batch.rows);
+            statistics.add_stored(batch.rows.view(), &mut scratch);
             recorded = Some((batch.count, program));
         }
         let tokens = statistics.count();

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+#[cfg(feature = "arrow")]
+use monosem::data::StreamFilter;
 use monosem::data::{Activations, FilteredRows, RowFilter};
 use monosem::storage::cache_directory;
 use monosem::{Error, Result};
@@ -14,10 +16,10 @@ use crate::cli::output::tell;
 
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct DataArguments {
-    /// Activations: safetensors files, or directories of them
+    /// Activations: safetensors, NumPy or Arrow files, directories of them, or what Hugging Face `datasets` saves
     #[arg(long, required = true, num_args = 1.., value_name = "PATH", help_heading = "Data")]
     pub data: Vec<PathBuf>,
-    /// Tensor of each file that holds the rows
+    /// Tensor or column of each file that holds the rows
     #[arg(long, default_value = Activations::TENSOR, value_name = "NAME", help_heading = "Data")]
     pub tensor: String,
 }
@@ -25,8 +27,22 @@ pub struct DataArguments {
 impl DataArguments {
     /// Opens the files.
     pub fn open(&self) -> Result<Activations> {
+        if self.is_stream() {
+            let problem = "--data -: standard input is read once, and only to train or to convert; give files";
+            return Err(Error::Config(problem.into()));
+        }
         Activations::open_tensor(&self.data, &self.tensor)
     }
+
+    /// Whether the rows come from standard input: `-`.
+    pub fn is_stream(&self) -> bool {
+        is_stream(&self.data)
+    }
+}
+
+/// Whether these paths mean standard input.
+pub fn is_stream(paths: &[PathBuf]) -> bool {
+    matches!(paths, [only] if only.as_os_str() == "-")
 }
 
 /// Rows to exclude.
@@ -52,6 +68,16 @@ pub struct RowArguments {
         help_heading = "Data"
     )]
     max_norm: Option<Choice<f64>>,
+    /// A row with a NaN or an infinity stops the program, or is left out and counted
+    #[arg(long, value_enum, default_value_t = BadRows::Stop, help_heading = "Data")]
+    bad_rows: BadRows,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum BadRows {
+    Stop,
+    Skip,
 }
 
 impl RowArguments {
@@ -62,13 +88,32 @@ impl RowArguments {
         self.exclude_tokens.dedup();
     }
 
-    /// The rows that are left, and a line on those that are not.
-    pub fn select(&self, data: Arc<Activations>) -> Result<FilteredRows> {
+    fn filter(&self) -> Result<RowFilter> {
         if self.exclude_tokens.len() > 1 && self.exclude_tokens.contains(&None) {
             return Err(Error::Config("--exclude-tokens: between commas there are ids, not `none` or nothing".into()));
         }
-        let exclude_tokens = self.exclude_tokens.iter().copied().flatten().collect();
-        let filter = RowFilter { exclude_tokens, max_norm: self.max_norm.flatten() };
+        Ok(RowFilter {
+            exclude_tokens: self.exclude_tokens.iter().copied().flatten().collect(),
+            max_norm: self.max_norm.flatten(),
+            skip_bad: self.bad_rows == BadRows::Skip,
+        })
+    }
+
+    /// The same of a stream.
+    #[cfg(feature = "arrow")]
+    pub fn of_stream(&self) -> Result<StreamFilter> {
+        let RowFilter { exclude_tokens, max_norm, skip_bad } = self.filter()?;
+        if max_norm.is_some() {
+            let problem = "--max-norm needs the median norm of all rows, which a stream does not tell: save the rows, \
+                           e.g. with monosem data convert, or leave it out";
+            return Err(Error::Config(problem.into()));
+        }
+        Ok(StreamFilter { exclude_tokens, skip_bad })
+    }
+
+    /// The rows that are left, and a line on those that are not.
+    pub fn select(&self, data: Arc<Activations>) -> Result<FilteredRows> {
+        let filter = self.filter()?;
         let complain = |problem: &str| tell(&format!("warning: {problem}"));
         let selection = match cache_directory() {
             Some(cache) => FilteredRows::remembered(data, &filter, &cache, complain)?,
@@ -77,8 +122,10 @@ impl RowArguments {
         if filter != RowFilter::default() {
             let (rows, exclusion) = (selection.data().rows(), selection.exclusion());
             let (by_token, by_norm) = (exclusion.rows_excluded_by_token, exclusion.rows_excluded_by_norm);
-            let excluded = by_token + by_norm;
-            tell(&format!("excluded {excluded} of {rows} rows ({by_token} by token, {by_norm} by norm)"));
+            let bad = exclusion.rows_excluded_not_finite;
+            let excluded = by_token + by_norm + bad;
+            let bad = if filter.skip_bad { format!(", {bad} not finite") } else { String::new() };
+            tell(&format!("excluded {excluded} of {rows} rows ({by_token} by token, {by_norm} by norm{bad})"));
         }
         Ok(selection)
     }

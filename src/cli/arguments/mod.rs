@@ -7,6 +7,7 @@ mod device;
 mod metadata;
 mod model;
 mod number;
+mod order;
 mod resolved;
 mod settings;
 mod size;

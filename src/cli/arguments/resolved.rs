@@ -26,7 +26,9 @@ impl Resolved {
     pub fn new(settings: &Settings, config: &SaeConfig, recipe: &Recipe) -> Result<Self> {
         let mut chosen = settings.clone();
         chosen.validation.normalise();
-        for path in chosen.data.data.iter_mut().chain(&mut chosen.validation.val) {
+        let is_stream = chosen.data.is_stream();
+        let data = chosen.data.data.iter_mut().filter(|_| !is_stream);
+        for path in data.chain(&mut chosen.validation.val) {
             *path = absolute(&*path).map_err(Error::io(&*path))?;
         }
         chosen.rows.normalise();

@@ -11,6 +11,7 @@ use super::data::{DataArguments, RowArguments};
 use super::device::{DeviceArguments, ScreeningArguments};
 use super::metadata::MetadataArguments;
 use super::model::ModelArguments;
+use super::order::OrderArguments;
 use super::training::TrainingArguments;
 use super::validation::ValidationArguments;
 
@@ -24,6 +25,9 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub rows: RowArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub order: OrderArguments,
     #[command(flatten)]
     #[serde(flatten)]
     pub validation: ValidationArguments,

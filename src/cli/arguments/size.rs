@@ -1,10 +1,16 @@
 //! Numbers of bytes as people type them.
 
+use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 /// A number of bytes: 80GiB, 24GB, 500M.
-#[derive(Clone, Copy, Debug)]
-pub struct Size(pub u64);
+#[derive(Clone, Debug)]
+pub struct Size {
+    pub bytes: u64,
+    text: String,
+}
 
 impl FromStr for Size {
     type Err = String;
@@ -20,9 +26,23 @@ impl FromStr for Size {
         };
         let power = ["", "k", "m", "g", "t"].iter().position(|prefix| *prefix == letter);
         match (number.parse::<f64>(), power) {
-            (Ok(number), Some(power)) if number > 0.0 => Ok(Self((number * base.powi(power as i32)) as u64)),
+            (Ok(number), Some(power)) if number > 0.0 => {
+                Ok(Self { bytes: (number * base.powi(power as i32)) as u64, text: text.to_owned() })
+            }
             _ => Err("not a size, e.g. 80GiB, 24GB or 500M".into()),
         }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -35,7 +55,7 @@ mod tests {
         for (text, bytes) in
             [("80GiB", 80 << 30), ("24gb", 24_000_000_000), ("1.5M", 3 << 19), ("7", 7), ("2 TiB", 2 << 40)]
         {
-            assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
+            assert_eq!(text.parse::<Size>().unwrap().bytes, bytes, "{text}");
         }
         for text in ["", "GiB", "-1", "0", "5 apples", "1.2.3G", "NaN"] {
             text.parse::<Size>().unwrap_err();

@@ -36,7 +36,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let data = arguments.files.open()?;
-    let options = ShuffleOptions { seed: arguments.seed, memory: arguments.memory.0 };
+    let options = ShuffleOptions { seed: arguments.seed, memory: arguments.memory.bytes };
     let (out, rows) = (arguments.out.to_string_lossy(), data.rows());
     let row_bytes = (data.width() * data.dtype().bytes()) as u64;
     let mut shown: Option<(u8, RowProgress)> = None;

@@ -31,7 +31,7 @@ fn nine(dir: &TempDir) -> Arc<Activations> {
 }
 
 fn filter(exclude_tokens: &[i32], max_norm: Option<f64>) -> RowFilter {
-    RowFilter { exclude_tokens: exclude_tokens.into(), max_norm }
+    RowFilter { exclude_tokens: exclude_tokens.into(), max_norm, skip_bad: false }
 }
 
 fn selected(selection: &FilteredRows) -> Vec<u64> {

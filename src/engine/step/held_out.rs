@@ -1,6 +1,7 @@
 //! A forward pass over rows that are not trained on, between steps.
 
 use super::{TrainingStep, check_guard};
+use crate::data::RowsView;
 use crate::engine::forward::count_rows;
 use crate::error::Result;
 use crate::gpu::shaders::Guard;
@@ -27,10 +28,10 @@ impl TrainingStep {
     /// # Errors
     /// [`crate::Error::Config`] if the rows are no whole rows or too many, [`crate::Error::Diverged`] if one is not
     /// finite or too large; training can continue either way.
-    pub fn run_held_out(&mut self, gpu: &Gpu, program: &Program, rows: &[f32]) -> Result<Vec<[f32; 4]>> {
+    pub fn run_held_out(&mut self, gpu: &Gpu, program: &Program, rows: RowsView<'_>) -> Result<Vec<[f32; 4]>> {
         let d = self.parameters.config().d_in;
         let count = count_rows(rows.len(), d, self.forward.rows())?;
-        self.forward.upload(gpu, rows, d);
+        self.forward.upload(gpu, rows, d)?;
         let results = gpu.submit_and_read(program, &[&self.forward.row_statistics, &self.forward.guard])?.wait(gpu)?;
         let guard: Guard = results.get(1)[0];
         check_guard(guard).inspect_err(|_| gpu.upload(&self.forward.guard, 0, &[Guard { status: 0, row: 0 }]))?;

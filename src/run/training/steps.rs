@@ -1,6 +1,8 @@
 //! The steps of a run, and what is saved however they end.
 
 use std::path::PathBuf;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use super::Run;
 use crate::data::{Batch, Batches, blame_row};
@@ -13,6 +15,12 @@ use crate::run::options::End;
 use crate::sae::save;
 use crate::train::{Progress, Validation};
 
+/// How often it is asked whether the run is to stop, while rows are waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long rows may take before it is told, again and again.
+const WAITING_SECONDS: u64 = 30;
+
 impl Run {
     pub(super) fn take_steps(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
         let (first, steps) = (self.step(), self.job.recipe.steps);
@@ -20,11 +28,7 @@ impl Run {
             0 => Event::Started { job: &self.job },
             step => Event::Resumed { job: &self.job, step },
         })?;
-        for batch in self.job.batches(first..steps)? {
-            if stop(self.step()) {
-                break;
-            }
-            let batch = batch?;
+        while let Some(batch) = self.next_batch(stop, events)? {
             if let Some(progress) = self.take_step(&batch, events)? {
                 self.finish_step(&progress, events)?;
             }
@@ -64,6 +68,26 @@ impl Run {
             self.checkpoints.commit(manifest);
         }
         Ok(finished)
+    }
+
+    /// The next batch; none after the last, or if the run is to stop.
+    fn next_batch(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<Option<Batch>> {
+        let (since, mut told) = (Instant::now(), 0);
+        while !stop(self.step()) {
+            match self.batches.poll(PATIENCE) {
+                Poll::Ready(Some(batch)) => return batch.map(Some),
+                Poll::Ready(None) if self.step() == self.job.recipe.steps => return Ok(None),
+                Poll::Ready(None) => return Err(self.job.rows.ended(self.step(), self.job.recipe.steps)),
+                Poll::Pending => {
+                    let seconds = since.elapsed().as_secs();
+                    if seconds >= told + WAITING_SECONDS {
+                        told = seconds;
+                        events(&Event::Waiting { seconds })?;
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Saves the state after an error that left it sound, so that the run can resume from the step before it.

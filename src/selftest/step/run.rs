@@ -1,6 +1,6 @@
 //! A training run whose every step is read back.
 
-use crate::data::Provenance;
+use crate::data::{Provenance, RowsView};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
@@ -75,7 +75,7 @@ impl<'g> Run<'g> {
     /// Those of [`TrainingStep::submit`] and [`TrainingStep::results`].
     pub fn step(&mut self, x: &[f64], learning_rate: f64) -> Result<StepResults> {
         let variance = reference::variance(x, self.config.d_in);
-        let input = StepInput { rows: &f32s(x), learning_rate, variance };
+        let input = StepInput { rows: RowsView::F32(&f32s(x)), learning_rate, variance };
         let pending = self.step.submit(self.gpu, input)?;
         let Outcome::Done(results) = self.step.results(self.gpu, pending)? else {
             return Err(Error::Device("a list is full".into()));

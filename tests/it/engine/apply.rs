@@ -31,7 +31,7 @@ fn streamed(encoder: &mut Encoder, rows: &[f32], size: usize) -> Vec<HostCodes> 
 
 #[test]
 fn codes_are_those_of_each_batch_alone() {
-    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows);
+    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows.to_f32().into_owned());
     for method in [SelectionMethod::Chunked, SelectionMethod::Grouped { group: 8 }] {
         let tuning = Tuning::usual(gpu().description(), method);
         let encoder = |rows| Encoder::with_tuning(gpu(), &sae, rows, tuning).unwrap();
@@ -51,7 +51,7 @@ fn codes_are_those_of_each_batch_alone() {
 
 #[test]
 fn a_bad_batch_leaves_the_others_as_they_are() {
-    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows);
+    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows.to_f32().into_owned());
     let mut encoder = Encoder::new(gpu(), &sae, 100).unwrap();
     let [first, second, third] = [0, 1, 2].map(|at| &rows[at * 100 * D..][..100 * D]);
     let expected = [first, third].map(|rows| encoder.encode(rows).unwrap());
@@ -71,18 +71,12 @@ fn a_bad_batch_leaves_the_others_as_they_are() {
 }
 
 fn parts(rows: &[f32], size: usize) -> impl Iterator<Item = Batch> {
-    let numbers = Vec::new();
-    rows.chunks(size * D).map(move |rows| Batch {
-        count: rows.len() / D,
-        numbers: numbers.clone(),
-        variance: 0.0,
-        rows: rows.to_vec(),
-    })
+    rows.chunks(size * D).map(|rows| Batch::new(rows.to_vec(), D))
 }
 
 #[test]
 fn metrics_are_those_of_batches_one_by_one() {
-    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows);
+    let (sae, rows) = (sae(), batches(7, 1).remove(0).rows.to_f32().into_owned());
     let group = |row: usize| [None, Some(3), Some(8)][row % 3];
     let measured = |size: usize, settle: bool| -> Evaluation {
         let mut evaluator = Evaluator::new(gpu(), &sae, size).unwrap();
@@ -109,7 +103,7 @@ fn metrics_are_those_of_batches_one_by_one() {
 
 #[test]
 fn an_evaluation_knows_how_far_it_is_when_a_row_is_bad() {
-    let (sae, mut rows) = (sae(), batches(7, 1).remove(0).rows);
+    let (sae, mut rows) = (sae(), batches(7, 1).remove(0).rows.to_f32().into_owned());
     rows[130 * D] = 1e30;
     let mut evaluator = Evaluator::new(gpu(), &sae, 50).unwrap();
     let refused = parts(&rows, 50).find_map(|batch| evaluator.add(&batch, |_| None).err());

@@ -19,7 +19,7 @@ use crate::kernels::gpu;
 const STEPS: u64 = 8;
 
 fn trainer(gpu: &Gpu, recipe: &Recipe) -> Trainer {
-    let initial = initialize(&config(FEATURES), 3, &batches(3, 1)[0].rows).unwrap();
+    let initial = initialize(&config(FEATURES), 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     Trainer::new(gpu, &initial, recipe.clone()).unwrap()
 }
 
@@ -173,7 +173,7 @@ fn a_checkpoint_of_an_older_format_is_refused_by_name() {
     let path = save(&mut trainer(gpu(), &recipe), &recipe, directory.path());
     let manifest = json!({ "manifest": { "format": 2, "version": "0.1.0", "step": 0 }, "checksum": "0" });
     fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
-    let words = "step-0 was written by monosem before format 4 (format 2, version 0.1.0); it cannot be resumed, start \
+    let words = "step-0 was written by monosem before format 5 (format 2, version 0.1.0); it cannot be resumed, start \
                  again, or use the commit that wrote it";
     for error in [Reader::open(&path).err().unwrap(), open_sae(&path).err().unwrap()] {
         assert!(matches!(&error, Error::Config(message) if message.ends_with(words)), "{error}");
@@ -230,7 +230,7 @@ fn other_sizes_are_refused() {
 
     // The manifest of another SAE, with a checksum of its own.
     let other = SaeConfig { features: FEATURES - 1, ..config(FEATURES) };
-    let initial = initialize(&other, 3, &batches(3, 1)[0].rows).unwrap();
+    let initial = initialize(&other, 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     let mut smaller = Trainer::new(gpu(), &initial, recipe.clone()).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let mut writer = Writer::create(elsewhere.path(), &other, recipe.moments, 0).unwrap();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use monosem::Result;
+use monosem::data::RowsView;
 use monosem::engine::field::Node;
 use monosem::engine::parameters::{CHUNKS, Parameters, chunk_features};
 use monosem::engine::planes::Planes;
@@ -89,7 +90,7 @@ impl Model {
     }
 
     fn input(&self, step: usize) -> StepInput<'_> {
-        StepInput { rows: &self.batches[step], learning_rate: 1e-3, variance: 1.0 }
+        StepInput { rows: RowsView::F32(&self.batches[step]), learning_rate: 1e-3, variance: 1.0 }
     }
 }
 

@@ -29,7 +29,7 @@ impl StateSink for State {
 fn trainer() -> Trainer {
     let architecture = TopK { auxk: Some(AuxK::new(AuxKForm::Normalised)), ..TopK::new(7) }.into();
     let config = SaeConfig { architecture, ..config(FEATURES) };
-    let initial = initialize(&config, 3, &batches(3, 1)[0].rows).unwrap();
+    let initial = initialize(&config, 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     // Features die within the steps.
     let recipe = Recipe { dead_window: 2 * BATCH as u64, ..recipe(FEATURES, STEPS) };
     Trainer::new(gpu(), &initial, recipe).unwrap()

@@ -73,12 +73,13 @@ fn fail(path: &Path, job: Job, events: &mut monosem::run::Listener<'_>) -> (u64,
 }
 
 /// A row that the job meets neither first nor last, and the steps before the one that meets it.
-fn late_row(job: &Job) -> (usize, u64) {
-    let marked = job.rows.data().clone();
+fn late_row(files: &Files) -> (usize, u64) {
+    let marked = open(&files.data);
     let mut row = vec![0.0; marked.width()];
     marked.read(&[123], &mut row).unwrap();
     let holds = |rows: &[f32]| rows.chunks(row.len()).any(|other| other == row);
-    let steps = job.batches(0..9).unwrap().position(|batch| holds(&batch.unwrap().rows)).unwrap();
+    let batches = &mut job(files).batches(0..9).unwrap();
+    let steps = batches.position(|batch| holds(&batch.unwrap().rows.to_f32())).unwrap();
     assert!((1..9).contains(&steps), "choose another row: it is in step {}", steps + 1);
     (123, steps as u64)
 }
@@ -88,7 +89,7 @@ fn a_bad_row_far_into_an_epoch_costs_no_step() {
     let files = Files::new();
     let unbroken = unbroken(&files);
     let width = job(&files).config.d_in;
-    let (row, steps) = late_row(&job(&files));
+    let (row, steps) = late_row(&files);
     for (name, bad) in [("nan", f32::NAN), ("huge", 1e25), ("square", 3e19)] {
         let path = files.directory.path().join(name);
         cli::write(Path::new(&files.data), ROWS, |at| if at == row * width + 1 { bad } else { noise(at) });

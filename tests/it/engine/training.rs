@@ -1,7 +1,7 @@
 //! Whole training runs: what they promise of bits, and what they do when something is not finite.
 
 use monosem::apply::{Encoder, evaluate};
-use monosem::data::{Batch, Provenance, RowStatistics};
+use monosem::data::{Batch, Provenance};
 use monosem::engine::state::{StateSink, Tile, state_tensors};
 use monosem::gpu::Gpu;
 use monosem::reference::{self, Clock, Parameters, forward};
@@ -37,9 +37,7 @@ pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
     };
     let batch = |step: u64| {
         let rows: Vec<f32> = (0..BATCH as u64).flat_map(|at| row(step * BATCH as u64 + at)).collect();
-        let mut moments = RowStatistics::new(D);
-        moments.add(&rows);
-        Batch { count: BATCH, numbers: Vec::new(), variance: moments.total_variance(), rows }
+        Batch::new(rows, D)
     };
     (0..steps).map(batch).collect()
 }
@@ -52,7 +50,7 @@ pub fn with_auxk(form: AuxKForm, config: SaeConfig, recipe: Recipe) -> (SaeConfi
 
 pub fn run(gpu: &Gpu, seed: u64, config: &SaeConfig, recipe: Recipe) -> (Sae, Vec<Progress>) {
     let batches = batches(seed, recipe.steps);
-    let initial = initialize(config, seed, &batches[0].rows).unwrap();
+    let initial = initialize(config, seed, &batches[0].rows.to_f32()).unwrap();
     let mut progress = Vec::new();
     let sae = train(gpu, &initial, recipe, batches.into_iter().map(Ok), |step| {
         progress.push(step.clone());
@@ -110,7 +108,7 @@ impl StateSink for StateHashes {
 /// The hash of each tensor of the state after 20 steps, the number of shards, and the most dead features of a step.
 fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<(String, String)>, usize, u32) {
     let batches = batches(3, 20);
-    let initial = initialize(config, 3, &batches[0].rows).unwrap();
+    let initial = initialize(config, 3, &batches[0].rows.to_f32()).unwrap();
     let mut trainer = Trainer::new(gpu, &initial, recipe.clone()).unwrap();
     let mut finished: Vec<Progress> = batches.iter().filter_map(|batch| trainer.step(batch).unwrap()).collect();
     while let Some(progress) = trainer.next_finished().unwrap() {
@@ -184,7 +182,8 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let (sae, _) = run(gpu(), 1, &config(200), recipe(200, 20));
     let data = batches(7, 1).remove(0);
     let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
-    let x = double(&data.rows);
+    let rows = data.rows.to_f32();
+    let x = double(&rows);
     let [w_enc, b_enc, w_dec, b_dec] = ["W_enc", "b_enc", "W_dec", "b_dec"].map(|name| double(sae.tensor(name)));
     let clock = Clock { last_fired: &[], step: 0, window: 1 };
     let pass = forward(&sae.config, &Parameters { w_enc, b_enc, w_dec, b_dec }, &x, clock);
@@ -197,10 +196,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let unfired = fired.iter().filter(|fired| !**fired).count() as f64 / fired.len() as f64;
     // 77 leaves a shorter last batch.
     for size in [BATCH, 77] {
-        let parts = data
-            .rows
-            .chunks(size * D)
-            .map(|rows| Ok(Batch { count: rows.len() / D, numbers: Vec::new(), variance: 0.0, rows: rows.to_vec() }));
+        let parts = rows.chunks(size * D).map(|rows| Ok(Batch::new(rows.to_vec(), D)));
         let result = evaluate(gpu(), &sae, size, parts).unwrap();
         let close = |name: &str, actual: f64, expected: f64| {
             assert!((actual - expected).abs() <= 1e-5 * expected.abs(), "{name}: {actual}, not {expected}");
@@ -224,11 +220,12 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
 fn batches_that_do_not_fit_an_evaluation_are_refused() {
     let (sae, data) = (run(gpu(), 1, &config(200), recipe(200, 1)).0, batches(7, 1).remove(0));
     let evaluated = |rows: &[f32], size| {
-        let batch = Batch { count: rows.len() / D, numbers: Vec::new(), variance: 0.0, rows: rows.to_vec() };
+        let batch = Batch { rows: rows.to_vec().into(), ..Batch::new(rows[..rows.len() / D * D].to_vec(), D) };
         evaluate(gpu(), &sae, size, [Ok(batch)])
     };
-    assert!(evaluated(&data.rows, BATCH).is_ok());
-    for (rows, size) in [(&data.rows[..], BATCH - 1), (&data.rows[1..], BATCH)] {
+    let all = data.rows.to_f32();
+    assert!(evaluated(&all, BATCH).is_ok());
+    for (rows, size) in [(&all[..], BATCH - 1), (&all[1..], BATCH)] {
         assert!(matches!(evaluated(rows, size), Err(Error::Config(_))));
     }
 }
@@ -236,8 +233,10 @@ fn batches_that_do_not_fit_an_evaluation_are_refused() {
 #[test]
 fn what_is_not_finite_stops_the_run_and_changes_nothing() {
     let mut bad = batches(1, 4);
-    bad[2].rows[5 * D + 1] = f32::NAN;
-    let initial = initialize(&config(256), 1, &bad[0].rows).unwrap();
+    let mut rows = bad[2].rows.to_f32().into_owned();
+    rows[5 * D + 1] = f32::NAN;
+    bad[2] = Batch::new(rows, D);
+    let initial = initialize(&config(256), 1, &bad[0].rows.to_f32()).unwrap();
     let mut trainer = Trainer::new(gpu(), &initial, recipe(256, 4)).unwrap();
     let mut outcome = Ok(None);
     let mut before = None;
@@ -266,7 +265,7 @@ fn codes_are_those_of_the_training_selection() {
     let data = batches(7, 1).remove(0);
     let mut encoder = Encoder::new(gpu(), &sae, BATCH).unwrap();
     let all = encoder.encode(&data.rows).unwrap();
-    let few = encoder.encode(&data.rows[..3 * D]).unwrap();
+    let few = encoder.encode(&data.rows.to_f32()[..3 * D]).unwrap();
     assert_eq!(few.features, all.features[..3 * 7]);
     assert_eq!(few.values, all.values[..3 * 7]);
     assert!(encoder.encode(&[]).unwrap().features.is_empty());

@@ -26,6 +26,7 @@ mod summary;
 mod to_f16;
 mod update;
 mod variance;
+mod widen;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

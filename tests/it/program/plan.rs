@@ -53,7 +53,8 @@ fn a_plan_is_what_a_run_allocates_to_the_byte() {
 
         let batches = batches(1, 6);
         let mut trainer =
-            Trainer::with_tuning(&gpu, &initialize(&config, 1, &batches[0].rows).unwrap(), recipe, tuning).unwrap();
+            Trainer::with_tuning(&gpu, &initialize(&config, 1, &batches[0].rows.to_f32()).unwrap(), recipe, tuning)
+                .unwrap();
         for (number, batch) in batches.iter().enumerate() {
             match number {
                 3 => trainer.step_and_copy(batch, &mut Nowhere).unwrap(),

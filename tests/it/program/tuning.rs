@@ -17,7 +17,7 @@ use crate::program::cli::{Files, command};
 /// The hash of a small SAE after a few steps with some kernels.
 fn hash_with(tuning: Tuning) -> String {
     let features = 3000;
-    let initial = initialize(&config(features), 3, &batches(3, 1)[0].rows).unwrap();
+    let initial = initialize(&config(features), 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     let mut trainer = Trainer::with_tuning(gpu(), &initial, recipe(features, 3), tuning).unwrap();
     for batch in batches(3, 3) {
         trainer.step(&batch).unwrap();

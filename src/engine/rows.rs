@@ -1,0 +1,63 @@
+//! The rows of a batch on their way to the device.
+
+use super::parameters::pad_rows;
+use crate::data::RowsView;
+use crate::error::Result;
+use crate::gpu::shaders::widen;
+use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording};
+use crate::kernels::quads;
+
+/// Room for rows as they are stored, and what makes f32 of them on the device.
+pub(super) struct StoredRows {
+    /// `[rows, d]` of 16 bits.
+    stored: Buffer,
+    of_f16: Program,
+    of_bf16: Program,
+    padded: Vec<f32>,
+}
+
+impl StoredRows {
+    /// Room for as many rows as `x` has, `[rows, quads]` vec4.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] if it does not fit, [`crate::Error::Shader`].
+    pub fn new(gpu: &Gpu, x: &Buffer, rows: u32, d: usize) -> Result<Self> {
+        let stored = gpu.for_part("batch").buffer("stored rows", (u64::from(rows) * d as u64).div_ceil(2))?;
+        let pipeline: Pipeline<widen::main::Kernel> = gpu.pipeline(&[])?;
+        let program = |is_bf16: bool| {
+            let params = widen::Params { rows, quads: quads(d), d: d as u32, is_bf16: is_bf16.into() };
+            let mut recording = Recording::default();
+            recording.run(&pipeline, widen::main::Bindings { stored: &stored, x, params });
+            gpu.program(recording)
+        };
+        let (of_f16, of_bf16) = (program(false)?, program(true)?);
+        Ok(Self { stored, of_f16, of_bf16, padded: Vec::new() })
+    }
+
+    /// Puts `[rows, d]` rows into `x`, for what is submitted next.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`] if the device has failed.
+    pub fn upload(&mut self, gpu: &Gpu, rows: RowsView<'_>, d: usize, x: &Buffer) -> Result<()> {
+        match rows {
+            RowsView::F32(rows) if d.is_multiple_of(16) => gpu.upload(x, 0, rows),
+            RowsView::F32(rows) => {
+                pad_rows(rows, d, &mut self.padded);
+                gpu.upload(x, 0, &self.padded);
+            }
+            RowsView::F16(_) => self.widen(gpu, rows.bytes(), &self.of_f16)?,
+            RowsView::Bf16(_) => self.widen(gpu, rows.bytes(), &self.of_bf16)?,
+        }
+        Ok(())
+    }
+
+    fn widen(&self, gpu: &Gpu, bytes: &[u8], program: &Program) -> Result<()> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        gpu.upload(&self.stored, 0, words.as_flattened());
+        if let &[low, high] = rest {
+            // Copies are of whole words.
+            gpu.upload(&self.stored, words.as_flattened().len() as u64, &[low, high, 0, 0]);
+        }
+        gpu.submit(program)
+    }
+}
