@@ -93,7 +93,7 @@ fn choose_dtype(data: &Activations, choice: Option<Dtype>) -> Result<Dtype> {
 fn forget_other_shuffles(table: &mut Table<'_>) {
     let metadata = &mut table.schema.metadata;
     let shuffled = metadata.get("shuffle_rows").and_then(|rows| rows.parse::<u64>().ok());
-    if shuffled.is_none_or(|rows| rows < table.rows) {
+    if shuffled.is_some_and(|rows| rows < table.rows) {
         metadata.retain(|key, _| !key.starts_with("shuffle"));
     }
 }
