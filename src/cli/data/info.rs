@@ -11,6 +11,9 @@ use super::progress::RowProgress;
 use crate::cli::origin::data_json;
 use crate::cli::output::{self, print, print_result, readable, tell};
 
+/// Lines of a list for people at most; `--json` has all.
+const MOST_LISTED: usize = 20;
+
 /// Print what a set of activations is like: norms, mean and variance, what stands out, columns, metadata
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -172,8 +175,9 @@ fn section<T>(head: &str, items: impl ExactSizeIterator<Item = T>, line: impl Fn
         return Ok(());
     }
     print(&format!("\n{head}"))?;
-    for item in items {
+    let more = items.len().saturating_sub(MOST_LISTED);
+    for item in items.take(MOST_LISTED) {
         print(&format!("  {}", line(item)))?;
     }
-    Ok(())
+    if more > 0 { print(&format!("  and {more} more")) } else { Ok(()) }
 }

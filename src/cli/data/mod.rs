@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use monosem::Result;
 use monosem::data::Activations;
+use monosem::{Error, Result};
 
+use super::arguments::is_stream;
 use super::output::tell;
 
 /// Look into sets of activations, shuffle them on the disk, or convert them
@@ -46,16 +47,20 @@ Examples:
 /// The files.
 #[derive(Args, Clone, Debug)]
 struct FileArguments {
-    /// Activations: safetensors files, or directories of them
+    /// Activations: safetensors, NumPy or Arrow files, directories of them, or what Hugging Face `datasets` saves
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Tensor of each file that holds the rows
+    /// Tensor or column of each file that holds the rows
     #[arg(long, default_value = Activations::TENSOR, value_name = "NAME")]
     tensor: String,
 }
 
 impl FileArguments {
     fn open(&self) -> Result<Activations> {
+        if is_stream(&self.paths) {
+            let problem = "-: standard input can be read once, from front to back; give files";
+            return Err(Error::Config(problem.into()));
+        }
         Activations::open_tensor(&self.paths, &self.tensor)
     }
 }

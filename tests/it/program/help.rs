@@ -91,7 +91,7 @@ fn manual_pages_are_printed_or_written() {
         let page = std::fs::read_to_string(out.join(format!("monosem-{name}.1"))).unwrap();
         assert!(page.contains("\\-\\-json"), "{name}: {page}");
     }
-    let page = std::fs::read_to_string(out.join("monosem-data-shuffle.1")).unwrap();
-    assert!(page.contains("\\-\\-memory"), "{page}");
+    let below = std::fs::read_to_string(out.join("monosem-data-shuffle.1")).unwrap();
+    assert!(below.contains("\\-\\-memory"), "{below}");
     assert_eq!(std::fs::read_to_string(out.join("monosem.1")).unwrap(), page);
 }
