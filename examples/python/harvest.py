@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["datasets", "numpy>=1.24", "pyarrow", "safetensors", "torch>=2.4", "tqdm", "transformers>=4.56"]
+# ///
+"""Collect the activations of a Hugging Face model on text, as `monosem train --data` reads them.
+
+    uv run harvest.py --model MODEL --layer 6 --jsonl text.jsonl.gz --rows 10000000 --out activations
+    uv run harvest.py --model MODEL --layer 6 --dataset NAME --stream | monosem train --data - --out run ...
+
+Without uv: pip install datasets numpy pyarrow safetensors torch tqdm transformers
+
+Windows. Each document is tokenised by itself. A causal model's documents begin with BOS, if the tokenizer has one, and
+are packed: laid end to end and cut into windows of --context-size tokens, so that documents share a window, a long one
+goes on in the next, and a token attends to all that stands before it in its window. An encoder's windows hold one
+document each (a long one is cut into several) between the tokenizer's special tokens. Short windows are padded and
+masked, and padding is never a row. --windows takes the other rule. Documents without tokens are left out.
+
+Rows. A row is a token, in the order of the text. Special tokens are rows too: their ids are in the metadata
+`special_token_ids`, for `monosem train --exclude-tokens`. A causal model's first position of each window is dropped:
+as an attention sink its norm is often hundreds of times the rest.
+
+Files. --out gets part-00000.safetensors and so on, each whole or not there: `activations` [rows, d] and, [rows] each,
+`token_ids` i32, `source` u16 (a place in the metadata's `sources`), `sequence` u32 (the window's number) and `position`
+u32 (in the window). A file holds whole batches of windows, so that a harvest that was cut off and is continued with
+--resume has the bytes of one that was not, on the same machine. Resuming reads the text from its start, but runs the
+model only on what is missing.
+
+Sources. They are the values of --source-field, or else the names of the files or the dataset. Every file lists all of
+them, so JSON lines are read once more beforehand, and a dataset needs --sources.
+"""
+import argparse
+import difflib
+import gzip
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+from tqdm import tqdm
+
+from row_output import Batch, HarvestError, Progress, find_progress, write_files, write_stream
+
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+MAX_SOURCES = 1 << 16
+
+
+class Document(NamedTuple):
+    place: str
+    text: str
+    source: str
+
+
+class Window(NamedTuple):
+    """Tokens that the model reads together, and the source of each."""
+
+    token_ids: np.ndarray
+    sources: np.ndarray
+
+
+def read_lines(path: str) -> Iterator[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as file:
+            yield from file
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise HarvestError(f"{path} cannot be read: {error}") from None
+
+
+def read_records(args: argparse.Namespace) -> Iterator[tuple[str, Any, str]]:
+    """The place, the record and the file or dataset of each."""
+    if args.dataset:
+        import datasets
+
+        try:
+            records = datasets.load_dataset(args.dataset, args.subset, split=args.split, streaming=True)
+        except (OSError, ValueError) as error:
+            raise HarvestError(f"the dataset {args.dataset!r} cannot be opened: {error}") from None
+        yield from ((f"{args.dataset}, record {n}", record, args.dataset) for n, record in enumerate(records))
+    for path in args.jsonl or []:
+        for number, line in enumerate(read_lines(path), 1):
+            place = f"{path}, line {number}"
+            try:
+                yield place, json.loads(line), os.path.basename(path)
+            except json.JSONDecodeError as error:
+                raise HarvestError(f"{place} is not JSON: {error}") from None
+
+
+def read_documents(args: argparse.Namespace) -> Iterator[Document]:
+    for path in args.text or []:
+        yield Document(path, "".join(read_lines(path)), os.path.basename(path))
+    for place, record, source in read_records(args):
+        record = record if isinstance(record, dict) else {}
+        for field in filter(None, (args.text_field, args.source_field)):
+            if not isinstance(record.get(field), str):
+                raise HarvestError(f"{place}: no text in the field {field!r}; its fields: {', '.join(record) or 'none'}")
+        yield Document(place, record[args.text_field], record[args.source_field] if args.source_field else source)
+
+
+def list_sources(args: argparse.Namespace) -> list[str]:
+    if args.sources:
+        names = args.sources.split(",")
+    elif args.source_field and args.dataset:
+        raise HarvestError("--source-field of a dataset needs --sources NAME,..: all that the field can be")
+    elif args.source_field:
+        names = list(dict.fromkeys(document.source for document in read_documents(args)))
+    else:
+        names = [args.dataset] if args.dataset else list(dict.fromkeys(map(os.path.basename, args.text or args.jsonl)))
+    if len(names) > MAX_SOURCES:
+        raise HarvestError(f"the text has {len(names):,} sources; {MAX_SOURCES:,} are possible")
+    return names
+
+
+def around_documents(tokenizer: Any, causal: bool, bos: bool | None) -> tuple[list[int], list[int]]:
+    """The special tokens before and after each document."""
+    if bos is False:
+        return [], []
+    if causal:
+        if bos and tokenizer.bos_token_id is None:
+            raise HarvestError("--bos: the tokenizer has no BOS token")
+        return [token for token in [tokenizer.bos_token_id] if token is not None], []
+    text, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    for start in range(len(whole)):
+        if whole[start:][: len(text)] == text:
+            return whole[:start], whole[start + len(text) :]
+    raise HarvestError("the tokenizer's special tokens do not stand before and after the text; give --no-bos")
+
+
+def cut_windows(documents: Iterator[Document], sources: list[str], model: "Model", packed: bool) -> Iterator[Window]:
+    (before, after), size = model.around, model.context_size
+    room = size - len(before) - len(after)
+    numbers = {name: number for number, name in enumerate(sources)}
+    rest = Window(np.zeros(0, np.int32), np.zeros(0, np.uint16))
+    while group := list(itertools.islice(documents, 256)):
+        encoded = model.tokenizer([document.text for document in group], add_special_tokens=False, verbose=False)
+        for document, ids in zip(group, encoded["input_ids"]):
+            if document.source not in numbers:
+                raise HarvestError(f"{document.place}: the source {document.source!r} is not one of --sources")
+            for piece in [ids] if packed and ids else [ids[start:][:room] for start in range(0, len(ids), room)]:
+                tokens = np.array([*before, *piece, *after], np.int32)
+                joined = Window(tokens, np.full(len(tokens), numbers[document.source], np.uint16))
+                if packed:
+                    joined = Window(*map(np.concatenate, zip(rest, joined)))
+                whole = len(joined.token_ids) // size * size if packed else 0
+                for start in range(0, whole, size):
+                    yield Window(*(part[start:][:size] for part in joined))
+                rest = Window(*(part[whole:] for part in joined))
+                if not packed:
+                    yield rest
+    if packed and len(rest.token_ids):
+        yield rest
+
+
+class ForwardEnded(Exception):
+    """Ends a forward pass at the module that was asked for, so that later modules cost nothing."""
+
+
+class Model:
+    """A model that runs up to one of its modules, and its tokenizer."""
+
+    def __init__(self, args: argparse.Namespace):
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
+        )
+
+        found = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
+        self.device = args.device or [*found, "cpu"][0]
+        # Most CPUs are slower with halves.
+        dtype = "f32" if args.model_dtype == "auto" and self.device == "cpu" else args.model_dtype
+        try:
+            config = transformers.AutoConfig.from_pretrained(args.model)
+            kind, is_decoder = config.model_type, getattr(config, "is_decoder", False)
+            self.causal = kind in CAUSAL and (kind not in MASKED or is_decoder)
+            loader = transformers.AutoModelForCausalLM if self.causal else transformers.AutoModel
+            self.model = loader.from_pretrained(args.model, dtype=DTYPES.get(dtype, "auto")).to(self.device).eval()
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
+        except (OSError, ValueError, ImportError) as error:
+            raise HarvestError(f"the model {args.model!r} cannot be loaded: {error}") from None
+        self.config = config.get_text_config()
+        self.model.config.get_text_config().use_cache = False
+        self.around = around_documents(self.tokenizer, self.causal, args.bos)
+        limit = getattr(self.config, "max_position_embeddings", None) or sys.maxsize
+        self.context_size = args.context_size or min(512, limit, self.tokenizer.model_max_length)
+        if not sum(map(len, self.around)) < self.context_size <= limit:
+            raise HarvestError(f"--context-size {self.context_size} does not suit this model, which has {limit} positions")
+        self.hook_name, module, takes_input = self.find_module(args.layer, args.hook)
+        if takes_input:
+            module.register_forward_pre_hook(
+                lambda _, given, named: self.end(given[0] if given else named["hidden_states"]), with_kwargs=True
+            )
+        else:
+            module.register_forward_hook(lambda _, given, output: self.end(output))
+
+    def find_module(self, layer: int | None, hook: str | None) -> tuple[str, torch.nn.Module, bool]:
+        """The name for the metadata, the module, and whether its input is meant."""
+        modules = dict(self.model.named_modules())
+        if layer is None:
+            if hook not in modules:
+                near = ", ".join(difflib.get_close_matches(hook, modules, 5, 0.4))
+                raise HarvestError(f"the model has no module {hook!r}; close to it: {near or 'none'}")
+            return hook, modules[hook], False
+        count = getattr(self.config, "num_hidden_layers", -1)
+        lists = [name for name, module in modules.items() if isinstance(module, torch.nn.ModuleList)]
+        lists = [name for name in lists if len(modules[name]) == count]
+        lists = [name for name in lists if not any(name.startswith(f"{outer}.") for outer in lists)]
+        if len(lists) != 1:
+            raise HarvestError(f"the model's blocks are not clear (found: {lists}); name a module with --hook")
+        if not 0 <= layer <= count:
+            raise HarvestError(f"--layer {layer}: this model has layers 0 to {count}")
+        name = f"{lists[0]}.{max(layer - 1, 0)}"
+        return name if layer else f"{name}.input", modules[name], layer == 0
+
+    def end(self, value: Any) -> None:
+        self.seen = value[0] if isinstance(value, (tuple, list)) else value
+        raise ForwardEnded
+
+    @torch.inference_mode()
+    def activations(self, token_ids: np.ndarray, mask: np.ndarray) -> torch.Tensor:
+        """[windows, positions, d]"""
+        self.seen = None
+        ids, attention_mask = (torch.from_numpy(array).to(self.device) for array in (token_ids, mask))
+        try:
+            self.model(input_ids=ids, attention_mask=attention_mask)
+        except ForwardEnded:
+            pass
+        if not isinstance(self.seen, torch.Tensor) or self.seen.shape[:-1] != token_ids.shape:
+            given = list(getattr(self.seen, "shape", [])) or type(self.seen).__name__
+            raise HarvestError(f"{self.hook_name} gives {given}, not [windows, positions, d]; name another module")
+        return self.seen
+
+
+def narrow(values: torch.Tensor, dtype: str, place: Callable[[int], str]) -> np.ndarray:
+    narrowed = values.to(DTYPES[dtype])
+    bad = ~narrowed.isfinite().all(dim=1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        if values[row].isfinite().all():
+            largest = values[row].abs().max().item()
+            raise HarvestError(f"{place(row)}: the activation {largest:g} overflows {dtype}; take another --dtype")
+        raise HarvestError(f"{place(row)}: an activation is not finite; try another --model-dtype")
+    narrowed = narrowed.cpu()
+    return narrowed.view(torch.int16).numpy().view(np.uint16) if dtype == "bf16" else narrowed.numpy()
+
+
+def run_batch(windows: list[Window], model: Model, args: argparse.Namespace, start: Progress) -> Batch:
+    shape = len(windows), max(len(window.token_ids) for window in windows)
+    # Padding may be any token: it is masked, and no row.
+    token_ids, mask, sources = (np.zeros(shape, dtype) for dtype in (np.int64, np.int64, np.uint16))
+    for number, window in enumerate(windows):
+        end = len(window.token_ids)
+        token_ids[number, :end], sources[number, :end], mask[number, :end] = *window, 1
+    kept = mask.astype(bool)
+    kept[:, : args.drop_first] = False
+    sequence, position = np.nonzero(kept)
+    sequence += start.next_window
+    values = model.activations(token_ids, mask)[torch.from_numpy(kept).to(model.device)]
+    if start.width not in (None, values.shape[1]):
+        raise HarvestError(f"row {start.rows}: its d is {values.shape[1]}, and {start.width} before")
+
+    def place(row: int) -> str:
+        return f"row {start.rows + row} (sequence {sequence[row]}, position {position[row]})"
+
+    columns = {
+        "activations": narrow(values, args.dtype, place),
+        "token_ids": token_ids[kept].astype(np.int32),
+        "source": sources[kept],
+        "sequence": sequence.astype(np.uint32),
+        "position": position.astype(np.uint32),
+    }
+    room = None if args.rows is None else args.rows - start.rows
+    return Batch({name: column[:room] for name, column in columns.items()}, start.next_window + len(windows))
+
+
+def harvest(model: Model, windows: Iterator[Window], args: argparse.Namespace, at: Progress) -> Iterator[Batch]:
+    """Batches from `at` on; what is in one depends on the windows' numbers alone."""
+    windows = itertools.islice(windows, at.next_window, None)
+    with tqdm(total=args.rows, initial=at.rows, unit=" rows", unit_scale=True, file=sys.stderr) as bar:
+        while at.rows != args.rows and (taken := list(itertools.islice(windows, args.batch_size))):
+            batch = run_batch(taken, model, args, at)
+            at = at.after(batch)
+            bar.update(batch.rows())
+            if batch.rows():
+                yield batch
+
+
+def parse_arguments() -> argparse.Namespace:
+    def count(text: str) -> int:
+        if not (text.isdecimal() and int(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        return int(text)
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", required=True, help="name on the hub, or directory")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--layer", type=int, help="the residual stream after N blocks (0: the embeddings)", metavar="N")
+    where.add_argument("--hook", help="the output of the module NAME (of a tuple, its first)", metavar="NAME")
+    text = parser.add_mutually_exclusive_group(required=True)
+    text.add_argument("--jsonl", nargs="+", help="JSON lines, a document each; may end in .gz", metavar="FILE")
+    text.add_argument("--text", nargs="+", help="plain text, a document each file; may end in .gz", metavar="FILE")
+    text.add_argument("--dataset", help="dataset on the hub, or directory, streamed", metavar="NAME")
+    add("--subset", help="configuration of the dataset", metavar="NAME")
+    add("--split", default="train", help="split of the dataset (%(default)s)", metavar="NAME")
+    add("--text-field", default="text", help="field of the text (%(default)s)", metavar="FIELD")
+    add("--source-field", help="field that names a document's source", metavar="FIELD")
+    add("--sources", help="all values of --source-field", metavar="NAME,..")
+    add("--license", help="the text's license, for the metadata", metavar="TEXT")
+    to = parser.add_mutually_exclusive_group(required=True)
+    to.add_argument("--out", type=Path, help="write safetensors files into DIR", metavar="DIR")
+    to.add_argument("--stream", action="store_true", help="write an Arrow IPC stream to standard output")
+    add("--resume", action="store_true", help="continue after the last file in --out, if there is one")
+    add("--rows", type=count, help="stop after N rows (at the end of the text)", metavar="N")
+    add("--shard-rows", type=count, help="rows per file, at most (as 512 MiB hold)", metavar="N")
+    add("--dtype", choices=DTYPES, default="bf16", help="type of the activations written (%(default)s)")
+    add("--context-size", type=count, help="tokens per window (512, or fewer if the model has fewer)", metavar="N")
+    add("--windows", choices=["packed", "documents"], help="packed for causal models, documents for encoders")
+    add("--bos", action=argparse.BooleanOptionalAction, help="special tokens around documents (if there are any)")
+    add("--drop-first", type=int, help="positions dropped from each window (causal models 1, encoders 0)", metavar="N")
+    add("--batch-size", type=count, default=32, help="windows that the model reads at once (%(default)s)", metavar="N")
+    add("--model-dtype", choices=["auto", *DTYPES], default="auto", help="auto: the model's own; on a CPU f32")
+    add("--device", help="cuda, mps or cpu (the first that there is)")
+    args = parser.parse_args()
+    if args.resume and args.stream:
+        parser.error("--resume continues files; a stream starts anew")
+    if args.stream and sys.stdout.isatty():
+        parser.error("--stream writes binary data: pipe it to `monosem train --data -`")
+    return args
+
+
+def run(args: argparse.Namespace, output: BinaryIO | None) -> None:
+    model = Model(args)
+    args.windows = args.windows or ("packed" if model.causal else "documents")
+    args.drop_first = int(model.causal) if args.drop_first is None else args.drop_first
+    args.device, args.model_dtype, args.context_size = model.device, str(model.model.dtype), model.context_size
+    sources = list_sources(args)
+    files = args.text or args.jsonl or []
+    settings = {name: value for name, value in vars(args).items() if name not in ("out", "stream", "resume")}
+    settings["text_bytes"] = [os.path.getsize(file) for file in files]
+    settings["torch"], settings["transformers"] = torch.__version__, transformers.__version__
+    metadata = {
+        "model_name": args.model,
+        "hook_name": model.hook_name,
+        "context_size": str(args.context_size),
+        "dataset_path": args.dataset or (files[0] if len(files) == 1 else os.path.commonpath(map(os.path.abspath, files))),
+        "sources": json.dumps(sources),
+        "special_token_ids": json.dumps(sorted(set(model.tokenizer.all_special_ids))),
+        "harvest": json.dumps(settings, sort_keys=True),
+        **({"license": args.license} if args.license else {}),
+    }
+    at = Progress()
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        at = find_progress(args.out, settings, args.resume)
+    windows = cut_windows(read_documents(args), sources, model, args.windows == "packed")
+    batches = harvest(model, windows, args, at)
+    if output:
+        write_stream(batches, output, metadata, args.dtype)
+    else:
+        write_files(batches, args.out, at, args.shard_rows, metadata, args.dtype)
+
+
+def main() -> None:
+    args = parse_arguments()
+    output = None
+    if args.stream:
+        # What libraries print must not come into the stream.
+        output = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+    try:
+        run(args, output)
+    except BrokenPipeError:
+        print("harvest.py: the reader has closed the stream", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    except (HarvestError, OSError) as error:
+        sys.exit(f"harvest.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("harvest.py: interrupted")
+
+
+if __name__ == "__main__":
+    main()
