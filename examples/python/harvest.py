@@ -29,158 +29,55 @@ model only on what is missing.
 Sources. They are the values of --source-field, or else the names of the files or the dataset. Every file lists all of
 them, so JSON lines are read once more beforehand, and a dataset needs --sources.
 """
+
 import argparse
 import difflib
-import gzip
 import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 import transformers
 from tqdm import tqdm
+from transformers.models.auto import modeling_auto as auto_models
 
 from row_output import Batch, HarvestError, Progress, find_progress, write_files, write_stream
+from text_windows import Window, around_documents, list_sources, pack, read_documents, split_documents, tokenise
 
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-MAX_SOURCES = 1 << 16
-
-
-class Document(NamedTuple):
-    place: str
-    text: str
-    source: str
-
-
-class Window(NamedTuple):
-    """Tokens that the model reads together, and the source of each."""
-
-    token_ids: np.ndarray
-    sources: np.ndarray
-
-
-def read_lines(path: str) -> Iterator[str]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as file:
-            yield from file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise HarvestError(f"{path} cannot be read: {error}") from None
-
-
-def read_records(args: argparse.Namespace) -> Iterator[tuple[str, Any, str]]:
-    """The place, the record and the file or dataset of each."""
-    if args.dataset:
-        import datasets
-
-        try:
-            records = datasets.load_dataset(args.dataset, args.subset, split=args.split, streaming=True)
-        except (OSError, ValueError) as error:
-            raise HarvestError(f"the dataset {args.dataset!r} cannot be opened: {error}") from None
-        yield from ((f"{args.dataset}, record {n}", record, args.dataset) for n, record in enumerate(records))
-    for path in args.jsonl or []:
-        for number, line in enumerate(read_lines(path), 1):
-            place = f"{path}, line {number}"
-            try:
-                yield place, json.loads(line), os.path.basename(path)
-            except json.JSONDecodeError as error:
-                raise HarvestError(f"{place} is not JSON: {error}") from None
-
-
-def read_documents(args: argparse.Namespace) -> Iterator[Document]:
-    for path in args.text or []:
-        yield Document(path, "".join(read_lines(path)), os.path.basename(path))
-    for place, record, source in read_records(args):
-        record = record if isinstance(record, dict) else {}
-        for field in filter(None, (args.text_field, args.source_field)):
-            if not isinstance(record.get(field), str):
-                raise HarvestError(f"{place}: no text in the field {field!r}; its fields: {', '.join(record) or 'none'}")
-        yield Document(place, record[args.text_field], record[args.source_field] if args.source_field else source)
-
-
-def list_sources(args: argparse.Namespace) -> list[str]:
-    if args.sources:
-        names = args.sources.split(",")
-    elif args.source_field and args.dataset:
-        raise HarvestError("--source-field of a dataset needs --sources NAME,..: all that the field can be")
-    elif args.source_field:
-        names = list(dict.fromkeys(document.source for document in read_documents(args)))
-    else:
-        names = [args.dataset] if args.dataset else list(dict.fromkeys(map(os.path.basename, args.text or args.jsonl)))
-    if len(names) > MAX_SOURCES:
-        raise HarvestError(f"the text has {len(names):,} sources; {MAX_SOURCES:,} are possible")
-    return names
-
-
-def around_documents(tokenizer: Any, causal: bool, bos: bool | None) -> tuple[list[int], list[int]]:
-    """The special tokens before and after each document."""
-    if bos is False:
-        return [], []
-    if causal:
-        if bos and tokenizer.bos_token_id is None:
-            raise HarvestError("--bos: the tokenizer has no BOS token")
-        return [token for token in [tokenizer.bos_token_id] if token is not None], []
-    text, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
-    for start in range(len(whole)):
-        if whole[start:][: len(text)] == text:
-            return whole[:start], whole[start + len(text) :]
-    raise HarvestError("the tokenizer's special tokens do not stand before and after the text; give --no-bos")
-
-
-def cut_windows(documents: Iterator[Document], sources: list[str], model: "Model", packed: bool) -> Iterator[Window]:
-    (before, after), size = model.around, model.context_size
-    room = size - len(before) - len(after)
-    numbers = {name: number for number, name in enumerate(sources)}
-    rest = Window(np.zeros(0, np.int32), np.zeros(0, np.uint16))
-    while group := list(itertools.islice(documents, 256)):
-        encoded = model.tokenizer([document.text for document in group], add_special_tokens=False, verbose=False)
-        for document, ids in zip(group, encoded["input_ids"]):
-            if document.source not in numbers:
-                raise HarvestError(f"{document.place}: the source {document.source!r} is not one of --sources")
-            for piece in [ids] if packed and ids else [ids[start:][:room] for start in range(0, len(ids), room)]:
-                tokens = np.array([*before, *piece, *after], np.int32)
-                joined = Window(tokens, np.full(len(tokens), numbers[document.source], np.uint16))
-                if packed:
-                    joined = Window(*map(np.concatenate, zip(rest, joined)))
-                whole = len(joined.token_ids) // size * size if packed else 0
-                for start in range(0, whole, size):
-                    yield Window(*(part[start:][:size] for part in joined))
-                rest = Window(*(part[whole:] for part in joined))
-                if not packed:
-                    yield rest
-    if packed and len(rest.token_ids):
-        yield rest
 
 
 class ForwardEnded(Exception):
     """Ends a forward pass at the module that was asked for, so that later modules cost nothing."""
 
 
+def is_causal(config: Any) -> bool:
+    # Encoders are in both lists: transformers can make decoders of them.
+    is_encoder = config.model_type in auto_models.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    is_decoder = getattr(config, "is_decoder", False)
+    return config.model_type in auto_models.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (is_decoder or not is_encoder)
+
+
 class Model:
     """A model that runs up to one of its modules, and its tokenizer."""
 
     def __init__(self, args: argparse.Namespace):
-        from transformers.models.auto.modeling_auto import (
-            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
-            MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
-        )
-
         found = [name for name in ("cuda", "mps") if getattr(torch, name).is_available()]
         self.device = args.device or [*found, "cpu"][0]
         # Most CPUs are slower with halves.
         dtype = "f32" if args.model_dtype == "auto" and self.device == "cpu" else args.model_dtype
         try:
             config = transformers.AutoConfig.from_pretrained(args.model)
-            kind, is_decoder = config.model_type, getattr(config, "is_decoder", False)
-            self.causal = kind in CAUSAL and (kind not in MASKED or is_decoder)
+            self.causal = is_causal(config)
             loader = transformers.AutoModelForCausalLM if self.causal else transformers.AutoModel
             self.model = loader.from_pretrained(args.model, dtype=DTYPES.get(dtype, "auto")).to(self.device).eval()
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise HarvestError(f"the model {args.model!r} cannot be loaded: {error}") from None
         self.config = config.get_text_config()
         self.model.config.get_text_config().use_cache = False
@@ -188,7 +85,7 @@ class Model:
         limit = getattr(self.config, "max_position_embeddings", None) or sys.maxsize
         self.context_size = args.context_size or min(512, limit, self.tokenizer.model_max_length)
         if not sum(map(len, self.around)) < self.context_size <= limit:
-            raise HarvestError(f"--context-size {self.context_size} does not suit this model, which has {limit} positions")
+            raise HarvestError(f"--context-size {self.context_size}: the model has {limit} positions")
         self.hook_name, module, takes_input = self.find_module(args.layer, args.hook)
         if takes_input:
             module.register_forward_pre_hook(
@@ -287,20 +184,27 @@ def harvest(model: Model, windows: Iterator[Window], args: argparse.Namespace, a
             bar.update(batch.rows())
             if batch.rows():
                 yield batch
+    if not at.rows:
+        raise HarvestError("the text gave no rows: it is empty, or --drop-first drops all positions")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return parse
 
 
 def parse_arguments() -> argparse.Namespace:
-    def count(text: str) -> int:
-        if not (text.isdecimal() and int(text)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-        return int(text)
-
+    count = whole_number(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="name on the hub, or directory")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--layer", type=int, help="the residual stream after N blocks (0: the embeddings)", metavar="N")
-    where.add_argument("--hook", help="the output of the module NAME (of a tuple, its first)", metavar="NAME")
+    where.add_argument("--layer", type=int, help="residual stream after N blocks, before a final norm", metavar="N")
+    where.add_argument("--hook", help="output of the module NAME (of a tuple, its first)", metavar="NAME")
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--jsonl", nargs="+", help="JSON lines, a document each; may end in .gz", metavar="FILE")
     text.add_argument("--text", nargs="+", help="plain text, a document each file; may end in .gz", metavar="FILE")
@@ -321,7 +225,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--context-size", type=count, help="tokens per window (512, or fewer if the model has fewer)", metavar="N")
     add("--windows", choices=["packed", "documents"], help="packed for causal models, documents for encoders")
     add("--bos", action=argparse.BooleanOptionalAction, help="special tokens around documents (if there are any)")
-    add("--drop-first", type=int, help="positions dropped from each window (causal models 1, encoders 0)", metavar="N")
+    add("--drop-first", type=whole_number(0), help="positions dropped of a window (causal 1, encoder 0)", metavar="N")
     add("--batch-size", type=count, default=32, help="windows that the model reads at once (%(default)s)", metavar="N")
     add("--model-dtype", choices=["auto", *DTYPES], default="auto", help="auto: the model's own; on a CPU f32")
     add("--device", help="cuda, mps or cpu (the first that there is)")
@@ -342,12 +246,12 @@ def run(args: argparse.Namespace, output: BinaryIO | None) -> None:
     files = args.text or args.jsonl or []
     settings = {name: value for name, value in vars(args).items() if name not in ("out", "stream", "resume")}
     settings["text_bytes"] = [os.path.getsize(file) for file in files]
-    settings["torch"], settings["transformers"] = torch.__version__, transformers.__version__
+    settings["torch"], settings["transformers"] = str(torch.__version__), transformers.__version__
     metadata = {
         "model_name": args.model,
         "hook_name": model.hook_name,
         "context_size": str(args.context_size),
-        "dataset_path": args.dataset or (files[0] if len(files) == 1 else os.path.commonpath(map(os.path.abspath, files))),
+        "dataset_path": args.dataset or ", ".join(files[:8] + ["..."] * (len(files) > 8)),
         "sources": json.dumps(sources),
         "special_token_ids": json.dumps(sorted(set(model.tokenizer.all_special_ids))),
         "harvest": json.dumps(settings, sort_keys=True),
@@ -357,7 +261,8 @@ def run(args: argparse.Namespace, output: BinaryIO | None) -> None:
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         at = find_progress(args.out, settings, args.resume)
-    windows = cut_windows(read_documents(args), sources, model, args.windows == "packed")
+    cut = pack if args.windows == "packed" else split_documents
+    windows = cut(tokenise(read_documents(args), sources, model.tokenizer), model.around, model.context_size)
     batches = harvest(model, windows, args, at)
     if output:
         write_stream(batches, output, metadata, args.dtype)
@@ -379,6 +284,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     except (HarvestError, OSError) as error:
         sys.exit(f"harvest.py: {error}")
+    except torch.cuda.OutOfMemoryError as error:
+        sys.exit(f"harvest.py: the device has too little memory; take a smaller --batch-size ({error})")
     except KeyboardInterrupt:
         sys.exit("harvest.py: interrupted")
 

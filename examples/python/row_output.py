@@ -1,4 +1,5 @@
 """Where harvest.py puts rows: safetensors files, each whole or not there, or an Arrow IPC stream."""
+
 import json
 import os
 import re
@@ -101,8 +102,7 @@ def write_file(path: Path, batches: list[Batch], metadata: dict[str, str], dtype
         with open(unfinished, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in types:
-                for batch in batches:
-                    file.write(np.ascontiguousarray(batch.columns[name]).data)
+                file.writelines(np.ascontiguousarray(batch.columns[name]).data for batch in batches)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
