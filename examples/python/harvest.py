@@ -86,7 +86,7 @@ class Model:
         self.context_size = args.context_size or min(512, limit, self.tokenizer.model_max_length)
         if not sum(map(len, self.around)) < self.context_size <= limit:
             raise HarvestError(f"--context-size {self.context_size}: the model has {limit} positions")
-        self.hook_name, module, takes_input = self.find_module(args.layer, args.hook)
+        self.hook_name, module, takes_input = self.find_module(args)
         if takes_input:
             module.register_forward_pre_hook(
                 lambda _, given, named: self.end(given[0] if given else named["hidden_states"]), with_kwargs=True
@@ -94,9 +94,9 @@ class Model:
         else:
             module.register_forward_hook(lambda _, given, output: self.end(output))
 
-    def find_module(self, layer: int | None, hook: str | None) -> tuple[str, torch.nn.Module, bool]:
+    def find_module(self, args: argparse.Namespace) -> tuple[str, torch.nn.Module, bool]:
         """The name for the metadata, the module, and whether its input is meant."""
-        modules = dict(self.model.named_modules())
+        layer, hook, modules = args.layer, args.hook, dict(self.model.named_modules())
         if layer is None:
             if hook not in modules:
                 near = ", ".join(difflib.get_close_matches(hook, modules, 5, 0.4))
@@ -156,7 +156,8 @@ def run_batch(windows: list[Window], model: Model, args: argparse.Namespace, sta
     kept[:, : args.drop_first] = False
     sequence, position = np.nonzero(kept)
     sequence += start.next_window
-    values = model.activations(token_ids, mask)[torch.from_numpy(kept).to(model.device)]
+    room = None if args.rows is None else args.rows - start.rows
+    values = model.activations(token_ids, mask)[torch.from_numpy(kept).to(model.device)][:room]
     if start.width not in (None, values.shape[1]):
         raise HarvestError(f"row {start.rows}: its d is {values.shape[1]}, and {start.width} before")
 
@@ -170,7 +171,6 @@ def run_batch(windows: list[Window], model: Model, args: argparse.Namespace, sta
         "sequence": sequence.astype(np.uint32),
         "position": position.astype(np.uint32),
     }
-    room = None if args.rows is None else args.rows - start.rows
     return Batch({name: column[:room] for name, column in columns.items()}, start.next_window + len(windows))
 
 
@@ -219,12 +219,12 @@ def parse_arguments() -> argparse.Namespace:
     to.add_argument("--out", type=Path, help="write safetensors files into DIR", metavar="DIR")
     to.add_argument("--stream", action="store_true", help="write an Arrow IPC stream to standard output")
     add("--resume", action="store_true", help="continue after the last file in --out, if there is one")
-    add("--rows", type=count, help="stop after N rows (at the end of the text)", metavar="N")
-    add("--shard-rows", type=count, help="rows per file, at most (as 512 MiB hold)", metavar="N")
+    add("--rows", type=count, help="stop after N rows (when the text ends)", metavar="N")
+    add("--shard-rows", type=count, help="rows per file, at most (as many as 512 MiB hold)", metavar="N")
     add("--dtype", choices=DTYPES, default="bf16", help="type of the activations written (%(default)s)")
     add("--context-size", type=count, help="tokens per window (512, or fewer if the model has fewer)", metavar="N")
     add("--windows", choices=["packed", "documents"], help="packed for causal models, documents for encoders")
-    add("--bos", action=argparse.BooleanOptionalAction, help="special tokens around documents (if there are any)")
+    add("--bos", action=argparse.BooleanOptionalAction, help="BOS, or an encoder's special tokens (if there are any)")
     add("--drop-first", type=whole_number(0), help="positions dropped of a window (causal 1, encoder 0)", metavar="N")
     add("--batch-size", type=count, default=32, help="windows that the model reads at once (%(default)s)", metavar="N")
     add("--model-dtype", choices=["auto", *DTYPES], default="auto", help="auto: the model's own; on a CPU f32")
@@ -246,6 +246,7 @@ def run(args: argparse.Namespace, output: BinaryIO | None) -> None:
     files = args.text or args.jsonl or []
     settings = {name: value for name, value in vars(args).items() if name not in ("out", "stream", "resume")}
     settings["text_bytes"] = [os.path.getsize(file) for file in files]
+    settings["model_commit"] = getattr(model.model.config, "_commit_hash", None)
     settings["torch"], settings["transformers"] = str(torch.__version__), transformers.__version__
     metadata = {
         "model_name": args.model,
@@ -281,13 +282,15 @@ def main() -> None:
         run(args, output)
     except BrokenPipeError:
         print("harvest.py: the reader has closed the stream", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        if output:
+            # What is still to be flushed goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     except (HarvestError, OSError) as error:
         sys.exit(f"harvest.py: {error}")
     except torch.cuda.OutOfMemoryError as error:
         sys.exit(f"harvest.py: the device has too little memory; take a smaller --batch-size ({error})")
     except KeyboardInterrupt:
-        sys.exit("harvest.py: interrupted")
+        sys.exit("harvest.py: interrupted" + "; --resume continues after the last whole file" * (not args.stream))
 
 
 if __name__ == "__main__":

@@ -27,24 +27,23 @@ def dense_rows(codes: dict[str, torch.Tensor], start: int, end: int, features: i
 def sparse_rows(codes: dict[str, torch.Tensor], features: int) -> torch.Tensor:
     """All rows as a sparse matrix [rows, features], for `rows @ W_dec` and the like."""
     rows, k = codes["values"].shape
-    starts = torch.arange(0, rows * k + 1, k)
-    return torch.sparse_csr_tensor(starts, codes["indices"].long().ravel(), codes["values"].ravel(), (rows, features))
+    places = torch.stack([torch.arange(rows).repeat_interleave(k), codes["indices"].long().ravel()])
+    return torch.sparse_coo_tensor(places, codes["values"].ravel(), (rows, features), check_invariants=True)
 
 
 def top_rows(codes: dict[str, torch.Tensor], feature: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows on which a feature is most active, and its activations there."""
     activations = codes["values"].masked_fill(codes["indices"] != feature, 0).amax(dim=1)
-    values, rows = activations.topk(min(count, int((activations > 0).sum())))
-    return rows, values
+    top = activations.topk(min(count, int((activations > 0).sum())))
+    return top.indices, top.values
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sae", help="directory of the SAE")
+    parser.add_argument("sae", help="directory `sae` of a run")
     parser.add_argument("codes", help="file of `monosem encode`")
     parser.add_argument("--feature", type=int, default=0, help="feature by number (%(default)s)")
     args = parser.parse_args()
-
     sae, codes = SAE.load_from_disk(args.sae), load_file(args.codes)
     print(f"{sae.cfg.architecture()}: {sae.cfg.d_sae} features of d {sae.cfg.d_in}; {sae.cfg.metadata.hook_name}")
     with torch.no_grad():
