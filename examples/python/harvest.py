@@ -9,6 +9,7 @@
     uv run harvest.py --model MODEL --layer 6 --dataset NAME --stream | monosem train --data - --out run ...
 
 Without uv: pip install datasets numpy pyarrow safetensors torch tqdm transformers
+row_output.py and text_windows.py must lie beside it.
 
 Windows. Each document is tokenised by itself. A causal model's documents begin with BOS, if the tokenizer has one, and
 are packed: laid end to end and cut into windows of --context-size tokens, so that documents share a window, a long one
