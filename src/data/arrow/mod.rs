@@ -4,7 +4,7 @@
 
 mod dataset;
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 mod index;
 mod layout;
 mod message;
