@@ -8,6 +8,9 @@ mod batches;
 mod filtered_rows;
 mod foreign;
 mod formats;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod integers;
 mod listing;

@@ -125,7 +125,7 @@ fn what_cannot_be_read_is_refused_with_its_cure() {
             "has two columns `source`",
         ),
         (batch_header(true, 0), "is compressed (ZSTD)"),
-        (batch_header(false, (1 << 30) + 1), "record batch 0 (byte "),
+        (batch_header(false, (1 << 30) + 1), "record batch 1 (byte 448) "),
         (batch_header(false, (1 << 30) + 1), "has 1073741825 bytes, more than 1073741824; write smaller batches"),
         (batch_header(false, -1), "has a body of less than no bytes"),
         (batch_header(false, 8), "has 0 arrays and 0 buffers, and its schema says 2 and 3"),
