@@ -9,11 +9,17 @@ use tempfile::TempDir;
 use super::Activations;
 use super::npy::NpyReader;
 use super::reader::Reader;
+use super::safetensors::SafetensorsReader;
 use crate::error::Result;
 use crate::storage::file_pool::FilePool;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
+
+/// As a safetensors file.
+pub fn safetensors(bytes: &[u8]) {
+    read_all(bytes, |pool, path| SafetensorsReader::open(pool, path, Activations::TENSOR));
+}
 
 /// As a file of NumPy's.
 pub fn npy(bytes: &[u8]) {
@@ -43,6 +49,12 @@ pub fn arrow_stream(bytes: &[u8]) {
         rows += chunk.rows as u64;
     }
     assert_eq!(stream.rows_read(), rows);
+}
+
+/// As a file of Parquet's.
+#[cfg(feature = "parquet")]
+pub fn parquet(bytes: &[u8]) {
+    read_all(bytes, |pool, path| super::parquet::ParquetReader::open(pool, path, Activations::TENSOR));
 }
 
 /// Opens a file of these bytes, and reads all its rows and columns.

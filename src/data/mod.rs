@@ -17,6 +17,10 @@ mod listing;
 mod norm_cache;
 mod npy;
 mod order;
+#[cfg(feature = "parquet")]
+// Not opened yet.
+#[allow(dead_code)]
+mod parquet;
 mod provenance;
 mod reader;
 mod row_labels;
