@@ -5,14 +5,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use parquet::basic::{Compression, ConvertedType, LogicalType, Type};
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
-use parquet::schema::types::ColumnDescriptor;
 
 use self::cache::Cache;
 use self::chunks::Chunks;
+use self::leaf::{Leaf, rows_column, shown_name, side_column};
 use super::reader::{Column, Reader};
 use crate::error::{Error, Result};
 use crate::storage::file_pool::{FilePool, PooledFile};
@@ -23,6 +23,7 @@ use crate::units::readable_bytes;
 mod cache;
 mod chunks;
 mod decode;
+mod leaf;
 mod pages;
 
 /// The largest row group that is decoded.
@@ -30,9 +31,6 @@ const MAX_GROUP_BYTES: u64 = if cfg!(fuzzing) { 16 << 20 } else { 1 << 30 };
 
 /// Metadata that is for another program.
 const NOT_CARRIED: [&str; 3] = ["huggingface", "pandas", "ARROW:schema"];
-
-/// Columns that a message names.
-const SHOWN: usize = 8;
 
 /// A file whose row groups have the rows that they say.
 pub(super) struct ParquetReader {
@@ -49,16 +47,6 @@ pub(super) struct ParquetReader {
     leaves: Vec<Option<Leaf>>,
     metadata: BTreeMap<String, String>,
     cache: Mutex<Cache>,
-}
-
-/// A column as it is stored.
-#[derive(Clone, Debug)]
-struct Leaf {
-    /// Its place among the file's.
-    place: usize,
-    dtype: Dtype,
-    /// Whether it is of lists.
-    is_of_lists: bool,
 }
 
 impl ParquetReader {
@@ -233,85 +221,6 @@ impl Reader for ParquetReader {
         });
         checksum(header.to_string().as_bytes())
     }
-}
-
-impl Leaf {
-    /// A column of numbers, or of lists of floats.
-    fn of(place: usize, column: &ColumnDescriptor) -> Option<Self> {
-        let is_of_lists = match column.max_rep_level() {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let dtype = match (column.physical_type(), column.logical_type_ref()) {
-            (Type::FLOAT, _) => Dtype::F32,
-            (Type::FIXED_LEN_BYTE_ARRAY, Some(LogicalType::Float16)) if column.type_length() == 2 => Dtype::F16,
-            (Type::INT32, _) if column.converted_type() == ConvertedType::UINT_32 => Dtype::U32,
-            (Type::INT64, _) if column.converted_type() == ConvertedType::UINT_64 => Dtype::U64,
-            (Type::INT32, _) => Dtype::I32,
-            (Type::INT64, _) => Dtype::I64,
-            _ => return None,
-        };
-        Some(Self { place, dtype, is_of_lists })
-    }
-
-    /// Its name, for messages.
-    fn shown(&self, decoder: &SerializedFileReader<Chunks>) -> String {
-        shown_name(&decoder.metadata().file_metadata().schema_descr().column(self.place))
-    }
-
-    /// Whether it can hold rows.
-    fn is_of_rows(&self) -> bool {
-        self.is_of_lists && matches!(self.dtype, Dtype::F16 | Dtype::F32)
-    }
-}
-
-/// A column beside the rows, and what it is decoded from, if it is a number for each row.
-fn side_column(place: usize, column: &ColumnDescriptor, rows: u64) -> (Column, Option<Leaf>) {
-    let leaf = Leaf::of(place, column).filter(|leaf| !leaf.is_of_lists && column.path().parts().len() == 1);
-    let dtype = leaf.as_ref().map(|leaf| leaf.dtype);
-    let (name, type_name) = (column.path().string(), type_name(column));
-    (Column { name, type_name, dtype, shape: vec![rows as usize] }, leaf)
-}
-
-/// The place among the columns of the one that holds the rows: the one of that name, or else the only one that can.
-fn rows_column(columns: &[&ColumnDescriptor], name: &str) -> std::result::Result<usize, String> {
-    let root = |column: &ColumnDescriptor| column.path().parts().first().is_some_and(|root| root == name);
-    let is_of_rows = |&place: &usize| Leaf::of(place, columns[place]).is_some_and(|leaf| leaf.is_of_rows());
-    let named: Vec<usize> = (0..columns.len()).filter(|&place| root(columns[place])).collect();
-    let candidates: Vec<usize> = (0..columns.len()).filter(is_of_rows).collect();
-    match (&named[..], &candidates[..]) {
-        ([place], _) if is_of_rows(place) => Ok(*place),
-        ([], [only]) => Ok(*only),
-        ([place, ..], _) => {
-            let of = type_name(columns[*place]);
-            Err(format!("column `{}` is of {of}; give a list of float16 or float32 for each row", printable(name)))
-        }
-        ([], _) => {
-            let described = columns.iter().take(SHOWN);
-            let there: Vec<_> =
-                described.map(|column| format!("{} ({})", shown_name(column), type_name(column))).collect();
-            let cure = match candidates[..] {
-                [] => "write one of lists of float16 or float32, a list for each row",
-                _ => "name the one that holds the rows with --tensor",
-            };
-            let more = if columns.len() > SHOWN { ", ..." } else { "" };
-            Err(format!("has no column `{}` (it has: {}{more}); {cure}", printable(name), there.join(", ")))
-        }
-    }
-}
-
-fn shown_name(column: &ColumnDescriptor) -> String {
-    printable(column.path().parts().first().map_or("", String::as_str))
-}
-
-fn type_name(column: &ColumnDescriptor) -> String {
-    let lists = "list<".repeat(usize::try_from(column.max_rep_level()).unwrap_or(0).min(3));
-    let stored = match Leaf::of(0, column) {
-        Some(Leaf { dtype, .. }) => format!("{dtype:?}"),
-        None => column.physical_type().to_string(),
-    };
-    format!("{lists}{stored}{}", ">".repeat(lists.len() / "list<".len()))
 }
 
 /// The error of the decoder.

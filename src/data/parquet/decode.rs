@@ -8,7 +8,8 @@ use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
 use super::chunks::Chunks;
-use super::{Leaf, explain, pages};
+use super::leaf::Leaf;
+use super::{explain, pages};
 use crate::error::{Error, Result};
 use crate::storage::file_pool::PooledFile;
 
@@ -81,7 +82,9 @@ impl Sink<'_> {
         let mut left = self.rows;
         while left > 0 {
             let wanted = (PIECE / self.row_values).max(1).min(left);
-            (values.clear(), nulls.clear(), starts.clear());
+            values.clear();
+            nulls.clear();
+            starts.clear();
             let read = reader.read_records(wanted, Some(&mut nulls), Some(&mut starts), &mut values);
             let (records, count, _) = read.map_err(|error| explain(self.file, &error))?;
             let wanted_values = wanted * self.row_values;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float16Array, Float64Array, StringArray, StringViewArray, UInt16Array};
-use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use arrow_schema::{Field, Schema as ArrowSchema};
 use half::f16;
 use tempfile::TempDir;
 

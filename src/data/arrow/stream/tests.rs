@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int8Array, Int64Array};
@@ -137,14 +138,4 @@ fn what_cannot_be_read_is_refused_with_its_cure() {
         assert!(message.contains(expected), "{expected}: {message}");
         assert!(message.starts_with("standard input: "), "{message}");
     }
-}
-
-#[test]
-fn a_body_that_does_not_come_is_not_allocated() {
-    let mut input = Input { reader: Box::new(io::repeat(7).take(3 << 20)), at: 0 };
-    let mut out = Vec::new();
-    let message = input.read_into(1 << 40, &mut out, "a part").unwrap_err().to_string();
-    assert!(message.contains("ended at byte 3145728, inside a part"), "{message}");
-    assert_eq!(out.len(), 3 << 20);
-    assert!(out.capacity() <= 8 << 20, "{}", out.capacity());
 }
