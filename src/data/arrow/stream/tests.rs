@@ -130,6 +130,7 @@ fn what_cannot_be_read_is_refused_with_its_cure() {
         (batch_header(false, (1 << 30) + 1), "has 1073741825 bytes, more than 1073741824; write smaller batches"),
         (batch_header(false, -1), "has a body of less than no bytes"),
         (batch_header(false, 8), "has 0 arrays and 0 buffers, and its schema says 2 and 3"),
+        ([&whole()[..whole().len() - 8], &whole()].concat(), "has a second schema at byte "),
         ([whole(), whole()].concat(), "has bytes behind the marker of its end"),
         (b"\xff\xff\xff\xff\0\0\0\0".to_vec(), "does not start with a schema"),
         (b"ARROW1\0\0".to_vec(), "the message at byte 0 does not start as a message does"),
