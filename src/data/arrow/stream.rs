@@ -54,7 +54,8 @@ impl ArrowStream {
     /// says that it is bf16. Without such a column, the only one that can hold rows is taken.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), and [`Error::Data`](crate::Error::Data) for what is no stream, and for columns of other types.
+    /// [`Error::Io`](crate::Error::Io), and [`Error::Data`](crate::Error::Data) for what is no stream, and for columns
+    /// of other types.
     pub fn open(reader: Box<dyn Read + Send>, column: &str) -> Result<Self> {
         let mut input = Input::new(reader);
         let Some((Content::Schema(schema), body)) = input.message("its schema")? else {
@@ -150,8 +151,8 @@ impl ArrowStream {
     /// stream.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io); [`Error::Data`](crate::Error::Data) for a batch that is damaged, compressed or of more than 1 GiB, and for a stream
-    /// that ends otherwise than with the marker of its end.
+    /// [`Error::Io`](crate::Error::Io); [`Error::Data`](crate::Error::Data) for a batch that is damaged, compressed or
+    /// of more than 1 GiB, and for a stream that ends otherwise than with the marker of its end.
     pub fn next_into(&mut self, chunk: &mut Chunk) -> Result<bool> {
         while !self.has_ended {
             let part = format!("record batch {}, after row {}", self.batches, self.rows_read);
