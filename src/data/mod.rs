@@ -8,12 +8,19 @@ mod batches;
 mod filtered_rows;
 mod foreign;
 mod formats;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod integers;
 mod listing;
 mod norm_cache;
 mod npy;
 mod order;
+#[cfg(feature = "parquet")]
+// Not opened yet.
+#[allow(dead_code)]
+mod parquet;
 mod provenance;
 mod reader;
 mod row_labels;

@@ -6,6 +6,7 @@ mod dataset;
 #[cfg(test)]
 pub(super) mod fixtures;
 mod index;
+mod input;
 mod layout;
 mod message;
 mod messages;
