@@ -18,8 +18,6 @@ mod norm_cache;
 mod npy;
 mod order;
 #[cfg(feature = "parquet")]
-// Not opened yet.
-#[allow(dead_code)]
 mod parquet;
 mod provenance;
 mod reader;
