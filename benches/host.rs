@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         "sequential" => OrderChoice::Sequential,
         _ => OrderChoice::Auto,
     };
-    let order = RowOrder::new(choice, &data, RowOrder::BUFFER_BYTES);
+    let order = RowOrder::new(choice, data.kind(), RowOrder::BUFFER_BYTES);
     let rows = TrainingRows::from(FilteredRows::from(data.clone())).in_order(order);
     let mut device = if read_only { None } else { Some(Device::new(data.width(), batch, steps)?) };
     let mut upload = 0.0;

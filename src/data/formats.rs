@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::arrow::ArrowReader;
 use super::foreign;
 use super::npy::{self, NpyReader};
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetReader;
 use super::reader::Reader;
 use super::safetensors::SafetensorsReader;
 use crate::error::Result;
@@ -24,6 +26,8 @@ pub(super) fn open(pool: &Arc<FilePool>, path: &Path, name: &str) -> Result<Box<
         Some([b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, _, _, _, 0, ..]) => {
             Ok(Box::new(ArrowReader::open(pool, path, name)?))
         }
+        #[cfg(feature = "parquet")]
+        Some([b'P', b'A', b'R', b'1', ..]) => Ok(Box::new(ParquetReader::open(pool, path, name)?)),
         start => match SafetensorsReader::open(pool, path, name) {
             Ok(reader) => Ok(Box::new(reader)),
             Err(error) => Err(foreign::explain(error, start.unwrap_or_default(), path)),

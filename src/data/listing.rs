@@ -207,7 +207,7 @@ mod tests {
             (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "which is no file beside it"),
             (r#"{"weight_map": {"a": ""}}"#, "which is no file beside it"),
             (r#"{"weight_map": {}}"#, "lists no file; write the index again"),
-            ("[1", "lists no files that can be read (invalid type: sequence"),
+            ("{", "lists no files that can be read (EOF while parsing an object"),
         ] {
             let message = with(&index, text).unwrap_err();
             assert!(message.contains(expected), "{text}: {message}");

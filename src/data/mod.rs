@@ -9,12 +9,17 @@ mod description;
 mod filtered_rows;
 mod foreign;
 mod formats;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod integers;
 mod listing;
 mod norm_cache;
 mod npy;
 mod order;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod provenance;
 mod reader;
 mod rewrite;

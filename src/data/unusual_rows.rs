@@ -100,3 +100,29 @@ fn median(values: &mut [f32]) -> f64 {
     let lower = below.iter().copied().max_by(f32::total_cmp).filter(|_| is_even).unwrap_or(upper);
     (f64::from(lower) + f64::from(upper)) / 2.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_exact() {
+        for (values, expected) in [
+            (&mut [3.0][..], 3.0),
+            (&mut [4.0, 1.0], 2.5),
+            (&mut [9.0, 1.0, 2.0], 2.0),
+            (&mut [8.0, 1.0, 2.0, 7.0], 4.5),
+        ] {
+            assert_eq!(median(values), expected);
+        }
+    }
+
+    #[test]
+    fn norms_are_euclidean() {
+        for width in [1, 7, 8, 9, 21] {
+            let row: Vec<f32> = (0..width).map(|at| at as f32 - 3.0).collect();
+            let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+            assert_eq!(norm(&row), squares.sqrt() as f32);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::directory::RunDirectory;
 use super::job::Job;
 use super::position::MarkChange;
-use crate::data::{Exclusion, FileIdentity};
+use crate::data::{Exclusion, FileIdentity, RowOrder};
 use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterDescription;
@@ -36,6 +36,7 @@ pub(super) struct RunRecord {
     tuning: Tuning,
     host: Host,
     data: Vec<FileIdentity>,
+    order: RowOrder,
     #[serde(flatten)]
     exclusion: Exclusion,
     /// The step after which the run was resumed; the times are then of what followed.
@@ -95,6 +96,7 @@ impl RunRecord {
             tuning: Tuning { method: trainer.method(), ..job.tuning },
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.to_vec(),
+            order: job.rows.order(),
             exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
             resumed_under: Vec::new(),
@@ -108,6 +110,11 @@ impl RunRecord {
     /// Notes where the run resumed under other marks.
     pub fn set_resumed_under(&mut self, changes: &[MarkChange]) {
         self.resumed_under = changes.to_vec();
+    }
+
+    /// Notes the numbers of rows left out, which a stream tells only as it goes.
+    pub fn set_exclusion(&mut self, exclusion: Exclusion) {
+        self.exclusion = exclusion;
     }
 
     /// Notes the end of the run.

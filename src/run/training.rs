@@ -153,6 +153,7 @@ impl Run {
     pub fn train(mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
         let result = self.take_steps(stop, events);
         let result = result.map_err(|error| self.job.locate(error)).inspect_err(|error| self.rescue(error, events));
+        self.record.set_exclusion(self.job.rows.exclusion());
         let recorded = match &result {
             Ok(End::Done { sae }) => checksums(sae).map(|checksums| {
                 self.record.end(Outcome::Done { checksums: &checksums });

@@ -15,17 +15,17 @@ use arrow_schema::{Field, Schema};
 use flatbuffers::FlatBufferBuilder;
 
 /// Fields of some arrays.
-pub(super) fn schema(columns: &[(&str, ArrayRef)]) -> Schema {
+pub(in crate::data) fn schema(columns: &[(&str, ArrayRef)]) -> Schema {
     let field = |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
     Schema::new(columns.iter().map(field).collect::<Vec<_>>())
 }
 
 /// A stream of batches of the columns of the first.
-pub(super) fn stream(batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
+pub(in crate::data) fn stream(batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
     stream_of(schema(&batches[0]), batches)
 }
 
-pub(super) fn stream_of(schema: Schema, batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
+pub(in crate::data) fn stream_of(schema: Schema, batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
     for columns in batches {
         writer.write(&batch(&schema, columns)).unwrap();
@@ -35,7 +35,7 @@ pub(super) fn stream_of(schema: Schema, batches: &[Vec<(&str, ArrayRef)>]) -> Ve
 }
 
 /// A file of the same.
-pub(super) fn file(batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
+pub(in crate::data) fn file(batches: &[Vec<(&str, ArrayRef)>]) -> Vec<u8> {
     let schema = schema(&batches[0]);
     let mut writer = FileWriter::try_new(Vec::new(), &schema).unwrap();
     for columns in batches {
@@ -51,31 +51,31 @@ fn batch(schema: &Schema, columns: &[(&str, ArrayRef)]) -> RecordBatch {
 }
 
 /// Values from `first` on, the rows' number in their hundreds.
-pub(super) fn values(first: usize, rows: usize, width: usize) -> Vec<f32> {
+pub(in crate::data) fn values(first: usize, rows: usize, width: usize) -> Vec<f32> {
     (first..first + rows).flat_map(|row| (0..width).map(move |column| (100 * row + column) as f32)).collect()
 }
 
-pub(super) fn floats(values: Vec<f32>) -> ArrayRef {
+pub(in crate::data) fn floats(values: Vec<f32>) -> ArrayRef {
     Arc::new(Float32Array::from(values))
 }
 
-pub(super) fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
+pub(in crate::data) fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(values))
 }
 
 /// Lists of so many items, of a type that says it.
-pub(super) fn fixed(items: ArrayRef, length: i32) -> ArrayRef {
+pub(in crate::data) fn fixed(items: ArrayRef, length: i32) -> ArrayRef {
     let field = Arc::new(Field::new("item", items.data_type().clone(), true));
     Arc::new(FixedSizeListArray::new(field, length, items, None))
 }
 
 /// Lists of those lengths.
-pub(super) fn lists(items: ArrayRef, lengths: &[usize]) -> ArrayRef {
+pub(in crate::data) fn lists(items: ArrayRef, lengths: &[usize]) -> ArrayRef {
     lists_of::<i32>(items, lengths)
 }
 
 /// The same with offsets of 64 bits.
-pub(super) fn large_lists(items: ArrayRef, lengths: &[usize]) -> ArrayRef {
+pub(in crate::data) fn large_lists(items: ArrayRef, lengths: &[usize]) -> ArrayRef {
     lists_of::<i64>(items, lengths)
 }
 
@@ -86,7 +86,7 @@ fn lists_of<O: OffsetSizeTrait>(items: ArrayRef, lengths: &[usize]) -> ArrayRef 
 }
 
 /// A stream that ends with the header of a record batch without arrays, compressed or not, before so long a body.
-pub(super) fn batch_header(is_compressed: bool, body_bytes: i64) -> Vec<u8> {
+pub(in crate::data) fn batch_header(is_compressed: bool, body_bytes: i64) -> Vec<u8> {
     let mut stream = stream(&[vec![("activations", fixed(floats(vec![]), 2))]]);
     let mut builder = FlatBufferBuilder::new();
     let codec = BodyCompressionArgs { codec: CompressionType::ZSTD, ..Default::default() };

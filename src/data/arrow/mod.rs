@@ -4,8 +4,9 @@
 
 mod dataset;
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 mod index;
+mod input;
 mod layout;
 mod message;
 mod messages;

@@ -1,24 +1,22 @@
 //! A stream of Arrow's from a pipe: record batches, one after another, of rows and integers beside them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use super::input::{Input, NAME, refuse};
 use super::layout::{BatchPlace, Fault, Layout};
-use super::message::{Batch, Content, PREFIX_BYTES, header_bytes, parse};
+use super::message::{Batch, Content};
 use super::schema::Schema;
 use super::selection::rows_column;
 use crate::data::reader::Column;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::header::printable;
 use crate::storage::{Dtype, checksum};
 
 /// The largest body of a record batch, which a chunk holds in memory.
 const MAX_BODY_BYTES: u64 = 1 << 30;
-
-/// Bytes that are allocated before any of them came.
-const FIRST_PIECE: usize = 1 << 20;
 
 /// Columns that are read beside the rows.
 const SIDE_COLUMNS: [&str; 4] = ["token_ids", "source", "sequence", "position"];
@@ -50,15 +48,16 @@ pub(in crate::data) struct Chunk {
 
 impl ArrowStream {
     /// What messages call the stream.
-    pub const NAME: &'static str = "standard input";
+    pub const NAME: &'static str = NAME;
 
     /// Reads the schema, of which `column` holds the rows: a fixed_size_list of f16, of f32, or of u16 whose metadata
     /// says that it is bf16. Without such a column, the only one that can hold rows is taken.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::Data`] for what is no stream, and for columns of other types.
+    /// [`Error::Io`](crate::Error::Io), and [`Error::Data`](crate::Error::Data) for what is no stream, and for columns
+    /// of other types.
     pub fn open(reader: Box<dyn Read + Send>, column: &str) -> Result<Self> {
-        let mut input = Input { reader, at: 0 };
+        let mut input = Input::new(reader);
         let Some((Content::Schema(schema), body)) = input.message("its schema")? else {
             return Err(refuse("does not start with a schema; write it with pyarrow.ipc.new_stream"));
         };
@@ -152,12 +151,12 @@ impl ArrowStream {
     /// stream.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for a batch that is damaged, compressed or of more than 1 GiB, and for a stream
-    /// that ends otherwise than with the marker of its end.
+    /// [`Error::Io`](crate::Error::Io); [`Error::Data`](crate::Error::Data) for a batch that is damaged, compressed or
+    /// of more than 1 GiB, and for a stream that ends otherwise than with the marker of its end.
     pub fn next_into(&mut self, chunk: &mut Chunk) -> Result<bool> {
         while !self.has_ended {
             let part = format!("record batch {}, after row {}", self.batches, self.rows_read);
-            let offset = self.input.at;
+            let offset = self.input.at();
             match self.input.message(&part)? {
                 None => {
                     self.has_ended = true;
@@ -168,7 +167,7 @@ impl ArrowStream {
                     return Err(refuse(format!("has a second schema at byte {offset}; send one stream")));
                 }
                 Some((Content::Batch(batch), body)) => {
-                    let place = BatchPlace { path: Path::new(Self::NAME), number: self.batches, offset };
+                    let place = BatchPlace { path: Path::new(NAME), number: self.batches, offset };
                     if body > MAX_BODY_BYTES {
                         let problem = format!("has {body} bytes, more than {MAX_BODY_BYTES}; write smaller batches");
                         return Err(place.refuse(problem));
@@ -205,9 +204,9 @@ impl ArrowStream {
             parts.push((range, out));
         }
         parts.sort_by_key(|(range, _)| range.start);
-        let body_start = self.input.at;
+        let body_start = self.input.at();
         for (range, out) in parts {
-            let at = self.input.at - body_start;
+            let at = self.input.at() - body_start;
             // Buffers of no bytes may lie anywhere.
             if range.is_empty() {
                 continue;
@@ -219,7 +218,7 @@ impl ArrowStream {
             self.input.read_into(range.end - range.start, out, part)?;
         }
         // The parts lie in the body.
-        self.input.skip(body - (self.input.at - body_start), part)?;
+        self.input.skip(body - (self.input.at() - body_start), part)?;
         // It has their bytes.
         *rows = batch.items as usize;
         Ok(())
@@ -236,81 +235,6 @@ fn range_of(layout: &mut Layout, batch: &Batch) -> std::result::Result<Range<u64
 
 fn is_integer(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::U8 | Dtype::U16 | Dtype::I32 | Dtype::U32 | Dtype::I64 | Dtype::U64)
-}
-
-fn refuse(problem: impl Into<String>) -> Error {
-    Error::data(ArrowStream::NAME, problem)
-}
-
-/// A pipe that is read from once.
-struct Input {
-    reader: Box<dyn Read + Send>,
-    /// Bytes that were read.
-    at: u64,
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("at", &self.at).finish_non_exhaustive()
-    }
-}
-
-impl Input {
-    /// What the next message holds, whose body follows, and the length of that; nothing at the marker of the end.
-    /// `part` is what messages call it.
-    fn message(&mut self, part: &str) -> Result<Option<(Content, u64)>> {
-        let offset = self.at;
-        let explain = |problem: String| refuse(format!("the message at byte {offset} {problem}"));
-        let mut bytes = Vec::new();
-        self.read_into(PREFIX_BYTES as u64, &mut bytes, part)?;
-        let prefix = bytes[..].try_into().unwrap_or([0; PREFIX_BYTES]);
-        let Some(length) = header_bytes(prefix).map_err(explain)? else { return Ok(None) };
-        bytes.clear();
-        self.read_into(length as u64, &mut bytes, part)?;
-        parse(&bytes).map(Some).map_err(explain)
-    }
-
-    /// Appends so many bytes.
-    fn read_into(&mut self, bytes: u64, out: &mut Vec<u8>, part: &str) -> Result<()> {
-        let mut left = bytes;
-        while left > 0 {
-            // What was allocated is never more than twice what came.
-            let piece = left.min(out.len().max(FIRST_PIECE) as u64);
-            out.reserve_exact(piece as usize);
-            let read = self.reader.by_ref().take(piece).read_to_end(out).map_err(Error::io(ArrowStream::NAME))?;
-            self.advance(read as u64, piece, part)?;
-            left -= piece;
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, bytes: u64, part: &str) -> Result<()> {
-        let mut skipped = self.reader.by_ref().take(bytes);
-        let read = io::copy(&mut skipped, &mut io::sink()).map_err(Error::io(ArrowStream::NAME))?;
-        self.advance(read, bytes, part)
-    }
-
-    fn advance(&mut self, read: u64, wanted: u64, part: &str) -> Result<()> {
-        self.at += read;
-        if read == wanted {
-            return Ok(());
-        }
-        Err(refuse(format!(
-            "the stream ended at byte {}, inside {part}: its writer failed, or did not close the stream \
-             (writer.close()); see to that, and start again",
-            self.at
-        )))
-    }
-
-    /// Checks that the stream ends here.
-    fn check_end(&mut self) -> Result<()> {
-        let mut next = Vec::new();
-        self.reader.by_ref().take(1).read_to_end(&mut next).map_err(Error::io(ArrowStream::NAME))?;
-        if next.is_empty() {
-            return Ok(());
-        }
-        Err(refuse(format!("has bytes behind the marker of its end, from byte {} on; send one stream", self.at)))
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod resume;
 pub mod rows;
 pub mod selftest;
 pub mod settings;
+pub mod stream;
 pub mod terminal;
 pub mod train;
 pub mod tuning;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float16Array, Float64Array, StringArray, StringViewArray, UInt16Array};
-use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use arrow_schema::{Field, Schema as ArrowSchema};
 use half::f16;
 use tempfile::TempDir;
 
@@ -252,7 +252,10 @@ fn a_file_cut_anywhere_is_refused() {
             assert!(expected.iter().any(|expected| message.contains(expected)), "{length}: {message}");
         }
     }
-    let message = refusal(&[stream(&contexts()), vec![0; 8]].concat());
+    let whole = stream(&contexts());
+    let message = refusal(&[&whole[..whole.len() - 8], &whole].concat());
+    assert!(message.contains(&format!("the message at byte {} is a second schema", whole.len() - 8)), "{message}");
+    let message = refusal(&[whole, vec![0; 8]].concat());
     assert!(message.contains("has bytes behind the marker of its end"), "{message}");
 }
 
