@@ -48,23 +48,20 @@ impl DataDescription {
         let readers: Vec<&dyn Reader> = data.readers().map(|(reader, _)| reader).collect();
         let mut dtypes: Vec<(Dtype, usize)> = Vec::new();
         let mut columns: Vec<ColumnDescription> = Vec::new();
-        for reader in &readers {
+        let mut places: HashMap<(&str, &str, String), usize> = HashMap::new();
+        for &reader in &readers {
             match dtypes.iter_mut().find(|(dtype, _)| *dtype == reader.dtype()) {
                 Some((_, files)) => *files += 1,
                 None => dtypes.push((reader.dtype(), 1)),
             }
             for column in reader.columns() {
-                let (name, type_name, shape) = (&column.name, &column.type_name, shape(column, reader.rows()));
-                let known = columns
-                    .iter_mut()
-                    .find(|known| known.name == *name && known.type_name == *type_name && known.shape == shape);
-                match known {
-                    Some(known) => known.files += 1,
-                    None => {
-                        let (name, type_name) = (name.clone(), type_name.clone());
-                        columns.push(ColumnDescription { name, type_name, shape, files: 1 });
-                    }
+                let shape = shape(column, reader.rows());
+                let place = *places.entry((&column.name, &column.type_name, shape.clone())).or_insert(columns.len());
+                if place == columns.len() {
+                    let (name, type_name) = (column.name.clone(), column.type_name.clone());
+                    columns.push(ColumnDescription { name, type_name, shape, files: 0 });
                 }
+                columns[place].files += 1;
             }
         }
         let (metadata, differing_metadata) = shared_metadata(&readers);

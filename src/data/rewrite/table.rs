@@ -7,13 +7,19 @@ use super::relabel::{self, Relabel};
 use super::stored_integers;
 use crate::data::Activations;
 use crate::data::description::shared_metadata;
-use crate::data::reader::{Column, Reader};
+use crate::data::reader::Reader;
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
 use crate::storage::header::printable;
 
 /// A row with its columns must not be larger: rows are held in memory many at a time.
 const MAX_ROW_BYTES: usize = 1 << 28;
+
+/// Columns of a file at most.
+const MAX_COLUMNS: usize = 1024;
+
+/// Names in the files that are written which no column can have.
+const RESERVED: [&str; 2] = [Activations::TENSOR, "__metadata__"];
 
 /// What every row has: values, and columns beside them.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +103,11 @@ impl<'a> Table<'a> {
     /// [`Error::Io`].
     pub fn new(data: &'a Activations, agreement: Agreement) -> Result<Self> {
         let readers: Vec<&dyn Reader> = data.readers().map(|(reader, _)| reader).filter(|r| r.rows() > 0).collect();
+        if let Some(reader) = readers.iter().find(|reader| reader.columns().len() > MAX_COLUMNS) {
+            let count = reader.columns().len();
+            let problem = format!("has {count} columns beside its rows, more than {MAX_COLUMNS}; remove some");
+            return Err(Error::data(reader.path(), problem));
+        }
         let mut notes = Vec::new();
         let columns = match agreement {
             Agreement::Required => same_columns(&readers, &mut notes)?,
@@ -161,14 +172,25 @@ impl<'a> TableFile<'a> {
 /// The columns of a file that can stand beside rows of the tensor `activations`, by their places.
 fn carried(reader: &dyn Reader) -> impl Iterator<Item = (usize, SchemaColumn)> {
     reader.columns().iter().enumerate().filter_map(|(place, column)| {
-        is_carried(reader, column).then_some(())?;
+        obstacle(reader, place).is_none().then_some(())?;
         let (name, tail) = (column.name.clone(), column.shape[1..].to_vec());
         Some((place, SchemaColumn { name, dtype: column.dtype?, tail }))
     })
 }
 
-fn is_carried(reader: &dyn Reader, column: &Column) -> bool {
-    column.row_bytes(reader.rows()).is_some() && column.name != Activations::TENSOR
+/// Why a column cannot be a tensor beside the rows, if it cannot.
+fn obstacle(reader: &dyn Reader, place: usize) -> Option<&'static str> {
+    let columns = reader.columns();
+    let column = &columns[place];
+    if RESERVED.contains(&column.name.as_str()) {
+        Some("its name has another meaning in what is written")
+    } else if columns[..place].iter().any(|before| before.name == column.name) {
+        Some("another column before it has the same name")
+    } else if column.row_bytes(reader.rows()).is_none() {
+        Some("it has not one entry for each row, or a type that cannot be copied")
+    } else {
+        None
+    }
 }
 
 /// The columns of all files, which must be alike.
@@ -253,20 +275,14 @@ fn common_type(one: Dtype, other: Dtype) -> Option<Dtype> {
 }
 
 fn note_uncarried(readers: &[&dyn Reader], notes: &mut Vec<String>) {
-    let mut names: Vec<&str> = Vec::new();
-    for reader in readers {
-        for column in reader.columns().iter().filter(|column| !is_carried(*reader, column)) {
-            if !names.contains(&column.name.as_str()) {
-                names.push(&column.name);
+    for &reader in readers {
+        for (place, column) in reader.columns().iter().enumerate() {
+            let Some(reason) = obstacle(reader, place) else { continue };
+            let note = format!("`{}` is not carried along: {reason}", printable(&column.name));
+            if !notes.contains(&note) {
+                notes.push(note);
             }
         }
-    }
-    for name in names {
-        let reason = match name {
-            Activations::TENSOR => "the rows will have its name",
-            _ => "it has not one entry for each row, or a type that cannot be copied",
-        };
-        notes.push(format!("`{}` is not carried along: {reason}", printable(name)));
     }
 }
 
@@ -287,3 +303,6 @@ fn common_metadata(readers: &[&dyn Reader], notes: &mut Vec<String>) -> BTreeMap
 fn shown_path(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,7 +242,7 @@ fn begun(path: &Path) -> bool {
 fn lock(path: &Path, out: &Path) -> Result<File> {
     loop {
         match fs::create_dir(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Error::io(path)(error)),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Error::io(out)(error)),
             _ => {}
         }
         let name = path.join("lock");
