@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Application, ApplyArguments, RowArguments};
 use super::origin::{self, SaeOrigin};
-use super::output::{self, print, print_result, tell};
+use super::output::{self, print, print_result, readable, tell};
 
 /// Measure how well an SAE reconstructs activations, over all rows and per source
 #[derive(Args, Debug)]
@@ -122,16 +122,6 @@ fn print_table(sources: &[(String, Measures)]) -> Result<()> {
         print(&format!("{name:width$}{cells}"))?;
     }
     Ok(())
-}
-
-/// Whole numbers as they are, others with six digits, `-` for what is not known.
-fn readable(value: &Value) -> String {
-    match value.as_f64() {
-        None => "-".into(),
-        Some(_) if value.is_u64() => value.to_string(),
-        Some(number) if number == 0.0 || (1e-3..1e6).contains(&number.abs()) => format!("{number:.6}"),
-        Some(number) => format!("{number:.5e}"),
-    }
 }
 
 /// The fraction of the features that were dead after the run's last step, or the checkpoint's, if the run had seen

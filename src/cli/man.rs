@@ -1,7 +1,7 @@
 //! `monosem man`
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, CommandFactory};
 use monosem::storage::replace_file;
@@ -27,11 +27,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     fs::create_dir_all(directory).map_err(Error::io(directory))?;
     program.build();
-    for command in program.get_subcommands().chain([&program]) {
-        let (name, page) = render(command.clone())?;
-        replace_file(&directory.join(name), &page)?;
-    }
-    Ok(())
+    write_pages(&program, directory)
+}
+
+/// Writes the pages of a command and of all commands below it.
+fn write_pages(command: &Command, directory: &Path) -> Result<()> {
+    let (name, page) = render(command.clone())?;
+    replace_file(&directory.join(name), &page)?;
+    command
+        .get_subcommands()
+        .filter(|below| below.get_name() != "help")
+        .try_for_each(|below| write_pages(below, directory))
 }
 
 /// The name and the text of a command's page.

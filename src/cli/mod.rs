@@ -5,6 +5,7 @@ mod bench;
 mod codes_file;
 mod completions;
 mod config;
+mod data;
 mod devices;
 mod encode;
 mod eval;
@@ -43,7 +44,7 @@ pub struct Arguments {
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the training failed, 2 usage or configuration, 3 data, 4 device, 5 file system. \
 129, 130, 138, 143: ended by SIGHUP, SIGINT, SIGUSR1 or SIGTERM (128 + signal) with the state saved; train --resume \
-continues.
+continues, and so does the same data shuffle.
 
 Examples:
   monosem train --data activations/ --out run --expansion 8 --tokens 50M
@@ -62,6 +63,12 @@ Examples:
   monosem train --out run --resume
   monosem train --data activations/ --out run --expansion 8 --steps 1500 --json --quiet | jq .fvu")]
     Train(Box<train::Arguments>),
+    #[command(after_help = "\
+Examples:
+  monosem data info activations/
+  monosem data shuffle activations/ --out shuffled
+  monosem data convert activations/ --out half --dtype f16")]
+    Data(data::Arguments),
     #[command(after_help = "\
 Examples:
   monosem eval --sae run --data held-out/
@@ -124,6 +131,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Devices(arguments) => devices::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),
         Command::Train(arguments) => return train::run(arguments, given),
+        Command::Data(arguments) => return data::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
         Command::Export(arguments) => export::run(arguments),

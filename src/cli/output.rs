@@ -84,6 +84,16 @@ pub fn print_result(command: &str, mut result: Value) -> Result<()> {
     print(&result.to_string())
 }
 
+/// Whole numbers as they are, others with six digits, `-` for what is not known.
+pub fn readable(value: &Value) -> String {
+    match value.as_f64() {
+        None => "-".into(),
+        Some(_) if value.is_u64() => value.to_string(),
+        Some(number) if number == 0.0 || (1e-3..1e6).contains(&number.abs()) => format!("{number:.6}"),
+        Some(number) => format!("{number:.5e}"),
+    }
+}
+
 /// An error for programs.
 fn print_error(error: &Error) -> Result<()> {
     let mut object = error.to_json();

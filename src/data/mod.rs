@@ -5,6 +5,7 @@ mod activations;
 mod arrow;
 mod bad_row;
 mod batches;
+mod description;
 mod filtered_rows;
 mod foreign;
 mod formats;
@@ -21,12 +22,14 @@ mod order;
 mod parquet;
 mod provenance;
 mod reader;
+mod rewrite;
 mod row_labels;
 mod row_statistics;
 mod row_values;
 mod safetensors;
 mod shuffle;
 mod sources;
+mod statistics;
 #[cfg(feature = "arrow")]
 mod stream;
 mod training_rows;
@@ -36,15 +39,21 @@ mod windows;
 pub use activations::Activations;
 pub(crate) use bad_row::blame_row;
 pub use batches::{Batch, Batches, Stretch};
+pub use description::{ColumnDescription, DataDescription};
 pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use identity::{FileIdentity, first_difference};
 pub use order::{OrderChoice, RowKind, RowOrder};
 pub use provenance::Provenance;
+pub use rewrite::{
+    Conversion, ConvertOptions, ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_converted,
+    write_shuffled,
+};
 pub use row_labels::{RowLabel, RowLabels};
 pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
+pub use statistics::{DataStatistics, DataSurvey, OutlierDimension, OutlierRow};
 #[cfg(feature = "arrow")]
 pub use stream::{RowStream, StreamFilter};
 pub use training_rows::TrainingRows;

@@ -93,8 +93,13 @@ impl RowStatistics {
 
     /// Σ|x - mean|² over all rows (a sum, not divided by their number).
     pub fn total_variance(&self) -> f64 {
+        self.variances().sum()
+    }
+
+    /// Σ(x - mean)² over all rows, for each dimension.
+    pub fn variances(&self) -> impl Iterator<Item = f64> {
         let count = self.count.max(1) as f64;
-        self.sum.iter().zip(&self.squares).map(|(sum, squares)| (squares - sum * sum / count).max(0.0)).sum()
+        self.sum.iter().zip(&self.squares).map(move |(sum, squares)| (squares - sum * sum / count).max(0.0))
     }
 }
 

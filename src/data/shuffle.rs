@@ -35,14 +35,43 @@ impl Permutation {
         row
     }
 
+    /// The place of a row: the inverse of [`Self::at`].
+    ///
+    /// # Panics
+    /// When `row` is not below the length.
+    pub fn place_of(&self, row: u64) -> u64 {
+        assert!(row < self.len, "row {row} of {}", self.len);
+        let mut place = self.decipher(row);
+        while place >= self.len {
+            place = self.decipher(place);
+        }
+        place
+    }
+
     fn encipher(&self, value: u64) -> u64 {
-        let mask = (1 << self.half_bits) - 1;
-        let (mut left, mut right) = (value >> self.half_bits, value & mask);
+        let (mut left, mut right) = (value >> self.half_bits, value & self.mask());
         for round in 0..ROUNDS {
-            let [word, ..] = self.rng.block(round << 32 | right, self.epoch);
-            (left, right) = (right, left ^ (u64::from(word) & mask));
+            (left, right) = (right, left ^ self.round(round, right));
         }
         left << self.half_bits | right
+    }
+
+    fn decipher(&self, value: u64) -> u64 {
+        let (mut left, mut right) = (value >> self.half_bits, value & self.mask());
+        for round in (0..ROUNDS).rev() {
+            (left, right) = (right ^ self.round(round, left), left);
+        }
+        left << self.half_bits | right
+    }
+
+    /// A round's function of one half.
+    fn round(&self, round: u64, half: u64) -> u64 {
+        let [word, ..] = self.rng.block(round << 32 | half, self.epoch);
+        u64::from(word) & self.mask()
+    }
+
+    fn mask(&self) -> u64 {
+        (1 << self.half_bits) - 1
     }
 }
 
@@ -61,6 +90,17 @@ mod tests {
             let mut rows = order(len, 7, 3);
             rows.sort_unstable();
             assert!(rows.into_iter().eq(0..len), "length {len}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_found_at_its_place() {
+        for len in [1, 2, 3, 17, 1000, 4097, u64::from(u32::MAX), u64::MAX] {
+            let permutation = Permutation::new(len, 7, 3);
+            for i in (0..len.min(5000)).chain([len - 1]) {
+                assert_eq!(permutation.place_of(permutation.at(i)), i, "length {len}");
+                assert_eq!(permutation.at(permutation.place_of(i)), i, "length {len}");
+            }
         }
     }
 

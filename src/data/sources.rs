@@ -97,7 +97,7 @@ fn source(number: u32, name: String, names: &mut HashMap<String, u32>) -> u32 {
 }
 
 /// A JSON list of names, or names between commas.
-fn list_names(text: &str) -> Vec<String> {
+pub(super) fn list_names(text: &str) -> Vec<String> {
     if let Ok(names) = serde_json::from_str(text) {
         return names;
     }

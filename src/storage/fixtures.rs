@@ -7,6 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 
 /// A tensor to be written.
+#[derive(Clone)]
 pub(crate) struct Tensor<'a> {
     name: &'a str,
     dtype: Dtype,

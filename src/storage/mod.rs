@@ -28,7 +28,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Makes the names in a directory durable, where the system can.
-fn sync_directory(path: &Path) -> Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
     }
@@ -36,6 +36,6 @@ fn sync_directory(path: &Path) -> Result<()> {
 }
 
 /// The directory that holds `path`.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }

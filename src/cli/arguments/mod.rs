@@ -15,10 +15,10 @@ mod training;
 mod validation;
 
 pub use apply::{Application, ApplyArguments, open_sae};
-pub use data::RowArguments;
+pub use data::{RowArguments, is_stream};
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
-pub use number::count;
+pub use number::{count, count_or_zero};
 pub use resolved::Resolved;
 pub use settings::Settings;
 pub use size::Size;

@@ -36,6 +36,9 @@ fn help_is_as_written() {
     for name in subcommands().iter().filter(|name| *name != "help") {
         check(name, &[name, "--help"]);
     }
+    for name in ["info", "shuffle", "convert"] {
+        check(&format!("data-{name}"), &["data", name, "--help"]);
+    }
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
@@ -88,5 +91,7 @@ fn manual_pages_are_printed_or_written() {
         let page = std::fs::read_to_string(out.join(format!("monosem-{name}.1"))).unwrap();
         assert!(page.contains("\\-\\-json"), "{name}: {page}");
     }
+    let below = std::fs::read_to_string(out.join("monosem-data-shuffle.1")).unwrap();
+    assert!(below.contains("\\-\\-memory"), "{below}");
     assert_eq!(std::fs::read_to_string(out.join("monosem.1")).unwrap(), page);
 }

@@ -1,0 +1,79 @@
+//! `monosem data`
+
+mod convert;
+mod info;
+mod progress;
+mod shuffle;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use monosem::data::Activations;
+use monosem::{Error, Result};
+
+use super::arguments::is_stream;
+use super::output::tell;
+
+/// Look into sets of activations, shuffle them on the disk, or convert them
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(after_help = "\
+Examples:
+  monosem data info activations/
+  monosem data info activations/ --write
+  monosem data info a.safetensors b.safetensors --json | jq .gamma")]
+    Info(info::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem data shuffle activations/ --out shuffled
+  monosem data shuffle activations/ --out shuffled --seed 1 --memory 16GiB
+
+Ctrl-C, or a kill, leaves the hidden directory .NAME.shuffle beside --out: the same command continues.")]
+    Shuffle(shuffle::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem data convert activations/ --out half --dtype f16
+  monosem data convert a.safetensors b.safetensors --out set --shard-rows 1M")]
+    Convert(convert::Arguments),
+}
+
+/// The files.
+#[derive(Args, Clone, Debug)]
+struct FileArguments {
+    /// Activations: safetensors, NumPy or Arrow files, directories of them, or what Hugging Face `datasets` saves
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Tensor or column of each file that holds the rows
+    #[arg(long, default_value = Activations::TENSOR, value_name = "NAME")]
+    tensor: String,
+}
+
+impl FileArguments {
+    fn open(&self) -> Result<Activations> {
+        if is_stream(&self.paths) {
+            let problem = "-: standard input can be read once, from front to back; give files";
+            return Err(Error::Config(problem.into()));
+        }
+        Activations::open_tensor(&self.paths, &self.tensor)
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Info(arguments) => info::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Shuffle(arguments) => shuffle::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn tell_notes(notes: &[String]) {
+    notes.iter().for_each(|note| tell(&format!("note: {note}")));
+}

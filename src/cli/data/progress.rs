@@ -1,0 +1,68 @@
+//! How many rows are done, for people: a bar on a terminal, else a line now and then.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::output::{quiet, tell};
+use crate::cli::stderr::{can_redraw, remove_bar, show_bar};
+
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows on stderr how far a pass over rows is.
+pub struct RowProgress {
+    /// What is done with the rows, e.g. `reading`.
+    what: &'static str,
+    rows: u64,
+    row_bytes: u64,
+    started: Instant,
+    /// Rows that were done before.
+    before: Option<u64>,
+    told: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl RowProgress {
+    /// Starts timing a pass over so many rows.
+    pub fn new(what: &'static str, rows: u64, row_bytes: u64) -> Self {
+        let now = Instant::now();
+        Self { what, rows, row_bytes, started: now, before: None, told: now, bar: None }
+    }
+
+    /// Shows that `done` rows are done: in the bar at once, in lines every 30 s.
+    pub fn show(&mut self, done: u64) {
+        let before = *self.before.get_or_insert(done);
+        if quiet() {
+            return;
+        }
+        let bytes = (done - before) as f64 * self.row_bytes as f64;
+        let speed = bytes / self.started.elapsed().as_secs_f64() / 1e6;
+        let (what, rows) = (self.what, self.rows);
+        if can_redraw() {
+            let bar = self.bar.get_or_insert_with(|| new_bar(rows, before));
+            let left = HumanDuration(bar.eta());
+            bar.set_message(format!("{what} {done}/{rows} rows  {left:#} left  {speed:.0} MB/s"));
+            bar.set_position(done);
+        } else if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            tell(&format!("{what} {done}/{rows} rows  {speed:.0} MB/s"));
+        }
+    }
+}
+
+impl Drop for RowProgress {
+    fn drop(&mut self) {
+        remove_bar();
+    }
+}
+
+fn new_bar(rows: u64, before: u64) -> ProgressBar {
+    // All words are in the message, which is cut to the width of the terminal.
+    let style = ProgressStyle::with_template("{bar:10} {wide_msg}");
+    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(before);
+    bar.reset_eta();
+    show_bar(&bar);
+    bar
+}

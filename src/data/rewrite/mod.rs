@@ -1,0 +1,12 @@
+//! Activations written again, as shards of safetensors: in a random order, or in another type.
+
+pub(super) mod blocks;
+mod convert;
+mod relabel;
+mod shards;
+mod shuffle;
+mod stored_integers;
+pub(super) mod table;
+
+pub use convert::{Conversion, ConvertOptions, write_converted};
+pub use shuffle::{ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_shuffled};
