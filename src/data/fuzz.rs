@@ -16,20 +16,23 @@ use crate::storage::file_pool::FilePool;
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
 
+/// What a read of a file that was opened may not fail for.
+const CHECKED: &str = "what was checked when the file was opened";
+
 /// As a safetensors file.
 pub fn safetensors(bytes: &[u8]) {
-    read_all(bytes, |pool, path| SafetensorsReader::open(pool, path, Activations::TENSOR));
+    read_all(bytes, |pool, path| SafetensorsReader::open(pool, path, Activations::TENSOR)).expect(CHECKED);
 }
 
 /// As a file of NumPy's.
 pub fn npy(bytes: &[u8]) {
-    read_all(bytes, NpyReader::open);
+    read_all(bytes, NpyReader::open).expect(CHECKED);
 }
 
 /// As a file of Arrow's.
 #[cfg(feature = "arrow")]
 pub fn arrow_dataset(bytes: &[u8]) {
-    read_all(bytes, |pool, path| super::arrow::ArrowReader::open(pool, path, Activations::TENSOR));
+    read_all(bytes, |pool, path| super::arrow::ArrowReader::open(pool, path, Activations::TENSOR)).expect(CHECKED);
 }
 
 /// As a stream of Arrow's.
@@ -54,11 +57,12 @@ pub fn arrow_stream(bytes: &[u8]) {
 /// As a file of Parquet's.
 #[cfg(feature = "parquet")]
 pub fn parquet(bytes: &[u8]) {
-    read_all(bytes, |pool, path| super::parquet::ParquetReader::open(pool, path, Activations::TENSOR));
+    // Its pages are checked when they are decoded.
+    let _ = read_all(bytes, |pool, path| super::parquet::ParquetReader::open(pool, path, Activations::TENSOR));
 }
 
-/// Opens a file of these bytes, and reads all its rows and columns.
-fn read_all<R: Reader>(bytes: &[u8], open: impl FnOnce(&Arc<FilePool>, &Path) -> Result<R>) {
+/// Opens a file of these bytes, and reads all its rows and columns; an error is one of a read.
+fn read_all<R: Reader>(bytes: &[u8], open: impl FnOnce(&Arc<FilePool>, &Path) -> Result<R>) -> Result<()> {
     static FILE: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
         let dir = tempfile::tempdir().expect("a directory for temporary files");
         let path = dir.path().join("input");
@@ -66,24 +70,26 @@ fn read_all<R: Reader>(bytes: &[u8], open: impl FnOnce(&Arc<FilePool>, &Path) ->
     });
     let path = &FILE.1;
     std::fs::write(path, bytes).expect("room for a temporary file");
-    let Ok(reader) = open(&FilePool::new(1), path) else { return };
+    let Ok(reader) = open(&FilePool::new(1), path) else { return Ok(()) };
     assert!(reader.width() > 0);
     assert!(!reader.header_checksum().is_empty());
-    read_rows(&reader, reader.width() * reader.dtype().bytes(), |first, out| reader.read(first, out));
+    read_rows(&reader, reader.width() * reader.dtype().bytes(), |first, out| reader.read(first, out))?;
     for (place, column) in reader.columns().iter().enumerate() {
         if let Some(row_bytes) = column.row_bytes(reader.rows()).filter(|bytes| *bytes > 0) {
-            read_rows(&reader, row_bytes, |first, out| reader.read_column(place, first, out));
+            read_rows(&reader, row_bytes, |first, out| reader.read_column(place, first, out))?;
         }
     }
+    Ok(())
 }
 
-fn read_rows(reader: &dyn Reader, row_bytes: usize, read: impl Fn(u64, &mut [u8]) -> Result<()>) {
+fn read_rows(reader: &dyn Reader, row_bytes: usize, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {
     let (mut first, rows) = (0, reader.rows());
     let piece_rows = (PIECE / row_bytes).max(1) as u64;
     while first < rows {
         let count = piece_rows.min(rows - first);
         let mut out = vec![0; count as usize * row_bytes];
-        read(first, &mut out).expect("what was checked when the file was opened");
+        read(first, &mut out)?;
         first += count;
     }
+    Ok(())
 }

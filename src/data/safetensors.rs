@@ -49,8 +49,9 @@ impl SafetensorsReader {
         // Both are tensors of the file, the rows of a type that can be read.
         let place = |name: &str, shape: &[usize]| {
             let (dtype, _, range) = file.place(name).unwrap_or((Dtype::U8, &[], 0..0));
-            let row_bytes = shape.iter().skip(1).product::<usize>() * dtype.bytes();
-            Place { name: printable(name), dtype, start: range.start, row_bytes: row_bytes as u64 }
+            // A column without rows may be of more than can be counted.
+            let row_bytes = shape.iter().skip(1).try_fold(dtype.bytes(), |bytes, &length| bytes.checked_mul(length));
+            Place { name: printable(name), dtype, start: range.start, row_bytes: row_bytes.unwrap_or(0) as u64 }
         };
         Ok(Self {
             label: format!("tensor `{}`", printable(name)),
