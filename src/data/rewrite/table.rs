@@ -112,12 +112,17 @@ impl<'a> Table<'a> {
     }
 
     /// The values alone.
-    pub fn of_values(data: &'a Activations) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Data`] for rows that are too large.
+    pub fn of_values(data: &'a Activations) -> Result<Self> {
         let readers = data.readers().map(|(reader, _)| reader).filter(|reader| reader.rows() > 0);
         let files = readers.map(|reader| TableFile { reader, columns: Vec::new() }).collect();
         let (columns, metadata) = (Vec::new(), BTreeMap::new());
         let schema = Schema { dtype: data.dtype(), width: data.width(), columns, metadata };
-        Self { schema, rows: data.rows(), files, notes: Vec::new() }
+        let table = Self { schema, rows: data.rows(), files, notes: Vec::new() };
+        table.check_row_bytes()?;
+        Ok(table)
     }
 
     /// The place of a column in the schema.
@@ -133,7 +138,8 @@ impl<'a> Table<'a> {
             (Some(..=MAX_ROW_BYTES), _) | (_, None) => Ok(()),
             (_, Some(file)) => {
                 let most = crate::units::readable_bytes(MAX_ROW_BYTES as u64);
-                let problem = format!("a row with its columns takes more than {most}; remove the largest columns");
+                let problem =
+                    format!("a row with its columns takes more than {most}, too large to hold many at a time");
                 Err(Error::data(file.reader.path(), problem))
             }
         }

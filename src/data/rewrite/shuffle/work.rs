@@ -139,8 +139,11 @@ impl WorkDirectory {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.map_err(Error::io(&path))?,
         };
-        let state = serde_json::from_slice(&text);
-        state.map(Some).map_err(|_| self.explain(Error::data(&path, "is damaged")))
+        let state: Option<State> = serde_json::from_slice(&text).ok();
+        match state.filter(|state| state.shards.len() <= state.bucket_bytes.len()) {
+            Some(state) => Ok(Some(state)),
+            None => Err(self.explain(Error::data(&path, "is damaged"))),
+        }
     }
 
     /// Records a state, once the names of its files are on the disk.
