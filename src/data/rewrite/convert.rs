@@ -5,9 +5,10 @@ use std::path::Path;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::agreement::Agreement;
 use super::blocks::{Block, for_each_block};
 use super::shards::{ShardWriter, Sharding};
-use super::table::{Agreement, Table};
+use super::table::Table;
 use crate::data::reader::Reader;
 use crate::data::row_values::RowsView;
 use crate::data::{Activations, Dtype};

@@ -1,5 +1,6 @@
 //! Activations written again, as shards of safetensors: in a random order, or in another type.
 
+mod agreement;
 pub(super) mod blocks;
 mod convert;
 mod relabel;

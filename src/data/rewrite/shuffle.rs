@@ -16,9 +16,10 @@ use checksum::RowsChecksum;
 use distribute::Distributor;
 use work::{State, WorkDirectory};
 
+use super::agreement::Agreement;
 use super::blocks::for_each_block;
 use super::shards::{ShardWriter, Sharding};
-use super::table::{Agreement, Table};
+use super::table::Table;
 use crate::data::{Activations, Permutation};
 use crate::error::{Error, Result};
 use crate::units::readable_bytes;

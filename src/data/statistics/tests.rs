@@ -87,7 +87,8 @@ fn what_stands_out_is_named() {
 #[test]
 fn many_rows_that_stand_out_are_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let values: Vec<f32> = (0..100 * WIDTH).map(|at| if at / WIDTH % 4 == 0 { 100.0 } else { 1.0 }).collect();
+    let values: Vec<f32> =
+        (0..100 * WIDTH).map(|at| if (at / WIDTH).is_multiple_of(4) { 100.0 } else { 1.0 }).collect();
     let data = Activations::open(&[file(&directory, "a", &values)]).unwrap();
     let survey = DataSurvey::of(&data, |_| {}).unwrap();
     let rows: Vec<u64> = survey.largest_rows.iter().map(|row| row.row).collect();

@@ -27,7 +27,7 @@ fn rows_and_columns_are_written_in_the_type_asked_for() {
     assert_eq!((&line["dtype"], &line["notes"], &line["d"]), (&"BF16".into(), &json!([]), &D.into()));
     let mut start = 0;
     for (name, count) in [("part-00000-of-00002.safetensors", 30), ("part-00001-of-00002.safetensors", 20)] {
-        let bytes = fs::read(files.path("out").to_owned() + "/" + name).unwrap();
+        let bytes = fs::read(files.path(&format!("out/{name}"))).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let values = tensors.tensor("activations").unwrap();
         assert_eq!((values.dtype(), values.shape()), (Dtype::BF16, &[count, D][..]));

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use safetensors::Dtype as Stored;
 use tempfile::TempDir;
 
+use super::super::agreement::Agreement;
 use super::super::blocks::for_each_block;
-use super::super::table::Agreement;
 use super::*;
 use crate::data::Activations;
 use crate::storage::fixtures::{Tensor, write};

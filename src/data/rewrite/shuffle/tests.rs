@@ -171,9 +171,14 @@ fn add_leftovers(work: &Path) {
     }
 }
 
+/// A directory in memory where there is such a place, for many shuffles: each waits for its disk.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 #[test]
 fn a_shuffle_that_was_killed_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let data = data(&directory, &[0, 9, 21]);
     let (expected, out) = (directory.path().join("expected"), directory.path().join("out"));
     let work = directory.path().join(".out.shuffle");
@@ -349,8 +354,7 @@ fn deviations(counts: &[Vec<u32>], permutations: usize) -> f64 {
 fn places_are_uniform_over_seeds() {
     const ROWS: usize = 12;
     const SEEDS: usize = 400;
-    // In memory where there is such a place, because every shuffle waits for the disk.
-    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let directory = in_memory();
     let data = data(&directory, &[0, 5, ROWS]);
     let out = directory.path().join("out");
     let [mut counts, mut of_blocks] = [0; 2].map(|_| vec![vec![0; ROWS]; ROWS]);
