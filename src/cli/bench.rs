@@ -39,7 +39,7 @@ pub struct Arguments {
         conflicts_with = "data"
     )]
     d: usize,
-    /// Activations to step on: safetensors files, or directories of them [default: sums of random directions]
+    /// Activations to step on, as for train [default: sums of random directions]
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
     /// Tensor of each file that holds the rows

@@ -50,6 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("tokens", json!(all.tokens)),
         ("rows_excluded_by_token", json!(exclusion.rows_excluded_by_token)),
         ("rows_excluded_by_norm", json!(exclusion.rows_excluded_by_norm)),
+        ("rows_excluded_not_finite", json!(exclusion.rows_excluded_not_finite)),
         ("fvu", json!(all.fvu)),
         ("explained_variance", json!(1.0 - all.fvu)),
         ("mse", json!(all.mse)),
@@ -74,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return print_result("eval", Value::Object(line));
     }
     for (name, value) in fields {
-        print(&format!("{name:22}  {:>12}", readable(&value)))?;
+        print(&format!("{name:24}  {:>12}", readable(&value)))?;
     }
     sources.map_or(Ok(()), |sources| print_table(&sources))
 }

@@ -25,7 +25,7 @@ pub struct Arguments {
         conflicts_with = "data"
     )]
     d: Option<usize>,
-    /// Activations to take the width from: safetensors files, or directories of them
+    /// Activations to take the width from, as for train
     #[arg(long, num_args = 1.., value_name = "PATH")]
     data: Vec<std::path::PathBuf>,
     /// Tensor of each file that holds the rows

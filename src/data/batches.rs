@@ -46,7 +46,7 @@ pub struct Batches {
     /// Those of each reading thread, which give batches by turns.
     readers: Vec<Reading>,
     turn: usize,
-    peeked: Option<Result<Batch>>,
+    peeked: Option<Batch>,
 }
 
 #[derive(Debug)]
@@ -81,15 +81,15 @@ impl Batches {
         check(&stretch, Some(rows.rows()))?;
         let is_mixed = matches!(order, RowOrder::Mixed { .. });
         let window = order.window_rows();
-        let order = EpochOrder { rows, seed, block: order.block() };
+        let order = EpochOrder { selected: rows, seed, block: order.block() };
         if is_mixed {
-            let width = order.rows.data().width();
+            let width = order.selected.data().width();
             return Self::of_windows(TableWindows { order, window, position: first }.start()?, width, stretch);
         }
-        let (data, size) = (order.rows.data().clone(), batch as u64);
+        let (data, size) = (order.selected.data().clone(), batch as u64);
         Self::read_by_turns(data, steps, move |step| {
             let start = first + step * size;
-            (start..start + size).map(|position| order.row(position)).collect()
+            order.rows(start..start + size)
         })
     }
 
@@ -165,7 +165,7 @@ impl Batches {
     /// The next batch, if it comes in time.
     pub fn poll(&mut self, patience: Duration) -> Poll<Option<Result<Batch>>> {
         if let Some(peeked) = self.peeked.take() {
-            return Poll::Ready(Some(peeked));
+            return Poll::Ready(Some(Ok(peeked)));
         }
         let Some(reading) = self.readers.get_mut(self.turn) else { return Poll::Ready(None) };
         match reading.receiver.recv_timeout(patience) {
@@ -188,15 +188,10 @@ impl Batches {
     /// The batch that comes next.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is none, and its own, which is then also the next of the stream.
+    /// [`Error::Config`] if there is none, and its own.
     pub fn peek(&mut self) -> Result<&Batch> {
-        let next = match self.next() {
-            None => return Err(Error::Config("there is no row to train on".into())),
-            Some(Err(error)) => return Err(error),
-            Some(Ok(batch)) => self.peeked.insert(Ok(batch)),
-        };
-        // It was just put there.
-        next.as_ref().map_err(|error| Error::Config(error.to_string()))
+        let next = self.next().ok_or_else(|| Error::Config("there is no row to train on".into()))??;
+        Ok(self.peeked.insert(next))
     }
 }
 

@@ -73,7 +73,10 @@ fn read_all<R: Reader>(bytes: &[u8], open: impl FnOnce(&Arc<FilePool>, &Path) ->
     let Ok(reader) = open(&FilePool::new(1), path) else { return Ok(()) };
     assert!(reader.width() > 0);
     assert!(!reader.header_checksum().is_empty());
-    read_rows(&reader, reader.width() * reader.dtype().bytes(), |first, out| reader.read(first, out))?;
+    // Rows that do not exist may be of any width.
+    if reader.rows() > 0 {
+        read_rows(&reader, reader.width() * reader.dtype().bytes(), |first, out| reader.read(first, out))?;
+    }
     for (place, column) in reader.columns().iter().enumerate() {
         if let Some(row_bytes) = column.row_bytes(reader.rows()).filter(|bytes| *bytes > 0) {
             read_rows(&reader, row_bytes, |first, out| reader.read_column(place, first, out))?;

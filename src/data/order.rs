@@ -1,5 +1,7 @@
 //! The order in which rows are trained on.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{FilteredRows, Permutation};
@@ -104,30 +106,29 @@ impl RowOrder {
 /// The rows at the positions of an endless stream of epochs.
 #[derive(Clone, Debug)]
 pub(super) struct EpochOrder {
-    pub rows: FilteredRows,
+    pub selected: FilteredRows,
     pub seed: u64,
+    /// Rows of a block; without blocks, every row is one.
     pub block: Option<u64>,
 }
 
 impl EpochOrder {
-    /// The row at a position; the order is that of blocks if there are any.
-    pub fn row(&self, position: u64) -> u64 {
-        let len = self.rows.rows();
-        let (epoch, place) = (position / len, position % len);
-        let place = match self.block {
-            None => Permutation::new(len, self.seed, epoch).at(place),
-            Some(block) => self.place_by_blocks(block, epoch, place),
-        };
-        self.rows.row(place)
-    }
-
-    /// Whole blocks in a permuted order, and what is left of a block at the end.
-    fn place_by_blocks(&self, block: u64, epoch: u64, place: u64) -> u64 {
-        let blocks = self.rows.rows() / block;
-        match place / block {
-            number if number < blocks => Permutation::new(blocks, self.seed, epoch).at(number) * block + place % block,
-            _ => place,
+    /// The rows at these positions.
+    pub fn rows(&self, positions: Range<u64>) -> Vec<u64> {
+        let (len, block) = (self.selected.rows(), self.block.unwrap_or(1));
+        let mut rows = Vec::with_capacity((positions.end - positions.start) as usize);
+        let mut position = positions.start;
+        while position < positions.end {
+            let (epoch, place) = (position / len, position % len);
+            let (number, blocks) = (place / block, len / block);
+            // What is left of a block stays at the end.
+            let stored = if number < blocks { Permutation::new(blocks, self.seed, epoch).at(number) } else { number };
+            let count = (block - place % block).min(len - place).min(positions.end - position);
+            let first = stored * block + place % block;
+            rows.extend((first..first + count).map(|place| self.selected.row(place)));
+            position += count;
         }
+        rows
     }
 }
 
@@ -161,11 +162,15 @@ mod tests {
     #[test]
     fn every_epoch_has_every_row_once() {
         for (rows, block) in [(10, None), (10, Some(3)), (9, Some(3)), (2, Some(3)), (1, Some(1)), (100, Some(7))] {
-            let order = EpochOrder { rows: data(rows, 1, &[]).into(), seed: 5, block };
-            let epochs: Vec<Vec<u64>> =
-                (0..4).map(|epoch| (0..rows).map(|at| order.row((epoch * rows + at) as u64)).collect()).collect();
+            let order = EpochOrder { selected: data(rows, 1, &[]).into(), seed: 5, block };
+            let all = order.rows(0..4 * rows as u64);
+            for (first, count) in [(0, 1), (1, 5), (rows - 1, 3), (rows, rows)] {
+                let part = order.rows(first as u64..(first + count) as u64);
+                assert_eq!(part, all[first..first + count], "{rows} rows, {block:?}");
+            }
+            let epochs: Vec<&[u64]> = all.chunks(rows).collect();
             for epoch in &epochs {
-                let mut sorted = epoch.clone();
+                let mut sorted = epoch.to_vec();
                 sorted.sort_unstable();
                 assert!(sorted.into_iter().eq(0..rows as u64), "{rows} rows, {block:?}: {epoch:?}");
             }
@@ -175,8 +180,7 @@ mod tests {
 
     #[test]
     fn a_block_stays_together() {
-        let order = EpochOrder { rows: data(1000, 1, &[]).into(), seed: 5, block: Some(10) };
-        let rows: Vec<u64> = (0..1000).map(|at| order.row(at)).collect();
+        let rows = EpochOrder { selected: data(1000, 1, &[]).into(), seed: 5, block: Some(10) }.rows(0..1000);
         assert!(rows.chunks(10).all(|block| block[0] % 10 == 0 && block.windows(2).all(|pair| pair[1] == pair[0] + 1)));
         assert!(!rows.is_sorted());
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use parquet::basic::Compression;
+use parquet::basic::CompressionCodec;
 use parquet::errors::ParquetError;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
@@ -28,6 +28,9 @@ mod pages;
 
 /// The largest row group that is decoded.
 const MAX_GROUP_BYTES: u64 = if cfg!(fuzzing) { 16 << 20 } else { 1 << 30 };
+
+/// Bytes of decoded row groups that are kept.
+const CACHE_BYTES: usize = 1 << 30;
 
 /// Metadata that is for another program.
 const NOT_CARRIED: [&str; 3] = ["huggingface", "pandas", "ARROW:schema"];
@@ -98,7 +101,7 @@ impl ParquetReader {
         let entries = decoder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
         let entries = entries.filter(|entry| !NOT_CARRIED.contains(&&*entry.key));
         let metadata = entries.filter_map(|entry| Some((entry.key.clone(), entry.value.clone()?))).collect();
-        let cache = Mutex::default();
+        let cache = Mutex::new(Cache::new(CACHE_BYTES));
         let reader =
             Self { file, decoder, label, rows_leaf, rows, width, first_rows, columns, leaves, metadata, cache };
         reader.check_groups()?;
@@ -110,17 +113,17 @@ impl ParquetReader {
         for (number, group) in self.decoder.metadata().row_groups().iter().enumerate() {
             let bytes = u64::try_from(group.num_rows()).ok().and_then(|rows| rows.checked_mul(self.row_bytes() as u64));
             let column = group.columns().get(self.rows_leaf.place);
-            let compression = column.map(|column| column.compression());
+            let compression = column.map(|column| column.compression_codec());
             let stored = column.and_then(|column| u64::try_from(column.uncompressed_size()).ok());
             let problem = match compression {
-                Some(Compression::UNCOMPRESSED | Compression::SNAPPY) => {
+                Some(CompressionCodec::UNCOMPRESSED | CompressionCodec::SNAPPY) => {
                     if bytes.max(stored).is_some_and(|bytes| bytes <= MAX_GROUP_BYTES) {
                         continue;
                     }
                     let most = readable_bytes(MAX_GROUP_BYTES);
                     format!("has more than {most} of rows; write smaller ones: row_group_size=... in pyarrow")
                 }
-                Some(other) => format!("is compressed ({other}); write it with compression='snappy' or 'none'"),
+                Some(other) => format!("is compressed ({other:?}); write it with compression='snappy' or 'none'"),
                 None => "lacks a column; write it again".into(),
             };
             return Err(Error::data(self.path(), format!("row group {number} {problem}")));

@@ -192,8 +192,8 @@ impl StreamWindows {
             let number = self.number;
             self.number += 1;
             if self.skipped >= rows {
+                let mut row = RowValues::zeroed(self.dtype, self.width);
                 for _ in 0..rows {
-                    let mut row = RowValues::zeroed(self.dtype, self.width);
                     if self.next_row(&mut row, 0)?.is_none() {
                         return Ok(None);
                     }

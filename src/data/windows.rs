@@ -120,13 +120,13 @@ impl TableWindows {
 
 /// The rows of a window from a position on.
 fn load(order: &EpochOrder, window: u64, position: u64, spares: &Arc<Spares>) -> Result<Window> {
-    let data: &Activations = order.rows.data();
-    let len = order.rows.rows();
+    let data: &Activations = order.selected.data();
+    let len = order.selected.rows();
     let (epoch, place) = (position / len, position % len);
     let (number, skipped) = (place / window, place % window);
     let first = epoch * len + number * window;
     let count = window.min(len - number * window);
-    let mut numbers: Vec<u64> = (first..first + count).map(|position| order.row(position)).collect();
+    let mut numbers = order.rows(first..first + count);
     mix(&mut numbers, order.seed, epoch * len.div_ceil(window) + number);
     numbers.drain(..skipped as usize);
     let mut values = RowValues::reused(spares, data.dtype(), numbers.len() * data.width());

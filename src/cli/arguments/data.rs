@@ -28,7 +28,7 @@ impl DataArguments {
     /// Opens the files.
     pub fn open(&self) -> Result<Activations> {
         if self.is_stream() {
-            let problem = "--data -: standard input is read once, and only to train or to convert; give files";
+            let problem = "--data -: standard input is read once, and only to train; give files";
             return Err(Error::Config(problem.into()));
         }
         Activations::open_tensor(&self.data, &self.tensor)

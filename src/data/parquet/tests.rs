@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use half::f16;
+use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType, FloatType, Int32Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -68,11 +69,6 @@ fn written(bytes: &[u8]) -> (TempDir, PathBuf) {
     let path = dir.path().join("x.parquet");
     std::fs::write(&path, bytes).unwrap();
     (dir, path)
-}
-
-fn open(bytes: &[u8]) -> Result<ParquetReader> {
-    let (_dir, path) = written(bytes);
-    ParquetReader::open(&FilePool::new(1), &path, NAME)
 }
 
 /// What goes wrong when a file is opened, or its first row read.
