@@ -9,13 +9,10 @@ use crate::storage::file_pool::PooledFile;
 /// Bytes of a header that are read; statistics make long ones.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// Encodings of values, by the format's numbers.
+/// Encodings of values, by the format's numbers. The decoder panics for some damaged values in others.
 const PLAIN: i64 = 0;
 const PLAIN_DICTIONARY: i64 = 2;
-const DELTA_BINARY_PACKED: i64 = 5;
-const DELTA_BYTE_ARRAY: i64 = 7;
 const RLE_DICTIONARY: i64 = 8;
-const BYTE_STREAM_SPLIT: i64 = 9;
 
 /// Structures within structures: the format has three.
 const MAX_DEPTH: usize = 8;
@@ -76,9 +73,14 @@ pub(super) fn check(file: &PooledFile, bounds: Bounds) -> Result<()> {
             Some(PLAIN_DICTIONARY | RLE_DICTIONARY) if !has_dictionary => {
                 return Err(refuse("is of a dictionary that its column lacks"));
             }
-            None | Some(PLAIN | DELTA_BINARY_PACKED | DELTA_BYTE_ARRAY | BYTE_STREAM_SPLIT) => {}
-            Some(PLAIN_DICTIONARY | RLE_DICTIONARY) => {}
-            Some(_) => return Err(refuse("has values in an encoding that is not read here")),
+            None | Some(PLAIN | PLAIN_DICTIONARY | RLE_DICTIONARY) => {}
+            Some(other) => {
+                let problem = format!(
+                    "has values in an encoding that is not read ({other}, at byte {at}); write them plain or with a \
+                     dictionary, as pyarrow does by default"
+                );
+                return Err(Error::data(file.path(), problem));
+            }
         }
         let left = values_left.checked_sub(page.values);
         values_left = left.ok_or_else(|| refuse("gives its column more values than that says"))?;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use half::f16;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding};
 use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType, FloatType, Int32Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -86,7 +86,7 @@ fn rows_are_read_across_row_groups() {
     let small_pages = WriterProperties::builder().set_data_page_row_count_limit(1).set_write_batch_size(1);
     let version_2 =
         WriterProperties::builder().set_writer_version(parquet::file::properties::WriterVersion::PARQUET_2_0);
-    for properties in [plain(), snappy.build(), small_pages.build(), version_2.set_dictionary_enabled(false).build()] {
+    for properties in [plain(), snappy.build(), small_pages.build(), version_2.build()] {
         let (_dir, path) = written(&file(&[uniform(0, 2), uniform(2, 1), uniform(3, 3)], properties));
         let reader = ParquetReader::open(&FilePool::new(1), &path, NAME).unwrap();
         assert_eq!((reader.rows(), reader.width(), reader.dtype()), (6, 3, Dtype::F32));
@@ -137,7 +137,9 @@ fn what_cannot_be_read_is_refused_with_its_cure() {
         let schema = Arc::new(parse_message_type(schema).unwrap());
         SerializedFileWriter::new(Vec::new(), schema, plain().into()).unwrap().into_inner().unwrap()
     };
+    let split = WriterProperties::builder().set_dictionary_enabled(false).set_encoding(Encoding::BYTE_STREAM_SPLIT);
     for (bytes, expected) in [
+        (file(&[uniform(0, 2)], split.build()), "has values in an encoding that is not read (9, at byte "),
         (file(&[ragged(&[3, 2])], plain()), "row group 0 has 5 values in 2 lists of column `activations`"),
         (file(&[uniform(0, 2), ragged(&[2])], plain()), "row group 1 has 2 values in 1 lists of column"),
         (file(&[ragged(&[2, 4])], plain()), "row group 0 has lists of several lengths in column `activations`"),
