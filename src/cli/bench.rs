@@ -15,7 +15,7 @@ use monosem::{Error, Result};
 use serde_json::{Value, json};
 
 use super::arguments::{
-    DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, count, open_sae,
+    DeviceArguments, ModelArguments, Moments, ScreeningArguments, TuningArguments, count, open_files, open_sae,
 };
 use super::output::{self, print, print_result, tell};
 
@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let batch = arguments.batch;
     let data = match &arguments.data[..] {
         [] => None,
-        paths => Some(Activations::open_tensor(paths, &arguments.tensor)?),
+        paths => Some(open_files(paths, &arguments.tensor)?),
     };
     let width = data.as_ref().map_or(arguments.d, Activations::width);
     let sae = arguments.sae.as_deref().map(open_sae).transpose()?.map(|opened| opened.weights);

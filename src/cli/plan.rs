@@ -9,7 +9,9 @@ use monosem::train::Recipe;
 use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
-use super::arguments::{DeviceArguments, ModelArguments, Moments, ScreeningArguments, Size, TuningArguments, count};
+use super::arguments::{
+    DeviceArguments, ModelArguments, Moments, ScreeningArguments, Size, TuningArguments, count, open_files,
+};
 use super::output::{self, print, print_result};
 
 /// Estimate memory, disk space and time of a training run
@@ -78,7 +80,7 @@ fn assumed(available: u64) -> AdapterDescription {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let width = match arguments.d {
         Some(width) => width,
-        None => Activations::open_tensor(&arguments.data, &arguments.tensor)?.width(),
+        None => open_files(&arguments.data, &arguments.tensor)?.width(),
     };
     let config = arguments.model.sae_config(width)?;
     let moments = arguments.moments.with_seed(0);

@@ -15,7 +15,7 @@ use super::arguments::Settings;
 pub enum RowSource {
     Files(Arc<Activations>),
     #[cfg(feature = "arrow")]
-    Stream(RowStream),
+    Stream(Box<RowStream>),
 }
 
 impl RowSource {
@@ -37,7 +37,7 @@ impl RowSource {
             return Err(monosem::Error::Config(problem.into()));
         }
         let filter = settings.rows.of_stream()?;
-        Ok(Self::Stream(RowStream::open(Box::new(stdin()), &settings.data.tensor, filter)?))
+        Ok(Self::Stream(Box::new(RowStream::open(Box::new(stdin()), &settings.data.tensor, filter)?)))
     }
 
     #[cfg(not(feature = "arrow"))]
@@ -60,7 +60,7 @@ impl RowSource {
         let rows = match self {
             Self::Files(data) => TrainingRows::from(settings.rows.select(data)?),
             #[cfg(feature = "arrow")]
-            Self::Stream(stream) => stream.into(),
+            Self::Stream(stream) => (*stream).into(),
         };
         let order = settings.order.of(rows.kind());
         Ok(rows.in_order(order))

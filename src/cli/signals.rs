@@ -26,6 +26,8 @@ const IMPATIENT: &[i32] = &[SIGINT];
 pub struct Signals {
     /// The last one received, 0 if none was.
     received: Arc<AtomicUsize>,
+    /// There is nothing to save.
+    is_deadly: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -36,9 +38,10 @@ impl Signals {
     /// [`Error::Io`] when the system refuses.
     pub fn listen() -> Result<Self> {
         let received = Arc::new(AtomicUsize::new(0));
-        let is_second = Arc::new(AtomicBool::new(false));
+        let (is_second, is_deadly) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let listen = || -> std::io::Result<()> {
             for &signal in SIGNALS.iter().filter(|&&signal| !is_ignored_hang_up(signal)) {
+                flag::register_conditional_default(signal, is_deadly.clone())?;
                 if IMPATIENT.contains(&signal) {
                     // In this order: the first signal finds the flag down and raises it.
                     flag::register_conditional_default(signal, is_second.clone())?;
@@ -49,7 +52,15 @@ impl Signals {
             Ok(())
         };
         listen().map_err(Error::io("signals"))?;
-        Ok(Self { received })
+        Ok(Self { received, is_deadly })
+    }
+
+    /// Does something that may wait for long and leaves nothing behind: a signal ends the process meanwhile.
+    pub fn deadly_while<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.is_deadly.store(true, Ordering::Relaxed);
+        let done = work();
+        self.is_deadly.store(false, Ordering::Relaxed);
+        done
     }
 
     /// Whether the run is asked to end.

@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     if is_done && settings.data.is_stream() {
         return already_complete(arguments);
     }
-    let source = match RowSource::open(&settings) {
+    let source = match signals.deadly_while(|| RowSource::open(&settings)) {
         // A finished run stays finished when its data are gone.
         Err(_) if is_done => return already_complete(arguments),
         source => source?,
@@ -99,6 +99,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
     let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
+    if !is_resumed {
+        signals.deadly_while(|| job.wait_for_rows())?;
+    }
     let options = RunOptions {
         checkpoints: settings.checkpoints.policy(),
         log_every: settings.training.log_every,

@@ -56,7 +56,7 @@ struct Reading {
 }
 
 /// The part of an endless stream of rows that is trained on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// Rows of a batch.
     pub batch: usize,

@@ -29,6 +29,15 @@ pub struct RowStream {
     filter: StreamFilter,
     left_out: Arc<LeftOut>,
     source: Mutex<Option<Source>>,
+    started: Mutex<Option<Started>>,
+}
+
+/// Batches of which the first is there.
+#[derive(Debug)]
+struct Started {
+    order: RowOrder,
+    stretch: Stretch,
+    batches: Batches,
 }
 
 /// Numbers of rows that were left out so far.
@@ -77,6 +86,8 @@ struct StreamWindows {
     seed: u64,
     /// Rows that are passed over: a run that resumes has seen them.
     skipped: u64,
+    /// Rows of a window.
+    window: u64,
     number: u64,
     spares: Arc<Spares>,
     width: usize,
@@ -118,6 +129,7 @@ impl RowStream {
             filter,
             left_out: Arc::default(),
             source: Mutex::new(Some(source)),
+            started: Mutex::default(),
         })
     }
 
@@ -156,6 +168,17 @@ impl RowStream {
         self.left_out.counts()
     }
 
+    /// Waits for the first of the batches that [`Self::batches`] then gives.
+    ///
+    /// # Errors
+    /// As [`Self::batches`], and those of the rows.
+    pub(super) fn start(&self, order: RowOrder, stretch: Stretch) -> Result<()> {
+        let mut batches = self.batches(order, stretch)?;
+        batches.peek()?;
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Started { order, stretch, batches });
+        Ok(())
+    }
+
     /// Its batches from row `first` of a stretch on, which is counted without the rows that are left out.
     ///
     /// # Errors
@@ -166,6 +189,11 @@ impl RowStream {
                            come (--order mixed or sequential)";
             return Err(Error::Config(problem.into()));
         }
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Started { batches, .. }) = started.filter(|known| (known.order, known.stretch) == (order, stretch))
+        {
+            return Ok(batches);
+        }
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
         let source = source.ok_or_else(|| Error::Config("the stream was read already: it comes once".into()))?;
         let mut windows = StreamWindows {
@@ -175,6 +203,8 @@ impl RowStream {
             order,
             seed: stretch.seed,
             skipped: stretch.first,
+            // What is not mixed need not be gathered.
+            window: if let RowOrder::Mixed { .. } = order { order.window_rows() } else { stretch.batch as u64 },
             number: 0,
             spares: Arc::default(),
             width: self.width,
@@ -187,7 +217,7 @@ impl RowStream {
 impl StreamWindows {
     /// The next window of which some rows are wanted; none at the end.
     fn next(&mut self) -> Result<Option<Window>> {
-        let rows = self.order.window_rows();
+        let rows = self.window;
         loop {
             let number = self.number;
             self.number += 1;

@@ -86,6 +86,18 @@ impl TrainingRows {
         }
     }
 
+    /// Waits for the first rows of a stretch, which [`Self::batches`] then gives; those of a table need no wait.
+    ///
+    /// # Errors
+    /// As [`Self::batches`], and those of the rows.
+    pub(crate) fn start(&self, stretch: Stretch) -> Result<()> {
+        match &self.source {
+            Source::Table(_) => Ok(()),
+            #[cfg(feature = "arrow")]
+            Source::Stream(stream) => stream.start(self.order, stretch),
+        }
+    }
+
     /// Number of rows of an epoch; none of a stream.
     pub fn rows(&self) -> Option<u64> {
         match &self.source {
@@ -136,12 +148,21 @@ impl TrainingRows {
         }
     }
 
+    /// Whether rows that ended can be followed by more of them: those of a mixing buffer that was not full cannot.
+    pub(crate) fn can_go_on(&self) -> bool {
+        !matches!(self.order, RowOrder::Mixed { .. })
+    }
+
     /// The error for rows that end before the steps of a run do.
     pub(crate) fn ended(&self, step: u64, steps: u64) -> Error {
-        let problem = format!(
-            "the rows end after step {step} of {steps}: send more of them, or take fewer steps; the run resumes with a \
-             stream that begins with the same rows and goes on"
-        );
+        let cure = if self.can_go_on() {
+            "send more of them, or take fewer steps; the run resumes with a stream that begins with the same rows and \
+             goes on"
+        } else {
+            "start again with more of them, or with fewer steps; it cannot resume, because more rows would have been \
+             mixed otherwise"
+        };
+        let problem = format!("the rows end after step {step} of {steps}: {cure}");
         match &self.source {
             // A table never ends.
             Source::Table(_) => Error::Config(problem),

@@ -38,15 +38,27 @@ impl Job {
     /// # Errors
     /// As [`TrainingRows::batches`].
     pub fn batches(&self, steps: Range<u64>) -> Result<Batches> {
+        self.rows.batches(self.stretch(steps))
+    }
+
+    fn stretch(&self, steps: Range<u64>) -> Stretch {
         let (batch, seed) = (self.recipe.batch, self.seed);
         let first = steps.start.saturating_mul(batch as u64);
-        self.rows.batches(Stretch { batch, seed, first, steps: steps.end.saturating_sub(steps.start) })
+        Stretch { batch, seed, first, steps: steps.end.saturating_sub(steps.start) }
     }
 
     /// An error of a step, with the file of the row that it is about.
     pub(super) fn locate(&self, error: Error) -> Error {
         let Error::Diverged { step, row: Some(row), file: None, what } = error else { return error };
         self.rows.blame(row, step, what)
+    }
+
+    /// Waits for the rows of the first step, if they come from a stream: nothing is made before they are there.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn wait_for_rows(&self) -> Result<()> {
+        self.rows.start(self.stretch(0..self.recipe.steps))
     }
 
     /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which stays the
@@ -90,6 +102,11 @@ impl Job {
                 count(now),
                 count(before.rows)
             )));
+        }
+        if before.is_at_end {
+            let problem = "the rows of this run ended inside its mixing buffer: it cannot go on with more of them; start \
+                           again in a new directory, or export its last checkpoint";
+            return Err(Error::Config(problem.into()));
         }
         if before.order != self.rows.order() {
             return Err(Error::Config(format!(

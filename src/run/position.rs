@@ -22,6 +22,9 @@ pub(super) struct Position {
     pub data: Vec<FileIdentity>,
     /// The order of the rows.
     pub order: RowOrder,
+    /// The rows ended before the steps did, and cannot be followed by more.
+    #[serde(default)]
+    pub is_at_end: bool,
     /// Seed of the job.
     pub seed: u64,
     /// Where the run resumed under other marks, oldest first.

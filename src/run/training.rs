@@ -48,6 +48,8 @@ pub struct Run {
     seconds_before: f64,
     resumed_under: Vec<MarkChange>,
     uncertain_steps: u64,
+    /// The rows ended before the steps did.
+    has_no_more_rows: bool,
 }
 
 impl Run {
@@ -136,6 +138,7 @@ impl Run {
             seconds_before: position.seconds,
             resumed_under: position.resumed_under,
             uncertain_steps: 0,
+            has_no_more_rows: false,
         })
     }
 
@@ -197,6 +200,7 @@ impl Run {
             rows: self.job.rows.rows(),
             data: self.data.clone(),
             order: self.job.rows.order(),
+            is_at_end: self.has_no_more_rows && !self.job.rows.can_go_on(),
             seed: self.job.seed,
             resumed_under: self.resumed_under.clone(),
         };

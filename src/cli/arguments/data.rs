@@ -27,11 +27,7 @@ pub struct DataArguments {
 impl DataArguments {
     /// Opens the files.
     pub fn open(&self) -> Result<Activations> {
-        if self.is_stream() {
-            let problem = "--data -: standard input is read once, and only to train; give files";
-            return Err(Error::Config(problem.into()));
-        }
-        Activations::open_tensor(&self.data, &self.tensor)
+        open_files(&self.data, &self.tensor)
     }
 
     /// Whether the rows come from standard input: `-`.
@@ -40,8 +36,17 @@ impl DataArguments {
     }
 }
 
+/// Opens files, all of which can be read at any place and again.
+pub fn open_files(paths: &[PathBuf], tensor: &str) -> Result<Activations> {
+    if is_stream(paths) {
+        let problem = "`-`: standard input is read once, from front to back, and only to train; give files";
+        return Err(Error::Config(problem.into()));
+    }
+    Activations::open_tensor(paths, tensor)
+}
+
 /// Whether these paths mean standard input.
-pub fn is_stream(paths: &[PathBuf]) -> bool {
+fn is_stream(paths: &[PathBuf]) -> bool {
     matches!(paths, [only] if only.as_os_str() == "-")
 }
 

@@ -15,7 +15,7 @@ mod training;
 mod validation;
 
 pub use apply::{Application, ApplyArguments, open_sae};
-pub use data::{RowArguments, is_stream};
+pub use data::{RowArguments, open_files};
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
 pub use number::{count, count_or_zero};

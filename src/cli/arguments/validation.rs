@@ -10,6 +10,7 @@ use monosem::run::Validated;
 use monosem::{Error, Result};
 use serde::Serialize;
 
+use super::data::open_files;
 use super::number::{Choice, count, or_default};
 
 /// Evaluations of a run unless it is said otherwise.
@@ -64,7 +65,7 @@ impl ValidationArguments {
                 None => Ok(None),
             };
         };
-        let data = Activations::open_tensor(&self.val, tensor)?;
+        let data = open_files(&self.val, tensor)?;
         if data.width() != width {
             let problem = format!("--val: its rows have {} values, and those of --data {width}", data.width());
             return Err(Error::data(named, problem));

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use monosem::Result;
 use monosem::data::Activations;
-use monosem::{Error, Result};
 
-use super::arguments::is_stream;
+use super::arguments::open_files;
 use super::output::tell;
 
 /// Look into sets of activations, shuffle them on the disk, or convert them
@@ -57,11 +57,7 @@ struct FileArguments {
 
 impl FileArguments {
     fn open(&self) -> Result<Activations> {
-        if is_stream(&self.paths) {
-            let problem = "-: standard input can be read once, from front to back; give files";
-            return Err(Error::Config(problem.into()));
-        }
-        Activations::open_tensor(&self.paths, &self.tensor)
+        open_files(&self.paths, &self.tensor)
     }
 }
 

@@ -77,7 +77,10 @@ impl Run {
             match self.batches.poll(PATIENCE) {
                 Poll::Ready(Some(batch)) => return batch.map(Some),
                 Poll::Ready(None) if self.step() == self.job.recipe.steps => return Ok(None),
-                Poll::Ready(None) => return Err(self.job.rows.ended(self.step(), self.job.recipe.steps)),
+                Poll::Ready(None) => {
+                    self.has_no_more_rows = true;
+                    return Err(self.job.rows.ended(self.step(), self.job.recipe.steps));
+                }
                 Poll::Pending => {
                     let seconds = since.elapsed().as_secs();
                     if seconds >= told + WAITING_SECONDS {

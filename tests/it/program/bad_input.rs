@@ -87,7 +87,7 @@ fn damaged_and_unsuitable_data() {
         ("rank3", &|path| tensor(path, "activations", Dtype::F32, &[1, 1, 10], &[0; 40]), 3, "must be [rows, width]"),
         ("no-rows", &|path| tensor(path, "activations", Dtype::F32, &[0, 10], &[]), 3, "has no rows"),
         ("no-width", &|path| tensor(path, "activations", Dtype::F32, &[10, 0], &[]), 3, "a width of at least 1"),
-        ("directory", &|path| std::fs::create_dir(path).unwrap(), 3, "has no *.safetensors file"),
+        ("directory", &|path| std::fs::create_dir(path).unwrap(), 3, "has no file of *.safetensors"),
     ];
     for (name, make, code, words) in cases {
         let path = files.path(&format!("{name}\t"));

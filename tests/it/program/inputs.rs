@@ -79,10 +79,10 @@ fn other_formats_are_named_with_the_line_that_converts_them() {
     let files = Files::new();
     let (out, sae) = (files.path("out"), files.path("sae"));
     succeed(&[&["train", "--data", &files.data, "--out", &sae], &SIZES[..]].concat());
-    let array = files.path("it's\n.npy");
-    fs::write(&array, b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9, 10), }").unwrap();
+    let array = files.path("it's\n.h5");
+    fs::write(&array, b"\x89HDF\r\n\x1a\n\0").unwrap();
     for words in
-        ["it\\'s\\n.npy: is a NumPy array, not a safetensors file", "np.load(sys.argv[1])", "it\\'s\\n.safetensors'"]
+        ["it\\'s\\n.h5: is an HDF5 file, which is not read", "h5py.File(sys.argv[1])", "it\\'s\\n.safetensors'"]
     {
         fail(&[&["train", "--data", &array, "--out", &out], &SIZES[..]].concat(), 3, words);
         fail(&["eval", "--sae", &sae, "--data", &array], 3, words);
@@ -98,11 +98,77 @@ fn other_formats_are_named_with_the_line_that_converts_them() {
         |data: &str, words: &str| fail(&[&["train", "--data", data, "--out", &out], &SIZES[..]].concat(), 3, words);
     train(&pointers, "is not searched deeper; give e.g. ");
     train(&pointers, "pointers/deeper, which has some");
-    train(
-        &format!("{pointers}/deeper"),
-        "a.safetensors: is a pointer of Git LFS, not a safetensors file; get the file",
-    );
+    train(&format!("{pointers}/deeper"), "a.safetensors: is a pointer of Git LFS, which is not read; get the file");
     assert!(!Path::new(&out).exists());
+}
+
+/// The same rows in another format end with the same bits.
+#[test]
+fn formats_are_found_by_content() {
+    let files = Files::new();
+    let bytes = fs::read(&files.data).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let rows = tensors.tensor("activations").unwrap();
+    let [count, width] = [rows.shape()[0], rows.shape()[1]];
+    let descriptor = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {width}), }}");
+    let header = format!("{descriptor:<117}\n");
+    let npy = [b"\x93NUMPY\x01\x00v\x00", header.as_bytes(), rows.data()].concat();
+    let array = files.path("no extension");
+    fs::write(&array, npy).unwrap();
+    let index = files.path("data.safetensors.index.json");
+    fs::write(&index, r#"{"weight_map": {"activations": "data.safetensors"}}"#).unwrap();
+    let weights = |data: &str, name: &str, order: &str| {
+        let out = files.path(name);
+        succeed(&[&["train", "--data", data, "--out", &out, "--order", order], &SIZES[..]].concat());
+        fs::read(Path::new(&out).join("sae/sae_weights.safetensors")).unwrap()
+    };
+    for order in ["rows", "mixed", "sequential"] {
+        let expected = weights(&files.data, &format!("{order}-run"), order);
+        assert!(weights(&array, &format!("{order}-npy"), order) == expected, "{order}");
+        assert!(weights(&index, &format!("{order}-index"), order) == expected, "{order}");
+    }
+}
+
+/// What is stored in fewer bits is the same on the device.
+#[test]
+fn rows_in_f16_have_the_bits_of_the_same_rows_in_f32() {
+    let files = Files::new();
+    let half = |at: usize| half::f16::from_f32(noise(at)).to_f32();
+    let whole = write(&files.directory.path().join("f32.safetensors"), 500, half);
+    let (converted, widened) = (files.path("f16"), files.path("bf16"));
+    succeed(&["data", "convert", &whole, "--out", &converted, "--dtype", "f16"]);
+    let brain = |at: usize| half::bf16::from_f32(noise(at)).to_f32();
+    let brains = write(&files.directory.path().join("of-bf16.safetensors"), 500, brain);
+    succeed(&["data", "convert", &brains, "--out", &widened, "--dtype", "bf16"]);
+    for [one, other] in [[&whole, &converted], [&brains, &widened]] {
+        let results = [one, other].map(|data| {
+            let out = format!("{data}-run");
+            // An order that depends on no size in bytes.
+            succeed(&[&["train", "--data", data, "--out", &out, "--order", "rows"], &SIZES[..]].concat());
+            let eval = cli::measures(succeed(&["eval", "--sae", &out, "--data", data, "--json"]).as_bytes());
+            (fs::read(Path::new(&out).join("sae/sae_weights.safetensors")).unwrap(), eval)
+        });
+        assert!(results[0] == results[1], "{other}");
+    }
+}
+
+/// A resume in another order would train on other rows.
+#[test]
+fn another_order_is_refused_by_name() {
+    let files = Files::new();
+    let out = files.path("run");
+    let order = ["--order", "mixed", "--mixing-buffer", "1KiB"];
+    succeed(&[&["train", "--data", &files.data, "--out", &out], &SIZES[..], &order].concat());
+    fs::remove_dir_all(Path::new(&out).join("sae")).unwrap();
+    let record = Path::new(&out).join("run.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"state\": \"done\"", "\"state\": \"interrupted\"")).unwrap();
+    for (flags, words) in [
+        (["--order", "rows"], "--order is \"rows\" and was \"mixed\" when the run began"),
+        (["--mixing-buffer", "1MiB"], "--mixing-buffer is \"1MiB\" and was \"1KiB\" when the run began"),
+    ] {
+        fail(&[&["train", "--out", &out, "--resume"], &flags[..]].concat(), 2, words);
+    }
 }
 
 /// A pipe would wait for its writer.

@@ -57,6 +57,7 @@ fn a_file_holds_any_flag() {
     let file = files.path("run.toml");
     let keys = format!(
         "data = [{:?}]\ntensor = 'activations'\nexclude-tokens = []\nmax-norm = 100.0\n\
+         bad-rows = 'skip'\norder = 'mixed'\nmixing-buffer = '2MiB'\n\
          arch = 'topk'\nfeatures = 24\nk = 3\n\
          rescale-acts-by-decoder-norm = true\nauxk = 'saelens'\nauxk-coefficient = 0.5\nauxk-k = 3\n\
          batch = 10\nsteps = 2\nlr = 1e-3\nwarmup = 1\ndecay = 1\nclip = 0\ndead-window = 30\nmoments = 'bf16'\nseed = 9\n\
