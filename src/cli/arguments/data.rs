@@ -73,7 +73,7 @@ pub struct RowArguments {
         help_heading = "Data"
     )]
     max_norm: Option<Choice<f64>>,
-    /// A row with a NaN or an infinity stops the program, or is left out and counted
+    /// What to do with a row that has a NaN or an infinity: stop, or skip it and count
     #[arg(long, value_enum, default_value_t = BadRows::Stop, help_heading = "Data")]
     bad_rows: BadRows,
 }

@@ -10,10 +10,12 @@ use super::size::Size;
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Data")]
 pub struct OrderArguments {
-    /// Order of the rows in an epoch
+    /// Order of the rows in an epoch: every row at random (rows), blocks of rows at random through a mixing buffer
+    /// (mixed), or such blocks as they lie (sequential). auto: sequential for data that say that they are shuffled,
+    /// rows for others of at most 4 GiB, else mixed
     #[arg(long, value_enum, default_value_t = OrderName::Auto)]
     order: OrderName,
-    /// Host memory of the mixing buffer: half of it is mixed while the other is read
+    /// Host memory of the mixing buffer; half of it is mixed while the other half is read
     #[arg(long, default_value = "1GiB", value_name = "SIZE", allow_hyphen_values = true)]
     mixing_buffer: Size,
 }
@@ -21,13 +23,9 @@ pub struct OrderArguments {
 #[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum OrderName {
-    /// sequential for data that say that they are shuffled; rows for others of at most 4 GiB; mixed for all else
     Auto,
-    /// Every row at random
     Rows,
-    /// Blocks of rows at random, or a stream, through a mixing buffer
     Mixed,
-    /// Blocks of rows at random, or a stream, and rows as they come: for shuffled data
     Sequential,
 }
 

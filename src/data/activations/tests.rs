@@ -113,7 +113,7 @@ fn bad_files_are_named_with_their_cure() {
         ("rank 3", raw(&tensor("F32", "[2,1,2]", 16), 16), "at least 1; flatten it: x.reshape(-1, 2)"),
         ("f64", raw(&tensor("F64", "[1,2]", 16), 16), "is F64, not F16, BF16 or F32; convert it: x.astype('float32')"),
         ("unknown type", raw(&tensor("F4_NEW", "[1,2]", 16), 16), "tensor `activations` is F4_NEW, not F16"),
-        ("another format", b"PAR1\x15\x04\x15\x00".to_vec(), "is a Parquet file"),
+        ("another format", b"\x89HDF\r\n\x1a\n\0".to_vec(), "is an HDF5 file, which is not read"),
         ("zero rows", raw(&tensor("F32", "[0,2]", 0), 0), "no rows"),
         ("zero width", raw(&tensor("F32", "[2,0]", 0), 0), "shape [2, 0]"),
         ("shape overflows", raw(&tensor("F32", "[4294967296,4294967296]", 16), 16), "than can be counted"),
