@@ -12,7 +12,8 @@ use super::*;
 
 const NAME: &str = "activations";
 
-const FLOATS: &str = "message m { optional group activations (LIST) { repeated group list { optional float element; } } \
+const FLOATS: &str = "message m { \
+                      optional group activations (LIST) { repeated group list { optional float element; } } \
                       optional int32 token_ids; }";
 
 /// Lists of those lengths of values that count from `first`, and a token for each.
