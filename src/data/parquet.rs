@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,7 +64,7 @@ impl ParquetReader {
         let file = Arc::new(PooledFile::open(path, pool)?);
         let refuse = |problem: String| Error::data(path, problem);
         let chunks = Chunks::open(&file)?;
-        let decoder = SerializedFileReader::new(chunks).map_err(|error| explain(&file, &error))?;
+        let decoder = contain(&file, || SerializedFileReader::new(chunks).map_err(|error| explain(&file, &error)))?;
         let schema = decoder.metadata().file_metadata().schema_descr();
         let descriptors: Vec<_> = schema.columns().iter().map(|column| &**column).collect();
         let place = rows_column(&descriptors, name).map_err(refuse)?;
@@ -157,7 +158,8 @@ impl ParquetReader {
         if let Some(values) = cache.find((leaf.place, group)) {
             return Ok(values);
         }
-        let values = Arc::new(decode::group(&self.file, &self.decoder, leaf, group, row_bytes)?);
+        let decode = || decode::group(&self.file, &self.decoder, leaf, group, row_bytes);
+        let values = Arc::new(contain(&self.file, decode)?);
         cache.keep((leaf.place, group), values.clone());
         Ok(values)
     }
@@ -224,6 +226,16 @@ impl Reader for ParquetReader {
         });
         checksum(header.to_string().as_bytes())
     }
+}
+
+/// Calls the decoder, which panics for some damaged files: in `BitReader::get_vlq_int` of parquet 60, for a run of more
+/// than ten bytes' length. The panic is printed, and the file refused.
+fn contain<T>(file: &PooledFile, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What a panic leaves half done is dropped.
+    panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        let problem = "cannot be decoded (the decoder panicked, with the message above): it is damaged; write it again";
+        Err(Error::data(file.path(), problem))
+    })
 }
 
 /// The error of the decoder.

@@ -12,7 +12,8 @@ use super::*;
 
 const NAME: &str = "activations";
 
-const FLOATS: &str = "message m { optional group activations (LIST) { repeated group list { optional float element; } } \
+const FLOATS: &str = "message m { \
+                      optional group activations (LIST) { repeated group list { optional float element; } } \
                       optional int32 token_ids; }";
 
 /// Lists of those lengths of values that count from `first`, and a token for each.
@@ -177,4 +178,14 @@ fn a_file_with_any_byte_changed_is_read_or_refused() {
             }
         }
     }
+}
+
+#[test]
+fn a_panic_of_the_decoder_is_an_error() {
+    let (_dir, path) = written(&[]);
+    let file = PooledFile::open(&path, &FilePool::new(1)).unwrap();
+    let error = contain::<()>(&file, || panic!("as the decoder does")).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("the decoder panicked"), "{error}");
+    assert_eq!(contain(&file, || Ok(7)).unwrap(), 7);
 }
