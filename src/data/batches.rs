@@ -78,7 +78,7 @@ impl Batches {
     pub fn shuffled(rows: impl Into<FilteredRows>, order: RowOrder, stretch: Stretch) -> Result<Self> {
         let Stretch { batch, seed, first, steps } = stretch;
         let rows = rows.into();
-        check(&stretch, Some(rows.rows()))?;
+        check_stretch(&stretch, Some(rows.rows()))?;
         let is_mixed = matches!(order, RowOrder::Mixed { .. });
         let window = order.window_rows();
         let order = EpochOrder { selected: rows, seed, block: order.block() };
@@ -131,7 +131,7 @@ impl Batches {
 
     /// Batches of what windows hold; what is left at their end is no whole batch.
     pub(super) fn of_windows(mut windows: Windows, width: usize, stretch: Stretch) -> Result<Self> {
-        check(&stretch, None)?;
+        check_stretch(&stretch, None)?;
         let (batch, spares) = (stretch.batch, Arc::new(Spares::default()));
         let mut maker = BatchMaker::new(width);
         let mut current: Option<Window> = None;
@@ -252,7 +252,8 @@ pub(super) fn join(thread: Option<JoinHandle<()>>) {
     }
 }
 
-fn check(stretch: &Stretch, rows: Option<u64>) -> Result<()> {
+/// Fails for a stretch that makes no batches, of so many rows an epoch.
+pub(super) fn check_stretch(stretch: &Stretch, rows: Option<u64>) -> Result<()> {
     let Stretch { batch, first, steps, .. } = *stretch;
     check_batch(batch)?;
     if let Some(rows) = rows.filter(|&rows| rows < batch as u64) {

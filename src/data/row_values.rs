@@ -104,6 +104,7 @@ impl RowValues {
         self.values.view()
     }
 
+    #[cfg(feature = "arrow")]
     pub(super) fn truncate(&mut self, count: usize) {
         self.values.resize(count.min(self.len()));
     }

@@ -8,6 +8,7 @@ use super::{
     Activations, Batches, Exclusion, FileIdentity, FilteredRows, OrderChoice, Provenance, RowKind, RowOrder, Stretch,
     blame_row,
 };
+use crate::data::batches::check_stretch;
 use crate::error::{Divergence, Error, Result};
 
 /// Rows and their order.
@@ -86,13 +87,14 @@ impl TrainingRows {
         }
     }
 
-    /// Waits for the first rows of a stretch, which [`Self::batches`] then gives; those of a table need no wait.
+    /// Waits for the first rows of a stretch of a stream, which [`Self::batches`] then gives; those of a table are
+    /// there.
     ///
     /// # Errors
     /// As [`Self::batches`], and those of the rows.
     pub(crate) fn start(&self, stretch: Stretch) -> Result<()> {
         match &self.source {
-            Source::Table(_) => Ok(()),
+            Source::Table(table) => check_stretch(&stretch, Some(table.rows())),
             #[cfg(feature = "arrow")]
             Source::Stream(stream) => stream.start(self.order, stretch),
         }

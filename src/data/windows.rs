@@ -27,6 +27,7 @@ impl Window {
     }
 
     /// Only the rows at `places`, in their order in the window.
+    #[cfg(feature = "arrow")]
     pub fn compact(mut values: RowValues, mut numbers: Vec<u64>, places: &[usize], width: usize) -> Self {
         let row_bytes = width * values.dtype().bytes();
         let mut places = places.to_vec();
@@ -41,6 +42,7 @@ impl Window {
     }
 
     /// Passes over rows.
+    #[cfg(feature = "arrow")]
     pub fn skip(&mut self, rows: usize) {
         self.used = (self.used + rows).min(self.numbers.len());
     }

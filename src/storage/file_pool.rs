@@ -114,7 +114,7 @@ impl PooledFile {
 fn open(path: &Path) -> Result<(File, Metadata)> {
     // Asked before opening, because opening a pipe waits for its writer.
     if !fs::metadata(path).map_err(Error::io(path))?.is_file() {
-        return Err(Error::data(path, "is not a regular file; give a safetensors file"));
+        return Err(Error::data(path, "is not a regular file; give one"));
     }
     let file = File::open(path).map_err(Error::io(path))?;
     let metadata = file.metadata().map_err(Error::io(path))?;

@@ -1,7 +1,6 @@
 //! Tensors of a safetensors file, read by position: the header is checked as a whole, the data only as it is read.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -151,15 +150,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
     pub(crate) fn read_raw(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        read_exact_at(&*self.file.get()?, buffer, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                let problem = format!(
-                    "ends inside tensor `{name}`: it was cut short after it was opened; restore it and start again"
-                );
-                Error::data(self.path(), problem)
-            }
-            _ => Error::io(self.path())(error),
-        })
+        self.file.read(&format!("tensor `{name}`"), offset, buffer)
     }
 
     /// Type, shape and place in the file of a tensor, if it is of a type of [`Dtype`].
