@@ -91,8 +91,8 @@ impl DataStatistics {
     /// Reads all rows.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when a file has become shorter, and for a
-    /// row of more than 256 MiB.
+    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when a file has become shorter, and for
+    /// a row of more than 256 MiB.
     pub fn of(data: &Activations) -> Result<Self> {
         Ok(DataSurvey::of(data, |_| {})?.statistics)
     }
@@ -115,8 +115,8 @@ impl DataSurvey {
     /// Reads all rows, in bounded memory; `advance` is given the number of rows done, now and then.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when a file has become shorter, and for a
-    /// row of more than 256 MiB.
+    /// [`Error::Io`](crate::Error::Io), or [`Error::Data`](crate::Error::Data) when a file has become shorter, and for
+    /// a row of more than 256 MiB.
     pub fn of(data: &Activations, mut advance: impl FnMut(u64)) -> Result<Self> {
         let table = Table::of_values(data)?;
         let mut survey = Survey::new(data.width());

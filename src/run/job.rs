@@ -104,8 +104,8 @@ impl Job {
             )));
         }
         if before.is_at_end {
-            let problem = "the rows of this run ended inside its mixing buffer: it cannot go on with more of them; start \
-                           again in a new directory, or export its last checkpoint";
+            let problem = "the rows of this run ended inside its mixing buffer: it cannot go on with more of them; \
+                           start again in a new directory, or export its last checkpoint";
             return Err(Error::Config(problem.into()));
         }
         if before.order != self.rows.order() {

@@ -84,7 +84,11 @@ fn to_json(data: &Activations, description: &DataDescription, survey: &DataSurve
         "d": data.width(),
         "files": description.files,
         "bytes": description.bytes,
-        "dtypes": description.dtypes.iter().map(|(dtype, files)| json!({ "dtype": dtype, "files": files })).collect::<Value>(),
+        "dtypes": description
+            .dtypes
+            .iter()
+            .map(|(dtype, files)| json!({ "dtype": dtype, "files": files }))
+            .collect::<Value>(),
         "shuffled": is_shuffled(description),
         "first_non_finite": survey.first_non_finite.and_then(place),
         "metadata": description.metadata,

@@ -79,8 +79,8 @@ impl WorkDirectory {
     /// Begins the directory, or opens it where the same shuffle was begun.
     ///
     /// # Errors
-    /// [`Error::Exists`] when something else has the output's name; [`Error::Config`] when another shuffle was begun there, or is at work; [`Error::Data`] for a damaged state;
-    /// [`Error::Io`].
+    /// [`Error::Exists`] when something else has the output's name; [`Error::Config`] when another shuffle was begun
+    /// there, or is at work; [`Error::Data`] for a damaged state; [`Error::Io`].
     pub fn open(out: &Path, wanted: State) -> Result<(Self, State)> {
         let path = hidden(out);
         let lock = lock(&path, out)?;
