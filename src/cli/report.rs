@@ -191,10 +191,8 @@ fn order(job: &Job) -> String {
     match job.rows.order() {
         RowOrder::Rows => "in random order".to_owned(),
         RowOrder::Mixed { block, blocks } => {
-            let kind = job.rows.kind();
-            let rows = block.saturating_mul(blocks);
-            let bytes = 2 * rows.saturating_mul((kind.width * kind.dtype.bytes()) as u64);
-            format!("{what} through a mixing buffer of {}, {rows} at a time", readable_bytes(bytes))
+            let (rows, bytes) = (block.saturating_mul(blocks), readable_bytes(job.rows.buffer_bytes()));
+            format!("{what} through a mixing buffer of {bytes}, {rows} rows at a time")
         }
         RowOrder::Sequential { .. } if job.rows.rows().is_none() => "as they come".to_owned(),
         RowOrder::Sequential { block } => format!("sequentially, blocks of {block} in random order"),

@@ -99,6 +99,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
     let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
+    job.check_memory()?;
     if !is_resumed {
         signals.deadly_while(|| job.wait_for_rows())?;
     }

@@ -100,6 +100,14 @@ impl TrainingRows {
         }
     }
 
+    /// Bytes of the mixing buffer that their order needs: two windows, of no more rows than there are.
+    pub fn buffer_bytes(&self) -> u64 {
+        let RowOrder::Mixed { .. } = self.order else { return 0 };
+        let kind = self.kind();
+        let rows = self.order.window_rows().min(kind.rows.unwrap_or(u64::MAX));
+        rows.saturating_mul(2 * (kind.width * kind.dtype.bytes()) as u64)
+    }
+
     /// Number of rows of an epoch; none of a stream.
     pub fn rows(&self) -> Option<u64> {
         match &self.source {

@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
+use crate::adapters::{DeviceMemory, host_memory};
 use crate::data::{Batches, Stretch, TrainingRows, first_difference};
 use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::SaeConfig;
 use crate::train::{InitialWeights, Recipe, Trainer, initialize};
+use crate::units::readable_bytes;
 
 /// All that decides the result of a run: two runs of one job end with the same bits on one device.
 #[derive(Clone, Debug)]
@@ -51,6 +53,22 @@ impl Job {
     pub(super) fn locate(&self, error: Error) -> Error {
         let Error::Diverged { step, row: Some(row), file: None, what } = error else { return error };
         self.rows.blame(row, step, what)
+    }
+
+    /// Fails if this machine is known to have no memory for the mixing buffer.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn check_memory(&self) -> Result<()> {
+        let (needed, memory) = (self.rows.buffer_bytes(), host_memory());
+        match memory.filter(|memory| needed > memory.available) {
+            None => Ok(()),
+            Some(DeviceMemory { available, source }) => Err(Error::Config(format!(
+                "the mixing buffer needs {} and there are {} ({source}): make it smaller (--mixing-buffer)",
+                readable_bytes(needed),
+                readable_bytes(available)
+            ))),
+        }
     }
 
     /// Waits for the rows of the first step, if they come from a stream: nothing is made before they are there.

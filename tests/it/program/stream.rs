@@ -141,6 +141,7 @@ fn what_a_stream_cannot_have_is_refused() {
     let files = Files::new();
     for (flags, words) in [
         (&["--order", "rows"][..], "a stream comes in its own order"),
+        (&["--order", "mixed", "--mixing-buffer", "4000TiB"], "the mixing buffer needs "),
         (&["--max-norm", "10"], "--max-norm needs the median norm of all rows"),
         (&["--exclude-tokens", "3"], "has no column `token_ids`"),
     ] {
