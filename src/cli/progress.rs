@@ -89,12 +89,13 @@ impl Drop for Display {
     }
 }
 
-fn new_bar(steps: u64, steps_before: u64) -> ProgressBar {
+/// A bar of `total` steps or rows, `done` of which were done before.
+pub fn new_bar(total: u64, done: u64) -> ProgressBar {
     // All words are in the message, which is cut to the width of the terminal.
     let style = ProgressStyle::with_template("{bar:10} {wide_msg}");
-    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden())
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_position(steps_before);
+    bar.set_position(done);
     bar.reset_eta();
     show_bar(&bar);
     bar

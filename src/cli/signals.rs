@@ -63,7 +63,7 @@ impl Signals {
         done
     }
 
-    /// Whether the run is asked to end.
+    /// Whether a signal asks the run to end.
     pub fn received(&self) -> bool {
         self.signal() != 0
     }

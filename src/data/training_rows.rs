@@ -166,8 +166,8 @@ impl TrainingRows {
     /// The error for rows that end before the steps of a run do.
     pub(crate) fn ended(&self, step: u64, steps: u64) -> Error {
         let cure = if self.can_go_on() {
-            "send more of them, or take fewer steps; the run resumes with a stream that begins with the same rows and \
-             goes on"
+            "send more of them, or take fewer steps; the run resumes with a longer stream that begins with the same \
+             rows"
         } else {
             "start again with more of them, or with fewer steps; it cannot resume, because more rows would have been \
              mixed otherwise"

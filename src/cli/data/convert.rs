@@ -8,7 +8,7 @@ use monosem::data::{ConvertOptions, Dtype, write_converted};
 use serde_json::json;
 
 use super::progress::RowProgress;
-use super::{FileArguments, tell_notes};
+use super::{FileArguments, counted_files, tell_notes};
 use crate::cli::arguments::count;
 use crate::cli::origin::data_json;
 use crate::cli::output::{self, print_result, tell};
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let out = arguments.out.to_string_lossy();
     tell_notes(&result.notes);
     let (files, dtype) = (result.shards, result.dtype);
-    tell(&format!("wrote {rows} rows of {dtype:?} in {files} files to {}", out.escape_debug()));
+    tell(&format!("wrote {rows} rows of {dtype:?} in {} to {}", counted_files(files), out.escape_debug()));
     if output::json() {
         let line = json!({
             "out": out,

@@ -73,3 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn tell_notes(notes: &[String]) {
     notes.iter().for_each(|note| tell(&format!("note: {note}")));
 }
+
+fn counted_files(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
+}

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar};
 
 use crate::cli::output::{quiet, tell};
-use crate::cli::stderr::{can_redraw, remove_bar, show_bar};
+use crate::cli::progress::new_bar;
+use crate::cli::stderr::{can_redraw, remove_bar};
 
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -23,7 +24,7 @@ pub struct RowProgress {
 }
 
 impl RowProgress {
-    /// Starts timing a pass over so many rows.
+    /// Starts timing a pass over `rows` rows.
     pub fn new(what: &'static str, rows: u64, row_bytes: u64) -> Self {
         let now = Instant::now();
         Self { what, rows, row_bytes, started: now, before: None, told: now, bar: None }
@@ -54,15 +55,4 @@ impl Drop for RowProgress {
     fn drop(&mut self) {
         remove_bar();
     }
-}
-
-fn new_bar(rows: u64, before: u64) -> ProgressBar {
-    // All words are in the message, which is cut to the width of the terminal.
-    let style = ProgressStyle::with_template("{bar:10} {wide_msg}");
-    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_position(before);
-    bar.reset_eta();
-    show_bar(&bar);
-    bar
 }

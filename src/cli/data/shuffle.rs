@@ -9,7 +9,7 @@ use monosem::data::{ShuffleEnd, ShuffleOptions, ShuffleProgress, write_shuffled}
 use serde_json::json;
 
 use super::progress::RowProgress;
-use super::{FileArguments, tell_notes};
+use super::{FileArguments, counted_files, tell_notes};
 use crate::cli::arguments::{Size, count_or_zero};
 use crate::cli::origin::data_json;
 use crate::cli::output::{self, print_result, tell};
@@ -32,7 +32,7 @@ pub struct Arguments {
     memory: Size,
 }
 
-/// Shuffles, or goes on with a shuffle that was interrupted.
+/// Shuffles, or continues an interrupted shuffle.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let data = arguments.files.open()?;
@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let code = match end {
         ShuffleEnd::Done(result) => {
             tell_notes(&result.notes);
-            tell(&format!("wrote {rows} rows in {} files to {}", result.shards, out.escape_debug()));
+            tell(&format!("wrote {rows} rows in {} to {}", counted_files(result.shards), out.escape_debug()));
             line["state"] = "done".into();
             line["files"] = result.shards.into();
             line["checksum"] = result.checksum.into();

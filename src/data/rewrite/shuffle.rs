@@ -68,7 +68,7 @@ pub struct ShuffleProgress {
 pub enum ShuffleEnd {
     /// The directory is there.
     Done(ShuffleResult),
-    /// It was asked to stop, and goes on from there when it is called again.
+    /// It was asked to stop; the next call continues from there.
     Interrupted,
 }
 
@@ -102,7 +102,7 @@ enum Moment {
 /// share is kept.
 ///
 /// The disk needs room for all rows once more beside `out`, and for one shard. A process that ends in between, however
-/// it does, leaves the hidden directory `.NAME.shuffle` beside `out`: the same call goes on from there. `advance` is
+/// it does, leaves the hidden directory `.NAME.shuffle` beside `out`: the same call continues from there. `advance` is
 /// told of the state at the beginning and of every few MiB; when it returns false, the shuffle stops so that it can go
 /// on.
 ///

@@ -15,10 +15,10 @@ use crate::run::options::End;
 use crate::sae::save;
 use crate::train::{Progress, Validation};
 
-/// How often it is asked whether the run is to stop, while rows are waited for.
+/// How often to ask whether to stop, while waiting for rows.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long rows may take before it is told, again and again.
+/// How long to wait for rows before saying so, and between two such lines.
 const WAITING_SECONDS: u64 = 30;
 
 impl Run {

@@ -38,7 +38,7 @@ struct Bucket {
 }
 
 impl Distributor {
-    /// Goes on from a state, with so many bytes of memory for what waits.
+    /// Continues from a state, with so many bytes of memory for what waits.
     pub fn new(work: &WorkDirectory, state: &State, shard_rows: u64, row_bytes: usize, memory: u64) -> Self {
         let count = state.bucket_bytes.len();
         let record_bytes = row_bytes + PLACE_BYTES;
