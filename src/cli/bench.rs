@@ -234,7 +234,7 @@ fn kernel_json(name: &str, seconds: f64, work: &[Work], ceilings: &Ceilings) -> 
 
 fn print_table(object: &Value, config: &SaeConfig, description: &AdapterDescription) -> Result<()> {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
-    let (SaeConfig { d_in, features, .. }, k) = (config, config.k());
+    let (SaeConfig { d_in, features, .. }, k) = (config, config.usual_l0());
     print(&format!("{description}"))?;
     print(&format!(
         "{features} features of {d_in} values, {k} per row, {} rows per step; moments {}, encode {}, selection {}",

@@ -39,7 +39,7 @@ impl CodesFile {
         let index_type = index_type(config.features);
         // More than the address space holds is more than any disk holds.
         let rows = usize::try_from(data.rows()).unwrap_or(usize::MAX);
-        let (codes, column) = ([rows, config.k()], [rows]);
+        let (codes, column) = ([rows, config.usual_l0()], [rows]);
         let mut tensors: Vec<(&str, Dtype, &[usize])> =
             vec![("indices", index_type, &codes), ("values", Dtype::F32, &codes)];
         tensors.extend(labels.shared.iter().map(|label| (label.name, label.dtype, &column[..])));
@@ -53,7 +53,7 @@ impl CodesFile {
                 Ok(())
             })?;
         }
-        Ok(Self { file, index_type, k: config.k() as u64, rows: 0 })
+        Ok(Self { file, index_type, k: config.usual_l0() as u64, rows: 0 })
     }
 
     /// The number of rows whose codes are written.
@@ -114,7 +114,7 @@ fn metadata(
         ("architecture", "topk".to_owned()),
         ("d_in", config.d_in.to_string()),
         ("d_sae", config.features.to_string()),
-        ("k", config.k().to_string()),
+        ("k", config.usual_l0().to_string()),
         ("data", data_json(data).to_string()),
     ];
     let known = [

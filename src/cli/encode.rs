@@ -28,7 +28,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let file = WholeFile::create_new(&arguments.out)?;
     let Application { sae, data, batch } = arguments.apply.open()?;
-    let (weights, k) = (&*sae.weights, sae.weights.config().k());
+    let (weights, k) = (&*sae.weights, sae.weights.config().usual_l0());
     let gpu = arguments.apply.device.open()?;
     let tuning = arguments.apply.tuning(&gpu, weights.config(), batch);
     let mut encoder = Encoder::with_tuning(&gpu, weights, batch, tuning)?;

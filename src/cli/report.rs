@@ -175,7 +175,7 @@ fn epochs(job: &Job) -> Option<f64> {
 
 fn announcement(job: &Job) -> String {
     let (SaeConfig { d_in, features, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
-    let k = job.config.k();
+    let k = job.config.usual_l0();
     let epochs = match (job.rows.rows(), epochs(job)) {
         (Some(rows), Some(epochs)) if epochs < 10.0 => format!("{epochs:.1} epochs of {rows} rows"),
         (Some(rows), Some(epochs)) => format!("{epochs:.0} epochs of {rows} rows"),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
-use crate::sae::description::{Description, Keep};
+use crate::sae::description::{Description, Keep, ListSpec};
 
 /// The purpose of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +41,18 @@ impl Entries {
     /// [`Error::Config`] if that is too much for a binding, [`Error::OutOfMemory`] if it does not fit.
     pub fn new(gpu: &Gpu, description: &Description, rows: usize, pass: Pass) -> Result<Self> {
         let gpu = &gpu.for_part("codes");
-        let most = |keep: &Keep| match *keep {
-            Keep::PerRow { k } => k,
-            Keep::Dead { most, .. } => most,
+        let most = |list: &ListSpec| match list.keep {
+            Keep::PerRow { k } => Ok(k),
+            Keep::Dead { most, .. } => Ok(most),
+            Keep::PerBatch { .. } | Keep::Admitted { .. } => {
+                Err(Error::Config("this architecture cannot be computed yet: take a TopK SAE".into()))
+            }
         };
         let lists = match pass {
             Pass::Training => &description.lists[..],
             Pass::Evaluation => &description.lists[..1],
         };
-        let per_row: Vec<usize> = lists.iter().map(|list| most(&list.keep)).collect();
+        let per_row: Vec<usize> = lists.iter().map(most).collect::<Result<_>>()?;
         let capacity = per_row.iter().sum::<usize>().checked_mul(rows).and_then(|all| u32::try_from(all).ok());
         let capacity = capacity.filter(|_| rows < MAX_ROWS).ok_or_else(|| {
             Error::Config(format!(

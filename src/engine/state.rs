@@ -140,7 +140,7 @@ pub(super) fn state_parts(
             .flat_map(|&(at, tensor)| match tensor.role {
                 Role::Encoder => matrix(at, &shard.w_enc, &moments.w_enc),
                 Role::Decoder => matrix(at, &shard.w_dec, &moments.w_dec),
-                Role::EncoderBias | Role::OutputBias => {
+                Role::EncoderBias | Role::Own(_) | Role::OutputBias => {
                     let planes = [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment];
                     [0, 1, 2].map(|offset| plane(at + offset, planes[offset]))
                 }

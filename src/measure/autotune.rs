@@ -103,7 +103,7 @@ fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, screening: Screening,
     let best = shortest(trials.iter().map(|trial| (trial.tuning, trial.times.encode)));
     let tuning = Tuning { encode: best.map_or(usual.encode, |best| best.encode), ..usual };
 
-    let small = sample.parameters((sample.features / 2).max(config.k()))?;
+    let small = sample.parameters((sample.features / 2).max(config.usual_l0()))?;
     let mut methods =
         SelectionMethod::available(adapter, tuning.encode, screening, SelectionShape::new(config, recipe.batch));
     // The usual one first.
@@ -245,7 +245,7 @@ impl<'a> Sample<'a> {
         let group = EncodeVariant::best(gpu.description()).group() as usize;
         let block = BLOCK_FEATURES as usize;
         // Half of them must still have many more groups than are selected.
-        let representative = (8 * group * config.k()).next_multiple_of(block).min(config.features);
+        let representative = (8 * group * config.usual_l0()).next_multiple_of(block).min(config.features);
         let affordable = |other: usize| effort.flops as usize / (2 * config.d_in * other);
         let [least, most] = effort.rows;
         let rows = affordable(representative).clamp(least, most).min(batch);

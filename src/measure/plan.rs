@@ -208,7 +208,7 @@ pub fn check_fits(
 
 /// The least that each operation of a step has to do.
 pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
-    let [n, d, k, rows] = [config.features, config.d_in, config.k(), recipe.batch].map(|size| size as u64);
+    let [n, d, k, rows] = [config.features, config.d_in, config.usual_l0(), recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
     let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
     // Values that are left for selection, and features whose keys are computed once more.
@@ -283,8 +283,8 @@ impl Forecast {
         let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
         let block = BLOCK_FEATURES as usize;
         let large = (fitting as usize / block).clamp(2, 64) * block;
-        let large = large.max(config.k()).min(config.features);
-        let small = (large / 2).max(config.k());
+        let large = large.max(config.usual_l0()).min(config.features);
+        let small = (large / 2).max(config.usual_l0());
         let at = |features| SaeConfig { features, ..config.clone() };
         let rows = synthetic_rows(recipe.batch, config.d_in, 0);
         let time = |config: &SaeConfig| {

@@ -28,6 +28,7 @@ pub fn backward(config: &SaeConfig, parameters: &Parameters, pass: &Forward) -> 
                 let s = dot(&g, row(w_dec, j, d));
                 let p = match kind {
                     EntryKind::TopK => s,
+                    EntryKind::Relu { .. } | EntryKind::JumpRelu(_) | EntryKind::Gated { .. } => unimplemented!(),
                 };
                 add_scaled(row_mut(&mut gradient.w_dec, j, d), entry.value(), &g);
                 add_scaled(row_mut(&mut gradient.w_enc, j, d), p, row(&pass.input, i, d));

@@ -58,6 +58,7 @@ impl Clock<'_> {
 pub fn select_row(keep: Keep, u: &[f64], keys: &[f64], dead: &[usize]) -> Vec<Entry> {
     let (kept, raw) = match keep {
         Keep::PerRow { k } => (largest(keys, 0..keys.len(), k), false),
+        Keep::PerBatch { .. } | Keep::Admitted { .. } => unimplemented!(),
         Keep::Dead { most, raw, .. } => (largest(keys, dead.iter().copied(), most), raw),
     };
     let entry = |feature: usize| {

@@ -56,7 +56,7 @@ impl Key {
             marks: Marks::current(),
             d: config.d_in,
             features: config.features,
-            k: config.k(),
+            k: config.usual_l0(),
             batch,
             screening: format!("{screening:?}").to_lowercase(),
         }

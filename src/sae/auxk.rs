@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SaeConfig;
-use super::description::{Counted, Description, EntryKind, Factor, FieldSpec, Keep, ListSpec, Target};
+use super::description::{Counted, Description, Factor, FieldSpec, Keep, ListSpec, Target, reconstruction};
 use crate::error::{Error, Result};
 
 /// AuxK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, appendix A.2): the dead features with the
@@ -78,7 +78,7 @@ impl AuxK {
         let main = description.fields.len() - 1;
         let list = description.lists.len();
         let keep = Keep::Dead { most: self.most(config), raw, counted };
-        description.lists.push(ListSpec { keep, entry: EntryKind::TopK });
+        description.lists.push(ListSpec::top(keep));
         description.fields.push(FieldSpec {
             name: "auxk",
             list,
@@ -86,6 +86,7 @@ impl AuxK {
             bias: false,
             weight: self.coefficient,
             factor,
+            ..reconstruction()
         });
     }
 }

@@ -1,6 +1,8 @@
 //! An architecture as data: everything that trains, stores or plans an SAE loops over this, and matches on no
 //! architecture.
 
+use serde::{Deserialize, Serialize};
+
 use super::SaeConfig;
 
 /// An architecture and its loss. How it is trained (Adam, schedules, the decoder rule, clipping) is the recipe's.
@@ -16,6 +18,10 @@ pub struct Description {
     pub input: Input,
     /// The scale of the keys that features are ranked by.
     pub key: KeyScale,
+    /// A part of the loss of which every pair of a row and a feature has a share, listed or not.
+    pub closed_form: Option<ClosedForm>,
+    /// Which features are active once it is trained.
+    pub inference: Inference,
 }
 
 /// A parameter.
@@ -47,8 +53,11 @@ pub enum Role {
     Encoder,
     /// Rows that the reconstruction is a sum of.
     Decoder,
-    /// Added to the product of encoder and input.
+    /// Added to the product of encoder and input. Its gradient is the sum of the entries' slopes.
     EncoderBias,
+    /// A further scalar of a feature, which its entries' arithmetic reads: its gradient is the sum of so many an
+    /// entry, the first, second or third of its own.
+    Own(usize),
     /// Added to the reconstruction.
     OutputBias,
 }
@@ -87,6 +96,13 @@ pub struct ListSpec {
     pub entry: EntryKind,
 }
 
+impl ListSpec {
+    /// The `k` of each row, or `k` per row of a batch, rectified.
+    pub(super) fn top(keep: Keep) -> Self {
+        Self { keep, entry: EntryKind::TopK }
+    }
+}
+
 /// Which entries a list keeps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Keep {
@@ -94,6 +110,16 @@ pub enum Keep {
     PerRow {
         /// Entries per row.
         k: usize,
+    },
+    /// Of a batch of `rows` rows the `per_row · rows` with the largest keys, those above 0.
+    PerBatch {
+        /// Entries per row, on average.
+        per_row: usize,
+    },
+    /// Those that their arithmetic admits, however many a row has.
+    Admitted {
+        /// The most in a batch; what needs more is computed without a list.
+        capacity: Option<u64>,
     },
     /// The dead features of each row with the largest keys.
     Dead {
@@ -115,11 +141,98 @@ pub enum Counted {
     WithThisBatch,
 }
 
-/// The arithmetic of a list's entries on the device: a file of `shaders/entry/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The arithmetic of a list's entries on the device: a file of `shaders/entry/`, with its settings. `u` is the
+/// pre-activation, `|v|` the norm of the feature's decoder row, `B` the rows of the batch, `s` the gradient of the
+/// fields' losses with respect to the value.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EntryKind {
-    /// `shaders/entry/topk.wgsl`.
+    /// `shaders/entry/topk.wgsl`: the value is `u`, where that is above 0.
     TopK,
+    /// `shaders/entry/relu.wgsl`: the same, with a penalty of `sparsity / B · u` or, if it is `normed`, of
+    /// `sparsity / B · u |v|`.
+    Relu {
+        /// The coefficient of the penalty.
+        sparsity: f64,
+        /// The penalty is weighted by the norms of the decoder rows.
+        normed: bool,
+    },
+    /// `shaders/entry/jumprelu.wgsl`.
+    JumpRelu(JumpReluEntry),
+    /// `shaders/entry/gated.wgsl`: `u` has no bias here; `h = u + b_gate` decides what is active and is the value of the
+    /// second field, `max(exp(r_mag) u + b_mag, 0)` that of the first.
+    Gated {
+        /// The coefficient of the penalty on `h`.
+        sparsity: f64,
+        /// The penalty is weighted by the norms of the decoder rows.
+        normed: bool,
+        /// The second field does not train the decoder and the output bias.
+        detached: bool,
+    },
+}
+
+/// Entries that are active where `u` exceeds their feature's threshold `t`; training lists those within half a
+/// bandwidth of it too, as they alone train it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JumpReluEntry {
+    /// The penalty on active features.
+    pub penalty: Penalty,
+    /// Its coefficient.
+    pub sparsity: f64,
+    /// The width of the window about the threshold in which its gradient is estimated (a rectangle).
+    pub bandwidth: f64,
+    /// The estimate is the gradient of `u` too, with the opposite sign.
+    pub to_input: bool,
+    /// The parameter is the threshold's logarithm.
+    pub log: bool,
+    /// The closed form is trained on what is listed, too: the entries are told apart by whether they reach `t`.
+    pub pre_activation: bool,
+}
+
+/// A penalty on the active features of a row; `L0` is their number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "penalty", rename_all = "lowercase")]
+pub enum Penalty {
+    /// `L0` (Rajamanoharan et al. 2024, "Jumping Ahead").
+    Step,
+    /// `(L0 / target - 1)²` (there, appendix).
+    Quadratic {
+        /// The wanted number.
+        target: f64,
+    },
+    /// `Σ tanh(scale · a |v|)` (Anthropic, January 2025).
+    Tanh {
+        /// The factor of the value.
+        scale: f64,
+    },
+}
+
+/// A penalty on pre-activations below their threshold, `coefficient / B · Σ (t - u) |v|` over every row and feature with
+/// `u < t`: its gradient is known from the sum of all rows and what is listed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClosedForm {
+    /// Its coefficient.
+    pub coefficient: f64,
+    /// The features that have it.
+    pub of: Features,
+}
+
+/// Some features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Features {
+    /// Those that were dead before the batch.
+    Dead,
+    /// All.
+    All,
+}
+
+/// Which features are active in a trained SAE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inference {
+    /// Those of the main list.
+    Listed,
+    /// Those whose key exceeds one threshold for all, the smallest key that training kept of late.
+    Threshold,
 }
 
 /// A reconstruction, `[rows, d]`, and its part in the loss.
@@ -129,6 +242,10 @@ pub struct FieldSpec {
     pub name: &'static str,
     /// The list that it is decoded from.
     pub list: usize,
+    /// What it is the sum of.
+    pub value: Value,
+    /// Only the features below this one are decoded (Matryoshka).
+    pub below: Option<usize>,
     /// Its target.
     pub target: Target,
     /// The output bias is added to it, and learns from it.
@@ -137,6 +254,15 @@ pub struct FieldSpec {
     pub weight: f64,
     /// A further factor, which depends on the batch.
     pub factor: Factor,
+}
+
+/// The values of entries that a field is decoded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// What the SAE reports.
+    Decoded,
+    /// The second that gated entries have.
+    Gate,
 }
 
 /// The target of a field.
@@ -161,7 +287,16 @@ pub enum Factor {
 
 /// The field of the main loss.
 pub(super) fn reconstruction() -> FieldSpec {
-    FieldSpec { name: "mse", list: 0, target: Target::Input, bias: true, weight: 1.0, factor: Factor::One }
+    FieldSpec {
+        name: "mse",
+        list: 0,
+        value: Value::Decoded,
+        below: None,
+        target: Target::Input,
+        bias: true,
+        weight: 1.0,
+        factor: Factor::One,
+    }
 }
 
 /// The input of the encoder.
@@ -171,6 +306,13 @@ pub enum Input {
     Centred,
     /// The activation.
     AsItIs,
+}
+
+impl Input {
+    /// Of an SAE.
+    pub(super) fn of(config: &SaeConfig) -> Self {
+        if config.apply_b_dec_to_input { Self::Centred } else { Self::AsItIs }
+    }
 }
 
 /// The factor of a pre-activation before features are ranked and reported.
@@ -196,7 +338,7 @@ impl Description {
     pub fn dead(&self) -> Option<DeadList> {
         self.lists.iter().find_map(|list| match list.keep {
             Keep::Dead { most, raw, counted } => Some(DeadList { most, raw, counted }),
-            Keep::PerRow { .. } => None,
+            Keep::PerRow { .. } | Keep::PerBatch { .. } | Keep::Admitted { .. } => None,
         })
     }
 }

@@ -3,7 +3,12 @@
 
 mod architecture;
 mod auxk;
+mod batch_topk;
 pub mod description;
+mod gated;
+mod jumprelu;
+mod matryoshka;
+mod relu;
 mod saelens;
 mod topk;
 mod weights;
@@ -16,6 +21,11 @@ use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
 pub use auxk::{AuxK, AuxKForm};
+pub use batch_topk::BatchTopK;
+pub use gated::Gated;
+pub use jumprelu::{JumpRelu, PreActivation};
+pub use matryoshka::Matryoshka;
+pub use relu::Relu;
 pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
@@ -38,6 +48,9 @@ pub struct SaeConfig {
     pub architecture: Architecture,
 }
 
+/// Between the 33 and 39 of Anthropic's April 2024 update and the 300 of "Scaling Monosemanticity".
+const USUAL_L0: usize = 64;
+
 /// Far above the width of any model, and far below where products of sizes no longer fit.
 const MAX_D_IN: usize = 1 << 20;
 
@@ -57,9 +70,14 @@ impl SaeConfig {
         self.describe().tensors
     }
 
-    /// Active features per row.
-    pub fn k(&self) -> usize {
+    /// Active features per row, on average over a batch, where the architecture fixes that.
+    pub fn k(&self) -> Option<usize> {
         self.architecture.k()
+    }
+
+    /// Active features per row that work is estimated by: k, or what is usual where the architecture fixes none.
+    pub fn usual_l0(&self) -> usize {
+        self.k().unwrap_or(USUAL_L0).min(self.features)
     }
 
     /// Checks that the sizes make an SAE.
@@ -82,6 +100,15 @@ impl SaeConfig {
         }
         self.architecture.validate(self)
     }
+}
+
+/// Checks the coefficient of a penalty, which `what` names.
+fn validate_coefficient(what: &str, coefficient: f64) -> Result<()> {
+    // The device computes in f32.
+    if (coefficient as f32).is_finite() && coefficient >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config(format!("{what} is {coefficient}: it must be at least 0, and f32 must hold it")))
 }
 
 /// Zeros for `[rows, columns]`, or an error when this machine has no room for them.

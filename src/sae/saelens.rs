@@ -80,7 +80,7 @@ impl NewDirectory {
     pub fn save(self, weights: &dyn Weights) -> Result<()> {
         weights.config().validate()?;
         let path = self.staging.path();
-        replace_file(&path.join(CONFIG), format!("{:#}\n", config_json(weights)).as_bytes())?;
+        replace_file(&path.join(CONFIG), format!("{:#}\n", config_json(weights)?).as_bytes())?;
         write_weights(weights, &path.join(WEIGHTS))?;
         self.staging.commit(&self.dir)
     }
@@ -178,7 +178,7 @@ fn layout(config: &SaeConfig) -> Vec<(TensorSpec, Vec<usize>)> {
     layout
 }
 
-fn config_json(weights: &dyn Weights) -> Value {
+fn config_json(weights: &dyn Weights) -> Result<Value> {
     let (config, provenance) = (weights.config(), weights.provenance());
     let mut metadata = json!({
         "sae_lens_version": VERSION,
@@ -190,8 +190,10 @@ fn config_json(weights: &dyn Weights) -> Value {
     if let Some(fields) = metadata.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-    let Architecture::TopK(topk) = &config.architecture;
-    json!({
+    let Architecture::TopK(topk) = &config.architecture else {
+        return Err(Error::Config("this architecture cannot be saved yet: take a TopK SAE".into()));
+    };
+    Ok(json!({
         "architecture": "topk",
         "d_in": config.d_in,
         "d_sae": config.features,
@@ -203,7 +205,7 @@ fn config_json(weights: &dyn Weights) -> Value {
         "k": topk.k,
         "rescale_acts_by_decoder_norm": topk.rescale_acts_by_decoder_norm,
         "metadata": metadata,
-    })
+    }))
 }
 
 /// Writes the tensors tile by tile, each of finite values.

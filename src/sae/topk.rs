@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SaeConfig;
 use super::auxk::AuxK;
-use super::description::{Description, EntryKind, Input, Keep, KeyScale, ListSpec, linear, reconstruction};
+use super::description::{Description, Inference, Input, Keep, KeyScale, ListSpec, linear, reconstruction};
 use crate::error::{Error, Result};
 
 /// TopK ("Scaling and evaluating sparse autoencoders", Gao et al. 2024, section 2.3): of each row the `k` features with
@@ -38,13 +38,20 @@ impl TopK {
     }
 
     pub(super) fn describe(&self, config: &SaeConfig) -> Description {
+        self.describe_with(ListSpec::top(Keep::PerRow { k: self.k }), config)
+    }
+
+    /// With another main list.
+    pub(super) fn describe_with(&self, main: ListSpec, config: &SaeConfig) -> Description {
         let scale = if self.rescale_acts_by_decoder_norm { KeyScale::DecoderNorm } else { KeyScale::One };
         let mut description = Description {
             tensors: linear(),
-            lists: vec![ListSpec { keep: Keep::PerRow { k: self.k }, entry: EntryKind::TopK }],
+            lists: vec![main],
             fields: vec![reconstruction()],
-            input: if config.apply_b_dec_to_input { Input::Centred } else { Input::AsItIs },
+            input: Input::of(config),
             key: scale,
+            closed_form: None,
+            inference: Inference::Listed,
         };
         if let Some(auxk) = &self.auxk {
             auxk.add_to(&mut description, config);

@@ -257,7 +257,9 @@ mod tests {
         for (spec, list) in config.describe().lists.iter().zip(&pass.lists) {
             for (keys, entries) in pass.keys.chunks_exact(config.features).zip(list) {
                 let (candidates, raw): (Vec<usize>, bool) = match spec.keep {
-                    Keep::PerRow { .. } => ((0..keys.len()).collect(), false),
+                    Keep::PerRow { .. } | Keep::PerBatch { .. } | Keep::Admitted { .. } => {
+                        ((0..keys.len()).collect(), false)
+                    }
                     Keep::Dead { raw, .. } => (pass.dead.clone(), raw),
                 };
                 let least = entries.iter().fold(f64::INFINITY, |least, entry| least.min(entry.key));

@@ -62,7 +62,7 @@ impl Weights for InitialWeights {
     fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
         let d = self.config.d_in;
         match tensor.role {
-            Role::EncoderBias => values.fill(0.0),
+            Role::EncoderBias | Role::Own(_) => values.fill(0.0),
             Role::OutputBias => values.copy_from_slice(&self.b_dec),
             Role::Encoder | Role::Decoder => {
                 let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -35,7 +35,7 @@ impl Chunked {
         let chunks = Chunks::new(gpu, parameters, &Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS });
         Ok(Self {
             encode,
-            select: Arc::new(Select::new(gpu, parameters.config().k() as u32)?),
+            select: Arc::new(Select::new(gpu, parameters.config().usual_l0() as u32)?),
             chunks,
             pre_activations: chunks.buffer(gpu, "pre-activations", rows, 1)?,
             uncertain: gpu.buffer("uncertain rows", 1)?,

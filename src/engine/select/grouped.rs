@@ -33,7 +33,7 @@ impl Grouped {
         if !gpu.is_dry_run() && !Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore)? {
             return Ok(None);
         }
-        let k = parameters.config().k() as u32;
+        let k = parameters.config().usual_l0() as u32;
         let size = GroupSize::new(gpu, parameters, rows, group, k);
         let rows = size.blocks.rows();
         let chunks = Chunks::new(gpu, parameters, &Limits { rows, group, multiply_adds: MAX_MULTIPLY_ADDS });

@@ -69,7 +69,7 @@ pub struct SelectionShape {
 impl SelectionShape {
     /// The sizes of a selection from a batch of rows.
     pub fn new(config: &SaeConfig, rows: usize) -> Self {
-        let [rows, d, features, k] = [rows, config.d_in, config.features, config.k()].map(|size| size as u64);
+        let [rows, d, features, k] = [rows, config.d_in, config.features, config.usual_l0()].map(|size| size as u64);
         Self { rows, d, features, k }
     }
 

@@ -55,7 +55,7 @@ fn sae(features: usize, k: usize, scaled: bool) -> Sae {
 
 /// The codes of a row by sorting all of its keys.
 fn sorted(sae: &Sae, scaled: bool, row: &[f32]) -> (Vec<u32>, Vec<f32>) {
-    let ([w_enc, b_enc, w_dec], k) = (["W_enc", "b_enc", "W_dec"].map(|name| sae.tensor(name)), sae.config.k());
+    let ([w_enc, b_enc, w_dec], k) = (["W_enc", "b_enc", "W_dec"].map(|name| sae.tensor(name)), sae.config.usual_l0());
     let key = |feature: usize| {
         let weights = &w_enc[feature * WIDTH..(feature + 1) * WIDTH];
         let value = weights.iter().zip(row).map(|(w, x)| w * x).sum::<f32>() + b_enc[feature];
@@ -141,7 +141,7 @@ fn shards_and_methods_give_the_same_bits() {
     for shards in [1, 3, 17] {
         let rows = features.div_ceil(shards).next_multiple_of(1024);
         let gpu = gpu().with_max_binding_bytes((rows * 16 * 4) as u64);
-        for method in [methods(&gpu), screened(&gpu, config(features).k())].concat() {
+        for method in [methods(&gpu), screened(&gpu, config(features).usual_l0())].concat() {
             let mut trainer =
                 Trainer::with_tuning(&gpu, &initial, recipe(features, 3), Tuning::usual(gpu.description(), method))
                     .unwrap();

@@ -44,7 +44,7 @@ pub fn batches(seed: u64, steps: u64) -> Vec<Batch> {
 
 /// With an auxiliary loss of each form, and a window that leaves some features dead within a few steps.
 pub fn with_auxk(form: AuxKForm, config: SaeConfig, recipe: Recipe) -> (SaeConfig, Recipe) {
-    let architecture = TopK { auxk: Some(AuxK::new(form)), ..TopK::new(config.k()) }.into();
+    let architecture = TopK { auxk: Some(AuxK::new(form)), ..TopK::new(config.usual_l0()) }.into();
     (SaeConfig { architecture, ..config }, Recipe { dead_window: 2 * BATCH as u64, ..recipe })
 }
 

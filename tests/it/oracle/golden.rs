@@ -105,7 +105,7 @@ fn golden_saelens_topk_directory_on_the_device() {
         let sae = sae::load(&directory).unwrap();
         let expected = Vectors::open(&directory.join("expected.safetensors"));
         let x: Vec<f32> = expected.f64s("x").iter().map(|&value| value as f32).collect();
-        let (d, n, k) = (sae.config.d_in, sae.config.features, sae.config.k());
+        let (d, n, k) = (sae.config.d_in, sae.config.features, sae.config.usual_l0());
         let rows = x.len() / d;
 
         let codes = Encoder::new(gpu(), &sae, rows).unwrap().encode(&x).unwrap();

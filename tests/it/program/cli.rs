@@ -106,7 +106,7 @@ fn a_run_trains_evaluates_and_encodes() {
     assert!(lines.iter().all(|line| line["fvu"].as_f64().is_some_and(|fvu| fvu > 0.0 && fvu < 2.0)));
 
     let sae = monosem::sae::load(&PathBuf::from(&out)).unwrap();
-    assert_eq!((sae.config.d_in, sae.config.features, sae.config.k()), (D, 60, 5));
+    assert_eq!((sae.config.d_in, sae.config.features, sae.config.usual_l0()), (D, 60, 5));
     assert_eq!(sae.provenance.model_name.as_deref(), Some("a model"));
 
     let json: Value =
