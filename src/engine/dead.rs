@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::apply::Optimizer;
 use super::backward::Backward;
-use super::field::{Field, Listed};
+use super::field::{Field, Level, Listed};
 use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
 use super::planes::Plane;
@@ -186,7 +186,8 @@ impl Dead {
         let listed = Listed { entries: &forward.entries.list, starts: &forward.entries.starts[1] };
         let rows = forward.rows();
         recording.only_if(&self.found, |recording| {
-            forward.decoder.record(recording, parameters, listed, &self.sums.nodes, rows);
+            let level = Level { below: parameters.features(), nodes: &self.sums.nodes };
+            forward.decoder.record(recording, parameters, listed, &[level], rows);
         });
     }
 
@@ -197,7 +198,8 @@ impl Dead {
         let (x, b_dec, factor) = (&forward.x, &parameters.b_dec, &self.factor);
         let sums = &forward.field.sums;
         if self.field.factor == Factor::VarianceRatio {
-            backward.record_row_sums(recording, super::backward::Losses { parameters, forward, second_gradient: None });
+            let losses = super::backward::Losses { parameters, forward, second_gradient: None };
+            backward.record_row_sums(recording, losses, &forward.field.gradient);
             let (mean, distances, row_blocks) = (&self.mean, &self.distances, &backward.row_blocks);
             let (step, params) = (Slot::from(&optimizer.step), variance::Params { rows, quads, one: 1.0 });
             recording.only_if(&self.found, |recording| {
@@ -213,7 +215,7 @@ impl Dead {
             x,
             sums: &self.sums.sums,
             b_dec,
-            other_sums: sums,
+            other: sums,
             gradient: &self.sums.gradient,
             rows: &self.row_statistics,
             guard: &forward.guard,

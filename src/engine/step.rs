@@ -47,8 +47,8 @@ pub struct StepInput<'a> {
 pub struct StepResults {
     /// Squared error of each row.
     pub squared_errors: Vec<f32>,
-    /// The auxiliary losses by name, weighted as they are in the loss.
-    pub losses: Vec<(&'static str, f64)>,
+    /// The losses other than that of the whole reconstruction by name, weighted as they are in the loss.
+    pub losses: Vec<(String, f64)>,
     /// Active features of all rows.
     pub active: f64,
     /// Norm of the whole gradient, before clipping.
@@ -76,15 +76,21 @@ struct Reported<'a> {
     dead: &'a Buffer,
     guard: &'a Buffer,
     uncertain: &'a Buffer,
+    /// The statistics of the rows of narrower levels.
+    inner: Vec<&'a Buffer>,
     auxiliary: Option<[&'a Buffer; 3]>,
 }
 
 impl<'a> Reported<'a> {
+    /// [`ALWAYS`], the inner levels, then the auxiliary loss.
     fn buffers(&self) -> Vec<&'a Buffer> {
-        let always = [self.rows, self.clip, self.dead, self.guard, self.uncertain];
-        always.into_iter().chain(self.auxiliary.into_iter().flatten()).collect()
+        let always: [_; ALWAYS] = [self.rows, self.clip, self.dead, self.guard, self.uncertain];
+        always.into_iter().chain(self.inner.iter().copied()).chain(self.auxiliary.into_iter().flatten()).collect()
     }
 }
+
+/// Buffers that are read after the step of any architecture.
+const ALWAYS: usize = 5;
 
 impl TrainingStep {
     /// Makes the optimizer's state for parameters that are on the device, and the program of a step.
@@ -289,6 +295,7 @@ impl TrainingStep {
             dead: &optimizer.dead,
             guard: &forward.guard,
             uncertain: forward.selector().uncertain(),
+            inner: forward.inner.iter().map(|inner| &inner.row_statistics).collect(),
             auxiliary: dead.as_ref().map(|dead| [&dead.row_statistics, &dead.factor, &dead.found]),
         }
     }
@@ -309,13 +316,22 @@ impl TrainingStep {
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
-        let losses = self.parameters.description().fields.iter().skip(1).map(|field| {
-            let rows: Vec<[f32; 4]> = results.get(5);
+        let inner = self.forward.inner.len();
+        let fields = self.parameters.description().fields.iter();
+        let losses = fields.enumerate().filter(|(number, _)| *number != inner).map(|(number, field)| {
+            let place = ALWAYS + number.min(inner);
+            let is_auxiliary = number > inner;
+            let scale = match is_auxiliary {
+                false => field.weight,
+                true if results.get::<u32>(place + 2)[0] > 0 => {
+                    field.weight * f64::from(results.get::<f32>(place + 1)[0])
+                }
+                // Where none is dead the device computed nothing.
+                true => return (field.name.clone(), 0.0),
+            };
+            let rows: Vec<[f32; 4]> = results.get(place);
             let sum: f64 = rows[..self.recipe.batch].iter().map(|row| f64::from(row[0])).sum();
-            let found = results.get::<u32>(7)[0] > 0;
-            let factor = if found { f64::from(results.get::<f32>(6)[0]) } else { 0.0 };
-            let loss = if found { field.weight * factor * sum / self.recipe.batch as f64 } else { 0.0 };
-            (field.name, loss)
+            (field.name.clone(), scale * sum / self.recipe.batch as f64)
         });
         Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),

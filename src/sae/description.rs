@@ -239,7 +239,7 @@ pub enum Inference {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldSpec {
     /// The name of its loss.
-    pub name: &'static str,
+    pub name: String,
     /// The list that it is decoded from.
     pub list: usize,
     /// What it is the sum of.
@@ -288,7 +288,7 @@ pub enum Factor {
 /// The field of the main loss.
 pub(super) fn reconstruction() -> FieldSpec {
     FieldSpec {
-        name: "mse",
+        name: "mse".into(),
         list: 0,
         value: Value::Decoded,
         below: None,
@@ -332,6 +332,11 @@ impl Description {
     pub fn tensor(&self, role: Role) -> TensorSpec {
         let found = self.tensors.iter().find(|tensor| tensor.role == role);
         *found.unwrap_or_else(|| panic!("a description without {role:?}"))
+    }
+
+    /// The fields of the main list that learn to reconstruct the input, from the narrowest to that of all features.
+    pub fn levels(&self) -> impl Iterator<Item = &FieldSpec> {
+        self.fields.iter().filter(|field| field.list == 0 && field.value == Value::Decoded)
     }
 
     /// The list of dead features, if there is one.

@@ -26,8 +26,8 @@ pub struct Progress {
     pub loss: f64,
     /// Fraction of variance unexplained: the batch's squared error over its variance about its own mean.
     pub fvu: f64,
-    /// The auxiliary losses by name, weighted as they are trained on.
-    pub losses: Vec<(&'static str, f64)>,
+    /// The losses other than that of the whole reconstruction by name, weighted as they are trained on.
+    pub losses: Vec<(String, f64)>,
     /// Active features per row.
     pub l0: f64,
     /// Norm of the whole gradient, before clipping.

@@ -116,7 +116,7 @@ fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<
     }
     let has_auxk = config.describe().lists.len() > 1;
     for progress in &finished {
-        let losses: Vec<_> = progress.losses.iter().map(|(name, loss)| (*name, *loss > 0.0)).collect();
+        let losses: Vec<_> = progress.losses.iter().map(|(name, loss)| (name.as_str(), *loss > 0.0)).collect();
         let has_dead = progress.tokens > recipe.dead_window + BATCH as u64;
         assert!(!has_dead || losses == if has_auxk { vec![("auxk", true)] } else { vec![] }, "{progress:?}");
     }
