@@ -51,8 +51,6 @@ pub struct StepConstants {
     pub number: u32,
     /// The schedule's.
     pub learning_rate: f64,
-    /// The mean squared distance of the batch's rows from their mean.
-    pub input_variance: f64,
 }
 
 impl Optimizer {
@@ -218,6 +216,5 @@ pub fn step_constants(recipe: &Recipe, constants: StepConstants) -> Step {
         beta2: beta2 as f32,
         one_minus_beta2: (1.0 - beta2) as f32,
         epsilon: epsilon as f32,
-        input_variance: constants.input_variance as f32,
     }
 }

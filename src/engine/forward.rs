@@ -111,6 +111,14 @@ impl Forward {
         Listed { entries: &self.entries.list, starts: &self.entries.starts[0] }
     }
 
+    /// Makes room for `batches` batches that are uploaded at once.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve_uploads(&self, gpu: &Gpu, batches: usize) -> Result<()> {
+        self.stored.reserve(gpu, &self.x, batches)
+    }
+
     /// Uploads `[rows, d]` rows for what is submitted next.
     ///
     /// # Errors
