@@ -27,6 +27,13 @@ impl Architecture {
         }
     }
 
+    /// The same with `k` active features per row; none if there is no such number.
+    pub(super) fn with_k(&self, k: usize) -> Option<Self> {
+        match self {
+            Self::TopK(topk) => Some(TopK { k, ..topk.clone() }.into()),
+        }
+    }
+
     pub(super) fn k(&self) -> usize {
         match self {
             Self::TopK(topk) => topk.k,

@@ -3,10 +3,12 @@
 
 mod architecture;
 mod auxk;
+mod density;
 pub mod description;
 mod saelens;
 mod topk;
 mod weights;
+mod with_k;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +18,12 @@ use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
 pub use auxk::{AuxK, AuxKForm};
+pub use density::FeatureDensity;
 pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
+pub use with_k::WithK;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///
