@@ -4,6 +4,7 @@
 mod architecture;
 mod auxk;
 mod batch_topk;
+mod density;
 pub mod description;
 mod gated;
 mod jumprelu;
@@ -12,6 +13,7 @@ mod relu;
 mod saelens;
 mod topk;
 mod weights;
+mod with_k;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,12 @@ pub use gated::Gated;
 pub use jumprelu::{JumpRelu, PreActivation};
 pub use matryoshka::Matryoshka;
 pub use relu::Relu;
+pub use density::FeatureDensity;
 pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
+pub use with_k::WithK;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///
