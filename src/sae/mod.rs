@@ -5,6 +5,7 @@ mod architecture;
 mod auxk;
 mod batch_topk;
 pub mod description;
+mod examples;
 mod gated;
 mod jumprelu;
 mod matryoshka;
