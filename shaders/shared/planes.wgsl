@@ -14,6 +14,9 @@
 #define FLAWED 12
 #define DEAD 13
 #define MARK 14
+#define OWN_0 15
+#define OWN_1 16
+#define OWN_2 17
 /// What `encode` adds to a feature's product.
 const BIAS: u32 = ${BIAS}u;
 /// The norm of its decoder row.
@@ -41,3 +44,7 @@ const FLAWED: u32 = ${FLAWED}u;
 const DEAD: u32 = ${DEAD}u;
 /// The last step whose batch it fired on, that of the step under way included.
 const MARK: u32 = ${MARK}u;
+/// Its own scalars besides its bias, in the order of the architecture's tensors.
+const OWN_0: u32 = ${OWN_0}u;
+const OWN_1: u32 = ${OWN_1}u;
+const OWN_2: u32 = ${OWN_2}u;

@@ -242,9 +242,9 @@ fn record(sae: &DeviceSae) -> Result<Recording> {
     forward.record_residual(&mut recording, parameters, rows);
     let entries = &forward.entries;
     for Shard { first, count, scalars, .. } in &parameters.shards {
-        let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
-        let step = Slot::from(&step);
-        recording.run(&mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
+        let params = mark::Params { capacity: entries.second, first: *first, count: *count };
+        let (step, counts) = (Slot::from(&step), Slot::from(&entries.counts));
+        recording.run(&mark, mark::main::Bindings { entries: &entries.list, scalars, step, counts, params });
     }
     Ok(recording)
 }

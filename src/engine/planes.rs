@@ -1,6 +1,6 @@
 //! The scalars of features on the device: planes of one word per feature, of which a shard has one buffer.
 
-use crate::sae::description::{Counted, Description};
+use crate::sae::description::{Counted, Description, Role};
 
 /// The content of a plane; shaders/shared/planes.wgsl says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Plane {
     Dead,
     /// The last step that it fired in, the one under way included.
     Mark,
+    /// A scalar of its own besides the bias: the tensor of [`Role::Own`] of this number.
+    Own(usize),
 }
 
 impl Plane {
@@ -56,6 +58,7 @@ impl Plane {
             Self::Flawed => "FLAWED",
             Self::Dead => "DEAD",
             Self::Mark => "MARK",
+            Self::Own(number) => *["OWN_0", "OWN_1", "OWN_2"].get(number)?,
         })
     }
 }
@@ -66,8 +69,9 @@ pub struct Planes(Vec<Plane>);
 
 impl Planes {
     /// Those that encoding and evaluating need.
-    pub fn inference() -> Self {
-        Self(vec![Plane::Bias, Plane::Norm, Plane::Mark])
+    pub fn inference(description: &Description) -> Self {
+        let shared = [Plane::Bias, Plane::Norm, Plane::Mark].into_iter();
+        Self(shared.chain(own(description)).collect())
     }
 
     /// Those that training needs.
@@ -95,6 +99,7 @@ impl Planes {
             planes.push(Dead);
             planes.extend((dead.counted == Counted::WithThisBatch).then_some(Mark));
         }
+        planes.extend(own(description));
         Self(planes)
     }
 
@@ -118,4 +123,12 @@ impl Planes {
     pub fn defines(&self) -> Vec<(&'static str, u32)> {
         (0..).zip(&self.0).filter_map(|(number, plane)| Some((plane.define()?, number))).collect()
     }
+}
+
+/// The planes of the scalars that an architecture has besides the bias.
+fn own(description: &Description) -> impl Iterator<Item = Plane> {
+    description.tensors.iter().filter_map(|tensor| match tensor.role {
+        Role::Own(number) => Some(Plane::Own(number)),
+        _ => None,
+    })
 }

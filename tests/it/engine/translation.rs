@@ -26,7 +26,7 @@ fn planes() -> Vec<Planes> {
         Planes::training(&SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe())
     };
     let forms = [None, Some(AuxKForm::SaeLens), Some(AuxKForm::Normalised)];
-    [Planes::inference()].into_iter().chain(forms.map(training)).collect()
+    [Planes::inference(&SaeConfig::top_k(16, 16, 1).describe())].into_iter().chain(forms.map(training)).collect()
 }
 
 /// Every combination of a value of each name.
@@ -52,6 +52,8 @@ pub fn variants(source: Source) -> Vec<Defines> {
         "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
+        "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
+        "batch" => combinations(&[("SCALED", &[0, 1])]),
         "select_wide" => combinations(&[("SCALED", &[0, 1]), ("RAW", &[0, 1])]),
         _ => vec![vec![]],
     };
@@ -65,7 +67,7 @@ pub fn variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "SLOPES"];
     for source in ALL {
         let known: HashSet<&str> = variants(*source).iter().flatten().map(|(name, _)| *name).collect();
         for line in source.text.lines() {
