@@ -263,8 +263,8 @@ impl<'a> Sample<'a> {
         let config = SaeConfig { features, ..self.config.clone() };
         // The decoder bias, which is all that is made from rows, has no part in a selection.
         let initial = initialize(&config, 0, &vec![0.0; config.d_in])?;
-        let parameters = Parameters::allocate(self.gpu, &config, Planes::inference())?;
-        parameters.fill(self.gpu, &self.gpu.pipeline(&[])?, &initial)?;
+        let parameters = Parameters::allocate(self.gpu, &config, Planes::inference(&config.describe()))?;
+        parameters.fill(self.gpu, &self.gpu.pipeline(&parameters.planes().defines())?, &initial)?;
         Ok(parameters)
     }
 

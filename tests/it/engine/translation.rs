@@ -26,7 +26,7 @@ fn planes() -> Vec<Planes> {
         Planes::training(&SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe())
     };
     let forms = [None, Some(AuxKForm::SaeLens), Some(AuxKForm::Normalised)];
-    [Planes::inference()].into_iter().chain(forms.map(training)).collect()
+    [Planes::inference(&SaeConfig::top_k(16, 16, 1).describe())].into_iter().chain(forms.map(training)).collect()
 }
 
 /// Every combination of a value of each name.
