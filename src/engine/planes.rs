@@ -37,6 +37,20 @@ pub enum Plane {
     Mark,
     /// A scalar of its own besides the bias: the tensor of [`Role::Own`] of this number.
     Own(usize),
+    /// Adam's first moment of it.
+    OwnFirstMoment(usize),
+    /// Its second.
+    OwnSecondMoment(usize),
+    /// The gradient of it.
+    OwnSum(usize),
+    /// The gradient of the norm of its decoder row, by the penalties alone.
+    Pull,
+    /// Its part of the penalty.
+    Loss,
+    /// What the closed form adds to the gradient of its pre-activation on every row.
+    Shift,
+    /// Its part of the closed form's loss.
+    ClosedLoss,
 }
 
 impl Plane {
@@ -46,7 +60,7 @@ impl Plane {
             Self::Bias => "BIAS",
             Self::Norm => "NORM",
             Self::FirstMoment => "MOMENTS",
-            Self::SecondMoment => return None,
+            Self::SecondMoment | Self::OwnSecondMoment(_) => return None,
             Self::LastFired => "LAST_FIRED",
             Self::TimesFired => "TIMES_FIRED",
             Self::Run => "RUN",
@@ -59,6 +73,12 @@ impl Plane {
             Self::Dead => "DEAD",
             Self::Mark => "MARK",
             Self::Own(number) => *["OWN_0", "OWN_1", "OWN_2"].get(number)?,
+            Self::OwnFirstMoment(number) => *["OWN_MOMENTS_0", "OWN_MOMENTS_1", "OWN_MOMENTS_2"].get(number)?,
+            Self::OwnSum(number) => *["OWN_SUM_0", "OWN_SUM_1", "OWN_SUM_2"].get(number)?,
+            Self::Pull => "PULL",
+            Self::Loss => "LOSS",
+            Self::Shift => "SHIFT",
+            Self::ClosedLoss => "CLOSED_LOSS",
         })
     }
 }
@@ -71,14 +91,15 @@ impl Planes {
     /// Those that encoding and evaluating need.
     pub fn inference(description: &Description) -> Self {
         let shared = [Plane::Bias, Plane::Norm, Plane::Mark].into_iter();
-        Self(shared.chain(own(description)).collect())
+        Self(shared.chain(own(description).map(Plane::Own)).collect())
     }
 
     /// Those that training needs.
     pub fn training(description: &Description) -> Self {
         use Plane::{
-            Along, Bias, Dead, Fired, FirstMoment, Flawed, LastFired, Mark, Norm, Run, SecondMoment, Slopes,
-            SquaresDec, SquaresEnc, TimesFired,
+            Along, Bias, ClosedLoss, Dead, Fired, FirstMoment, Flawed, LastFired, Loss, Mark, Norm, Own,
+            OwnFirstMoment, OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc,
+            TimesFired,
         };
         let mut planes = vec![
             Bias,
@@ -99,7 +120,15 @@ impl Planes {
             planes.push(Dead);
             planes.extend((dead.counted == Counted::WithThisBatch).then_some(Mark));
         }
-        planes.extend(own(description));
+        for number in own(description) {
+            planes.extend([Own(number), OwnFirstMoment(number), OwnSecondMoment(number), OwnSum(number)]);
+        }
+        if description.extras() > 0 {
+            planes.extend([Pull, Loss]);
+        }
+        if description.closed_form.is_some() {
+            planes.extend([Shift, ClosedLoss]);
+        }
         Self(planes)
     }
 
@@ -125,10 +154,10 @@ impl Planes {
     }
 }
 
-/// The planes of the scalars that an architecture has besides the bias.
-fn own(description: &Description) -> impl Iterator<Item = Plane> {
+/// The numbers of the scalars that an architecture has besides the bias.
+fn own(description: &Description) -> impl Iterator<Item = usize> {
     description.tensors.iter().filter_map(|tensor| match tensor.role {
-        Role::Own(number) => Some(Plane::Own(number)),
+        Role::Own(number) => Some(number),
         _ => None,
     })
 }

@@ -60,9 +60,11 @@ launch! {
     dead::rename: |p| groups_for::<dead::rename::Kernel>(u64::from(p.rows) * u64::from(p.most));
     mark::main: |p| groups_for::<mark::main::Kernel>(p.capacity.into());
     select_wide::main: |p| grid(p.rows.into());
+    variance::blocks: |p| groups_for::<variance::blocks::Kernel>(
+        blocks(p.rows, variance::BLOCK_ROWS) * u64::from(p.quads));
     variance::means: |p| groups_for::<variance::means::Kernel>(p.quads.into());
     variance::rows: |p| rows(p.rows);
-    variance::finish: |_| [1, 1, 1];
+    variance::ratio: |_| [1, 1, 1];
 
     runs::bound: |p| groups_for::<runs::bound::Kernel>(u64::from(p.blocks) + 1);
     runs::range: |p| groups_for::<runs::range::Kernel>(p.ranges.into());

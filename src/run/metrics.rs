@@ -152,7 +152,7 @@ pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>,
         "tokens_per_second": tokens_here / pace.seconds_here,
     });
     for (name, loss) in &progress.losses {
-        metrics[*name] = (*loss).into();
+        metrics[name.as_str()] = (*loss).into();
     }
     if let Some(Validation { fvu, l0, .. }) = validation {
         metrics["val_fvu"] = (*fvu).into();

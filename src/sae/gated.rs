@@ -38,7 +38,7 @@ impl Gated {
         let own = ["b_mag", "b_gate", "r_mag"].into_iter().enumerate();
         tensors.extend(own.map(|(own, name)| TensorSpec { name, shape: Shape::FeatureScalars, role: Role::Own(own) }));
         let entry = EntryKind::Gated { sparsity: l1, normed, detached };
-        let gate = FieldSpec { name: "gate", value: Value::Gate, ..reconstruction() };
+        let gate = FieldSpec { name: "gate".into(), value: Value::Gate, ..reconstruction() };
         Description {
             tensors,
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry }],
