@@ -24,7 +24,7 @@ pub const KINDS: [EntryKind; 6] = [
     JUMPRELU,
     EntryKind::JumpRelu(JumpReluEntry { pre_activation: true, ..JUMPRELU_ENTRY }),
     EntryKind::JumpRelu(JumpReluEntry { log: true, ..JUMPRELU_ENTRY }),
-    EntryKind::Gated { sparsity: 1.0, normed: true, detached: true },
+    EntryKind::Gated { sparsity: 1.0, normed: true },
 ];
 
 /// With a window that a tenth of the values lie in.
