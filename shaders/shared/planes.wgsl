@@ -26,7 +26,7 @@
 #define PULL 27
 #define LOSS 28
 #define SHIFT 29
-#define INPUT_DOT 30
+#define CLOSED_LOSS 30
 /// What `encode` adds to a feature's product.
 const BIAS: u32 = ${BIAS}u;
 /// The norm of its decoder row.
@@ -72,5 +72,5 @@ const PULL: u32 = ${PULL}u;
 const LOSS: u32 = ${LOSS}u;
 /// What the closed form adds to the gradient of its pre-activation on every row.
 const SHIFT: u32 = ${SHIFT}u;
-/// The sum of its pre-activations over the batch.
-const INPUT_DOT: u32 = ${INPUT_DOT}u;
+/// Its part of the closed form's loss.
+const CLOSED_LOSS: u32 = ${CLOSED_LOSS}u;

@@ -189,7 +189,7 @@ impl Evaluator {
         let Some(Done { rows, results, kept }) = self.stream.next()? else { return Ok(false) };
         check_guard(results.get(1)[0])?;
         // The rows that only fill the batch come last.
-        let entries = (rows * self.stream.sae.forward.entries.k) as usize;
+        let entries = (rows * self.stream.sae.forward.entries.per_row.unwrap_or(0)) as usize;
         for [feature, place, ..] in results.get::<[u32; 4]>(2).into_iter().take(entries) {
             // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
             self.fired[feature as usize] += u64::from(place >> 25 != 0);

@@ -49,8 +49,8 @@ pub enum Plane {
     Loss,
     /// What the closed form adds to the gradient of its pre-activation on every row.
     Shift,
-    /// The sum of its pre-activations over the batch.
-    InputDot,
+    /// Its part of the closed form's loss.
+    ClosedLoss,
 }
 
 impl Plane {
@@ -78,7 +78,7 @@ impl Plane {
             Self::Pull => "PULL",
             Self::Loss => "LOSS",
             Self::Shift => "SHIFT",
-            Self::InputDot => "INPUT_DOT",
+            Self::ClosedLoss => "CLOSED_LOSS",
         })
     }
 }
@@ -97,8 +97,9 @@ impl Planes {
     /// Those that training needs.
     pub fn training(description: &Description) -> Self {
         use Plane::{
-            Along, Bias, Dead, Fired, FirstMoment, Flawed, InputDot, LastFired, Loss, Mark, Norm, Own, OwnFirstMoment,
-            OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc, TimesFired,
+            Along, Bias, ClosedLoss, Dead, Fired, FirstMoment, Flawed, LastFired, Loss, Mark, Norm, Own,
+            OwnFirstMoment, OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc,
+            TimesFired,
         };
         let mut planes = vec![
             Bias,
@@ -126,7 +127,7 @@ impl Planes {
             planes.extend([Pull, Loss]);
         }
         if description.closed_form.is_some() {
-            planes.extend([Shift, InputDot]);
+            planes.extend([Shift, ClosedLoss]);
         }
         Self(planes)
     }

@@ -178,11 +178,13 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// Vectors of sums that a term has besides what it adds to the matrices' gradients: (slope along the decoder row,
-    /// pull on its norm, gradient of the first own scalar, penalty), (gradients of the second and third).
+    /// pull on its norm, gradient of the first own scalar, penalty), (gradients of the second and third, loss of the
+    /// closed form, -).
     pub fn extras(&self) -> u32 {
         match self {
             Self::TopK => 0,
-            Self::Relu { .. } | Self::JumpRelu(_) => 1,
+            Self::Relu { .. } => 1,
+            Self::JumpRelu(jumprelu) => 1 + u32::from(jumprelu.pre_activation),
             Self::Gated { .. } => 2,
         }
     }
