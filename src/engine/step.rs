@@ -351,6 +351,14 @@ impl TrainingStep {
         }))
     }
 
+    /// The threshold that the SAE is used with, if it is one for all features and a step kept any.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn threshold(&self, gpu: &Gpu) -> Result<Option<f32>> {
+        self.optimizer.threshold.as_ref().map_or(Ok(None), |threshold| threshold.read(gpu))
+    }
+
     /// The parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters

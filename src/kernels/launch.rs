@@ -3,7 +3,7 @@
 use super::groups_for;
 use crate::gpu::shaders::{
     activity, admit, batch, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual,
-    runs, select_wide, slopes, squares, summary, update, variance, widen,
+    runs, select_wide, slopes, squares, summary, threshold, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -84,5 +84,6 @@ launch! {
     update::bias: |p| groups_for::<update::bias::Kernel>(p.count.into());
     model::main: |p| groups_for::<model::main::Kernel>(p.quads.into());
     activity::main: |p| groups_for::<activity::main::Kernel>(p.count.into());
+    threshold::main: |_| [1, 1, 1];
     merge::main: |p| groups_for::<merge::main::Kernel>(p.count.into());
 }

@@ -13,6 +13,7 @@ use crate::engine::state::{StateSink, StateSource};
 use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
+use crate::sae::description::Keep;
 use crate::sae::{Sae, SaeConfig, Weights};
 
 /// Results of a finished step.
@@ -127,8 +128,7 @@ impl Trainer {
             step,
             in_flight: VecDeque::new(),
             settled: VecDeque::new(),
-            // TopK's lists hold k entries per row.
-            lists_may_fill: false,
+            lists_may_fill: config.describe().lists.iter().any(|list| matches!(list.keep, Keep::Admitted { .. })),
             forced_fills: 0,
             submitted: 0,
             finished: 0,
@@ -326,7 +326,12 @@ impl Trainer {
     }
 
     fn list_is_full(&self) -> Error {
-        Error::Device(format!("the active features of step {} do not fit their list", self.finished + 1))
+        Error::Device(format!(
+            "the active features of step {} do not fit their list of {} entries: take a larger --list-capacity, a \
+             smaller batch, or a start with fewer active features",
+            self.finished + 1,
+            self.step.forward().entries.second
+        ))
     }
 
     /// Has the next `times` submissions find a list full, as none of today's architectures does.
@@ -360,6 +365,15 @@ impl Trainer {
             dead: results.dead,
             uncertain_rows: results.uncertain_rows,
         }
+    }
+
+    /// The threshold that the SAE is used with after every step submitted so far, if it is one for all features and a
+    /// step kept any.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn threshold(&self) -> Result<Option<f32>> {
+        self.step.threshold(&self.gpu)
     }
 
     /// The SAE as it is after every step submitted so far, on the device.

@@ -17,22 +17,32 @@ use crate::oracle::vectors::{
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
-    saelens_steps(|vectors| !is_rescaled(vectors) && !has_dead(vectors));
+    saelens_steps("TopK", |vectors| !is_rescaled(vectors) && !has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_scaled_keys_on_the_device() {
-    saelens_steps(|vectors| is_rescaled(vectors) && !has_dead(vectors));
+    saelens_steps("TopK", |vectors| is_rescaled(vectors) && !has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_dead_features_on_the_device() {
-    saelens_steps(|vectors| !is_rescaled(vectors) && has_dead(vectors));
+    saelens_steps("TopK", |vectors| !is_rescaled(vectors) && has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_scaled_keys_and_dead_features_on_the_device() {
-    saelens_steps(|vectors| is_rescaled(vectors) && has_dead(vectors));
+    saelens_steps("TopK", |vectors| is_rescaled(vectors) && has_dead(vectors));
+}
+
+#[test]
+fn golden_saelens_batchtopk_steps_on_the_device() {
+    saelens_steps("BatchTopK", |_| true);
+}
+
+#[test]
+fn golden_saelens_matryoshka_steps_on_the_device() {
+    saelens_steps("MatryoshkaBatchTopK", |_| true);
 }
 
 fn is_rescaled(vectors: &Vectors) -> bool {
@@ -43,9 +53,9 @@ fn has_dead(vectors: &Vectors) -> bool {
     vectors.f64s("dead_mask").contains(&1.0)
 }
 
-/// The cases of which `wanted` is true; fails if there is none.
-fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
-    let mut cases = vectors::cases(|class| class == "TopKTrainingSAE");
+/// The cases of an architecture of which `wanted` is true; fails if there is none.
+fn saelens_steps(architecture: &str, wanted: impl Fn(&Vectors) -> bool) {
+    let mut cases = vectors::cases(|class| class == format!("{architecture}TrainingSAE"));
     cases.retain(|vectors| wanted(vectors));
     assert!(!cases.is_empty(), "no such case in {}", vectors::directory().display());
     for vectors in cases {
@@ -60,11 +70,11 @@ fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
             // SAELens was given the same dead features in every step, whichever fired meanwhile.
             run.set_last_fired(&last_fired(&dead_mask)).unwrap();
             let results = run.step(x, lr).unwrap();
-            let auxiliary: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
-            worst.compare("loss", &[loss(&results) + auxiliary], &golden("loss"));
+            let others: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
+            worst.compare("loss", &[loss(&results) + others], &golden("loss"));
             worst.compare("loss.mse", &[loss(&results)], &golden("loss.mse_loss"));
-            if has_dead(&vectors) {
-                worst.compare("loss.auxk", &[auxiliary], &golden("loss.auxiliary_reconstruction_loss"));
+            for (name, loss) in results.losses.iter().filter(|(name, _)| name != "auxk" || has_dead(&vectors)) {
+                worst.compare(name, &[*loss], &golden(&format!("loss.{}", vectors::saelens_loss(name))));
             }
             worst.compare("feature_acts", &dense(&run.lists().unwrap()[0], run.features()), &golden("feature_acts"));
             worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
