@@ -2,6 +2,7 @@
 //! and written to.
 
 mod architecture;
+mod as_jump_relu;
 mod auxk;
 mod batch_topk;
 pub mod description;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
+pub use as_jump_relu::AsJumpRelu;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
 pub use gated::Gated;
