@@ -100,7 +100,7 @@ impl Device {
     /// Uploads a batch; the seconds until it was handed over.
     fn upload(&mut self, batch: &monosem::data::Batch) -> Result<f64> {
         let started = Instant::now();
-        let input = StepInput { rows: batch.rows.view(), learning_rate: 1e-3, variance: 1.0 };
+        let input = StepInput { rows: batch.rows.view(), learning_rate: 1e-3 };
         self.step.begin(&self.gpu, input)?;
         let seconds = started.elapsed().as_secs_f64();
         // The device's own copy, and its widening of 16-bit rows, are no work of the host but on a software device.

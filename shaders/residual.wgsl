@@ -2,12 +2,13 @@
 // R.
 // x: [rows, quads] vec4, what is to be reconstructed; sums: [rows, quads] vec4, as `decode` leaves them; b_dec: [quads]
 // vec4;
-// other_sums: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0);
-// guard: Guard;
-// factor: Factor.
-// Where ERROR is 1 the target is what the field of `other_sums` leaves of x, and b_dec has no part in the sums.
+// other: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0);
+// guard: Guard; factor: Factor.
+// Where ERROR is 1 the target is what the field whose sums are `other` leaves of x, and b_dec has no part in the sums.
+// Where SUFFIX is 1 `other` is the gradient of the next wider level, which what a level decodes is a part of.
 // EVALUATED also fills x · x^ and |x^|².
 #define ERROR 1
+#define SUFFIX 0
 #define EVALUATED 0
 struct Params {
     rows: u32,
@@ -26,7 +27,7 @@ struct Factor {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b_dec: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> other_sums: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> other: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> rows: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> guard: Guard;
@@ -51,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
             let at = row * params.quads + quad;
 #if ERROR
-            let target_ = fma(-one, fma(one, other_sums[at], b_dec[quad]), x[at]);
+            let target_ = fma(-one, fma(one, other[at], b_dec[quad]), x[at]);
             let reconstruction = sums[at];
 #else
             let target_ = x[at];
@@ -63,7 +64,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             products = fma(target_, reconstruction, products);
             reconstruction_squares = fma(reconstruction, reconstruction, reconstruction_squares);
 #end
+#if SUFFIX
+            gradient[at] = fma(error, vec4(params.scale * factor.factor), other[at]);
+#else
             gradient[at] = error * (params.scale * factor.factor);
+#end
         }
     }
     let square = row_sum(squares, thread);

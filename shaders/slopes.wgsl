@@ -1,13 +1,17 @@
 // Makes the terms of the sorted entries: s = g · decoder row (rule D) in the field of the entry's list, and what its
 // kind makes of it.
 // pairs: [capacity] (feature, entry), sorted; entries: [capacity] vec4<u32>; g0, g1: [rows, quads] vec4, the gradients
-// of list 0's and list 1's field; w_dec: [count, quads] vec4; terms: [capacity] vec4<u32>; range: Range. A thread per
+// of list 0's and list 1's field; w_dec: [count, quads] vec4; scalars: planes of [count]; terms: [capacity] vec4<u32>; range: Range. A thread per
 // term of the range, in turns.
 #define SECOND 1
+#define ADMITS 0
+#define SLOPES 1
 struct Params {
     quads: u32,
     /// First feature of the shard.
     first: u32,
+    /// Features of the shard.
+    count: u32,
     /// Threads of the dispatch.
     threads: u32,
 }
@@ -17,11 +21,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> g0: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> g1: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> w_dec: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> terms: array<vec4<u32>>;
-@group(0) @binding(6) var<uniform> range: Range;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> scalars: array<u32>;
+@group(0) @binding(6) var<storage, read_write> terms: array<vec4<u32>>;
+@group(0) @binding(7) var<uniform> range: Range;
+@group(0) @binding(8) var<uniform> params: Params;
 
 #import entry_type
+#import scalars
 #import entry
 #import grid
 #import range

@@ -1,12 +1,16 @@
-// The variance of the batch's rows over that of a field's error about its own mean: what the normalised auxiliary loss
-// is multiplied by (normalized_mse of OpenAI's sparse_autoencoder, beside a main loss that is not divided
-// by the rows' variance).
-// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4, the field's gradient by
-// blocks of rows;
-// mean: [quads] vec4; distances: [rows]; factor: [1]; step: Step.
+// The squared distance of each row of a batch, or of a field's error on it, from the mean of all; and the ratio of both
+// variances, which the normalised auxiliary loss is multiplied by (normalized_mse of OpenAI's sparse_autoencoder, beside
+// a main loss that is not divided by the rows' variance).
+// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4; mean: [quads] vec4; distances,
+// input_distances: [rows]; factor: [1].
+// Where ERROR is 1 the rows are those of the error, sums + b_dec - x; else x. `blocks`, `means` and `rows` follow one
+// another.
+#define ERROR 1
 struct Params {
     rows: u32,
     quads: u32,
+    /// 1 / rows
+    share: f32,
     /// 1, which no compiler may know.
     one: f32,
 }
@@ -14,19 +18,49 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b_dec: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> row_blocks: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> row_blocks: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> mean: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> distances: array<f32>;
-@group(0) @binding(6) var<storage, read_write> factor: array<f32>;
-@group(0) @binding(7) var<uniform> step: Step;
+@group(0) @binding(6) var<storage, read> input_distances: array<f32>;
+@group(0) @binding(7) var<storage, read_write> factor: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
 #import grid
 #import row_sum
 #import rows_block
-#import step
 
-/// The mean error; a thread per vector.
+/// A vector of a row.
+fn vector(row: u32, quad: u32) -> vec4<f32> {
+    let at = row * params.quads + quad;
+#if ERROR
+    let one = vec4(params.one);
+    return fma(-one, x[at], fma(one, sums[at], b_dec[quad]));
+#else
+    return x[at];
+#end
+}
+
+/// Sums by rule B of what the rows differ by from the first one, so that an offset which all share costs no digits; a
+/// thread per vector of a block.
+@compute @workgroup_size(64)
+fn blocks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let at = group_index(group) * 64u + thread;
+    let block = at / params.quads;
+    let quad = at % params.quads;
+    if block * BLOCK_ROWS >= params.rows {
+        return;
+    }
+    let one = vec4(params.one);
+    let origin = vector(0u, quad);
+    var sum = vec4(0.0);
+    for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
+        let difference = fma(-one, origin, vector(row, quad));
+        sum = fma(one, difference, sum);
+    }
+    row_blocks[at] = sum;
+}
+
+/// The mean row; a thread per vector.
 @compute @workgroup_size(64)
 fn means(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let quad = group_index(group) * 64u + thread;
@@ -37,22 +71,18 @@ fn means(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     for (var block = 0u; block * BLOCK_ROWS < params.rows; block++) {
         sum = fma(vec4(params.one), row_blocks[block * params.quads + quad], sum);
     }
-    // The gradient is 2 / rows times the error.
-    mean[quad] = sum * 0.5;
+    mean[quad] = fma(vec4(params.share), sum, vector(0u, quad));
 }
 
-/// The squared distance of each row's error from the mean; 32 threads per row.
+/// The squared distance of each row from the mean; 32 threads per row, sums by rule R.
 @compute @workgroup_size(64)
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let row = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
-    let one = vec4(params.one);
     var lanes = vec4(0.0);
     if row < params.rows {
         for (var quad = thread % ROW_THREADS; quad < params.quads; quad += ROW_THREADS) {
-            let at = row * params.quads + quad;
-            let error = fma(-one, x[at], fma(one, sums[at], b_dec[quad]));
-            let distance = fma(-one, mean[quad], error);
-            lanes = fma(distance, distance, lanes);
+            let difference = fma(vec4(-params.one), mean[quad], vector(row, quad));
+            lanes = fma(difference, difference, lanes);
         }
     }
     let square = row_sum(lanes, thread);
@@ -61,20 +91,25 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-/// Their mean, by rule B, below the rows' variance; one workgroup.
+/// The sum of the rows' distances over that of the error's, each by rule B; one workgroup.
 @compute @workgroup_size(64)
-fn finish(@builtin(local_invocation_index) thread: u32) {
+fn ratio(@builtin(local_invocation_index) thread: u32) {
     if thread != 0u {
         return;
     }
-    var whole = 0.0;
+    let one = params.one;
+    var of_rows = 0.0;
+    var of_error = 0.0;
     for (var first = 0u; first < params.rows; first += BLOCK_ROWS) {
-        var sum = 0.0;
+        var rows_sum = 0.0;
+        var error_sum = 0.0;
         for (var row = first; row < min(first + BLOCK_ROWS, params.rows); row++) {
-            sum = fma(params.one, distances[row], sum);
+            rows_sum = fma(one, input_distances[row], rows_sum);
+            error_sum = fma(one, distances[row], error_sum);
         }
-        whole = fma(params.one, sum, whole);
+        of_rows = fma(one, rows_sum, of_rows);
+        of_error = fma(one, error_sum, of_error);
     }
     // Without any error the loss would be 0 / 0, which counts as 0.
-    factor[0] = select(0.0, step.input_variance * f32(params.rows) / whole, whole > 0.0);
+    factor[0] = select(0.0, of_rows / of_error, of_error > 0.0);
 }

@@ -11,8 +11,6 @@ struct Step {
     beta2: f32,
     one_minus_beta2: f32,
     epsilon: f32,
-    /// The mean squared distance of the batch's rows from their mean.
-    input_variance: f32,
 }
 
 /// The gradient's norm before clipping, and what every gradient is multiplied by.

@@ -24,7 +24,7 @@ pub(super) struct DeviceSae {
 
 impl DeviceSae {
     pub fn new(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
-        let parameters = Parameters::allocate(gpu, weights.config(), Planes::inference())?;
+        let parameters = Parameters::allocate(gpu, weights.config(), Planes::inference(&weights.config().describe()))?;
         parameters.fill(gpu, &gpu.pipeline(&parameters.planes().defines())?, weights)?;
         let forward = Forward::new(gpu, &parameters, batch, tuning, Pass::Evaluation)?;
         Ok(Self { gpu: gpu.clone(), parameters, forward })

@@ -12,10 +12,12 @@ use crate::storage::Dtype;
 use crate::storage::file_pool::FilePool;
 use crate::storage::floats::decode;
 use crate::storage::header::printable;
-use crate::storage::tensor_file::CHUNK_BYTES;
 
 /// Files that are open at a time: few beside any limit that a system sets, whose rest is the device driver's.
 const OPEN_FILES: usize = 32;
+
+/// Bytes that are read at a time: what was read is still in a core's cache when it is checked.
+const READ_BYTES: usize = 256 << 10;
 
 /// A set of activation files, opened and checked: the rows of the first file, then those of the second, and so on.
 ///
@@ -149,7 +151,7 @@ impl Activations {
     }
 
     /// Reads `rows`, by number and in any order, into `out`, `[rows.len(), width]`. The files are read in ascending
-    /// order, consecutive rows at once.
+    /// order, rows that follow one another at once.
     ///
     /// # Errors
     /// [`Error::Config`] when a row does not exist or `out` has another size; [`Error::Data`] for a value that is not
@@ -180,47 +182,32 @@ impl Activations {
 
     fn read_stored(&self, rows: &[u64], out: &mut RowValues, check: RowCheck) -> Result<()> {
         self.check(rows, out.len())?;
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&place| rows[place]);
+        let mut runs = runs(rows, (READ_BYTES / self.row_bytes()).max(1));
+        runs.sort_unstable_by_key(|run| run.row);
         let mut scratch = Vec::new();
-        let mut places = &order[..];
-        while let Some(&place) = places.first() {
-            let first = rows[place];
-            let shard = &self.shards[self.file_of(first)];
-            let most = (CHUNK_BYTES / self.row_bytes()).max(1);
-            let wanted = places.iter().zip(first..shard.rows.end).take(most);
-            let run = wanted.take_while(|&(&place, row)| rows[place] == row).count();
-            let run = Run { shard, first: first - shard.rows.start, places: &places[..run], check };
-            self.read_run(&run, &mut scratch, out)?;
-            places = &places[run.places.len()..];
-        }
-        Ok(())
+        runs.into_iter().try_for_each(|run| self.read_run(run, check, &mut scratch, out))
     }
 
-    /// Consecutive rows of a file, each to its own place.
-    fn read_run(&self, run: &Run<'_>, scratch: &mut Vec<u32>, out: &mut RowValues) -> Result<()> {
-        let row_bytes = self.row_bytes();
-        let (start, count) = (run.places[0], run.places.len());
-        if run.shard.reader.dtype() == self.dtype && run.places.iter().copied().eq(start..start + count) {
-            let values = start * self.width..(start + count) * self.width;
-            let bytes = &mut out.bytes_mut()[start * row_bytes..][..count * row_bytes];
-            run.shard.reader.read(run.first, bytes)?;
-            return (run.check)(&*run.shard.reader, run.first, out.view().slice(values));
-        }
-        let stored = run.shard.reader.dtype();
-        let bytes = count * self.width * stored.bytes();
-        scratch.resize(bytes.div_ceil(4), 0);
-        let bytes = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
-        run.shard.reader.read(run.first, bytes)?;
-        (run.check)(&*run.shard.reader, run.first, RowsView::stored(stored, bytes))?;
-        for (&place, row) in run.places.iter().zip(bytes.chunks_exact(self.width * stored.bytes())) {
-            let target = &mut out.bytes_mut()[place * row_bytes..][..row_bytes];
+    fn read_run(&self, mut run: Run, check: RowCheck, scratch: &mut Vec<u32>, out: &mut RowValues) -> Result<()> {
+        while run.count > 0 {
+            let Shard { reader, rows } = &self.shards[self.file_of(run.row)];
+            let count = run.count.min(usize::try_from(rows.end - run.row).unwrap_or(usize::MAX));
+            let (first, stored) = (run.row - rows.start, reader.dtype());
+            let values = run.place * self.width..(run.place + count) * self.width;
+            let target = &mut out.bytes_mut()[run.place * self.row_bytes()..][..count * self.row_bytes()];
             if stored == self.dtype {
-                target.copy_from_slice(row);
+                reader.read(first, target)?;
+                check(&**reader, first, out.view().slice(values))?;
             } else {
                 // Files of several types are f32 together.
-                decode(stored, row, bytemuck::cast_slice_mut(target));
+                let bytes = values.len() * stored.bytes();
+                scratch.resize(bytes.div_ceil(4), 0);
+                let bytes = &mut bytemuck::cast_slice_mut(scratch)[..bytes];
+                reader.read(first, bytes)?;
+                check(&**reader, first, RowsView::stored(stored, bytes))?;
+                decode(stored, bytes, bytemuck::cast_slice_mut(target));
             }
+            run = Run { row: run.row + count as u64, place: run.place + count, count: run.count - count };
         }
         Ok(())
     }
@@ -255,12 +242,23 @@ impl Activations {
     }
 }
 
-/// Consecutive rows of a file, and where they go among the rows that were asked for.
-struct Run<'a> {
-    shard: &'a Shard,
-    first: u64,
-    places: &'a [usize],
-    check: RowCheck,
+/// Consecutive rows, and the place of the first among those that were asked for.
+struct Run {
+    row: u64,
+    place: usize,
+    count: usize,
+}
+
+/// The runs of at most `most` rows that follow one another in `rows`.
+fn runs(rows: &[u64], most: usize) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (place, &row) in rows.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.row + run.count as u64 == row && run.count < most => run.count += 1,
+            _ => runs.push(Run { row, place, count: 1 }),
+        }
+    }
+    runs
 }
 
 /// Looks at whole rows of a file from a row on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::order::EpochOrder;
 use super::row_values::Spares;
 use super::windows::{TableWindows, Window, Windows};
-use super::{Activations, FilteredRows, RowOrder, RowStatistics, RowValues};
+use super::{Activations, FilteredRows, RowOrder, RowValues};
 use crate::error::{Error, Result};
 
 /// Threads that read batches, each ahead by one: more do not help where memory is the limit.
@@ -25,8 +25,6 @@ pub struct Batch {
     pub count: usize,
     /// Which rows of the data they are ([`Activations::place_of`]); empty where they come from elsewhere.
     pub numbers: Vec<u64>,
-    /// Σ|x - mean of the batch|² over its rows.
-    pub variance: f64,
 }
 
 impl Batch {
@@ -34,7 +32,7 @@ impl Batch {
     pub fn new(rows: impl Into<RowValues>, width: usize) -> Self {
         let rows = rows.into();
         let count = rows.len() / width;
-        Self { numbers: Vec::new(), count, ..BatchMaker::new(width).make(rows, Vec::new()) }
+        Self { rows, count, numbers: Vec::new() }
     }
 }
 
@@ -117,12 +115,11 @@ impl Batches {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
         let readers = (0..threads).map(|turn| {
             let (data, rows, spares) = (data.clone(), rows.clone(), spares.clone());
-            let mut maker = BatchMaker::new(data.width());
             let batches = (turn as u64..count).step_by(threads).map(move |number| {
                 let rows = rows(number);
                 let mut values = RowValues::reused(&spares, data.dtype(), rows.len() * data.width());
                 data.read_values(&rows, &mut values)?;
-                Ok(maker.make(values, rows))
+                Ok(Batch { rows: values, count: rows.len(), numbers: rows })
             });
             Reading::start(batches)
         });
@@ -133,7 +130,6 @@ impl Batches {
     pub(super) fn of_windows(mut windows: Windows, width: usize, stretch: Stretch) -> Result<Self> {
         check_stretch(&stretch, None)?;
         let (batch, spares) = (stretch.batch, Arc::new(Spares::default()));
-        let mut maker = BatchMaker::new(width);
         let mut current: Option<Window> = None;
         let batches = std::iter::from_fn(move || {
             let mut values: Option<RowValues> = None;
@@ -150,9 +146,9 @@ impl Batches {
                 };
                 let values = values.get_or_insert_with(|| RowValues::reused(&spares, window.dtype(), batch * width));
                 let wanted = (batch - numbers.len()).min(window.left());
-                numbers.extend_from_slice(window.take(wanted, numbers.len(), values));
+                window.take(wanted, &mut numbers, values);
             }
-            values.map(|values| Ok(maker.make(values, numbers)))
+            values.map(|rows| Ok(Batch { rows, count: numbers.len(), numbers }))
         });
         let steps = usize::try_from(stretch.steps).unwrap_or(usize::MAX);
         Ok(Self::of(vec![Reading::start(batches.take(steps))?]))
@@ -219,24 +215,6 @@ impl Reading {
             }
         })?;
         Ok(Self { receiver, thread: Some(thread) })
-    }
-}
-
-/// Makes batches of rows, with memory that is used again.
-struct BatchMaker {
-    width: usize,
-    scratch: Vec<f32>,
-}
-
-impl BatchMaker {
-    fn new(width: usize) -> Self {
-        Self { width, scratch: Vec::new() }
-    }
-
-    fn make(&mut self, values: RowValues, numbers: Vec<u64>) -> Batch {
-        let mut statistics = RowStatistics::new(self.width);
-        statistics.add_stored(values.view(), &mut self.scratch);
-        Batch { rows: values, count: numbers.len(), numbers, variance: statistics.total_variance() }
     }
 }
 

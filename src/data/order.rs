@@ -116,17 +116,23 @@ impl EpochOrder {
     /// The rows at these positions.
     pub fn rows(&self, positions: Range<u64>) -> Vec<u64> {
         let (len, block) = (self.selected.rows(), self.block.unwrap_or(1));
+        let blocks = len / block;
         let mut rows = Vec::with_capacity((positions.end - positions.start) as usize);
         let mut position = positions.start;
         while position < positions.end {
-            let (epoch, place) = (position / len, position % len);
-            let (number, blocks) = (place / block, len / block);
-            // What is left of a block stays at the end.
-            let stored = if number < blocks { Permutation::new(blocks, self.seed, epoch).at(number) } else { number };
-            let count = (block - place % block).min(len - place).min(positions.end - position);
-            let first = stored * block + place % block;
-            rows.extend((first..first + count).map(|place| self.selected.row(place)));
-            position += count;
+            let (epoch, mut place) = (position / len, position % len);
+            let end = len.min(place + (positions.end - position));
+            position += end - place;
+            let order = Permutation::new(blocks, self.seed, epoch);
+            while place < end {
+                let number = place / block;
+                // What is left of a block stays at the end.
+                let stored = if number < blocks { order.at(number) } else { number };
+                let count = (block - place % block).min(end - place);
+                let first = stored * block + place % block;
+                rows.extend((first..first + count).map(|place| self.selected.row(place)));
+                place += count;
+            }
         }
         rows
     }

@@ -2,24 +2,33 @@
 
 use crate::rng::{Purpose, Rng};
 
-/// Rounds of the network: four make it pseudorandom (Luby and Rackoff 1988), more mend domains of a few bits.
-const ROUNDS: u64 = 8;
+/// Rounds of the network: four make it pseudorandom (Luby and Rackoff 1988), more mend domains of a few values.
+const ROUNDS: usize = 8;
 
-/// A seeded bijection of `0..len`: a balanced Feistel network on the smallest even number of bits that covers `len`,
-/// walked until it comes back inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+/// A seeded bijection of `0..len`: a generalised Feistel network on pairs (left, right) of `0..lefts` and `0..rights`,
+/// whose product is hardly more than `len`, walked until it comes back inside (Black and Rogaway, "Ciphers with
+/// arbitrary finite domains", 2002, sections 4 and 5).
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     len: u64,
-    half_bits: u32,
-    rng: Rng,
-    epoch: u32,
+    lefts: u64,
+    rights: u64,
+    keys: [u64; ROUNDS],
 }
 
 impl Permutation {
     /// The order of `epoch` under `seed`; orders repeat after 2^32 epochs.
     pub fn new(len: u64, seed: u64, epoch: u64) -> Self {
-        let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
-        Self { len, half_bits: bits.div_ceil(2), rng: Rng::new(seed, Purpose::Shuffle), epoch: epoch as u32 }
+        // The least of lefts² >= len and of lefts * rights >= len: fewer than `lefts` values are walked over.
+        let root = len.isqrt();
+        let lefts = (root + u64::from(root * root < len)).max(1);
+        let rights = len.div_ceil(lefts).max(1);
+        let rng = Rng::new(seed, Purpose::Shuffle);
+        let keys = std::array::from_fn(|round| {
+            let [low, high, ..] = rng.block(round as u64, epoch as u32);
+            u64::from(high) << 32 | u64::from(low)
+        });
+        Self { len, lefts, rights, keys }
     }
 
     /// The row at place `i`.
@@ -49,30 +58,46 @@ impl Permutation {
     }
 
     fn encipher(&self, value: u64) -> u64 {
-        let (mut left, mut right) = (value >> self.half_bits, value & self.mask());
-        for round in 0..ROUNDS {
-            (left, right) = (right, left ^ self.round(round, right));
+        let (mut left, mut right) = (value / self.rights, value % self.rights);
+        for [of_right, of_left] in self.keys.as_chunks::<2>().0 {
+            left = add(left, scaled(mixed(right ^ of_right), self.lefts), self.lefts);
+            right = add(right, scaled(mixed(left ^ of_left), self.rights), self.rights);
         }
-        left << self.half_bits | right
+        left * self.rights + right
     }
 
     fn decipher(&self, value: u64) -> u64 {
-        let (mut left, mut right) = (value >> self.half_bits, value & self.mask());
-        for round in (0..ROUNDS).rev() {
-            (left, right) = (right ^ self.round(round, left), left);
+        let (mut left, mut right) = (value / self.rights, value % self.rights);
+        for [of_right, of_left] in self.keys.as_chunks::<2>().0.iter().rev() {
+            right = subtract(right, scaled(mixed(left ^ of_left), self.rights), self.rights);
+            left = subtract(left, scaled(mixed(right ^ of_right), self.lefts), self.lefts);
         }
-        left << self.half_bits | right
+        left * self.rights + right
     }
+}
 
-    /// A round's function of one half.
-    fn round(&self, round: u64, half: u64) -> u64 {
-        let [word, ..] = self.rng.block(round << 32 | half, self.epoch);
-        u64::from(word) & self.mask()
-    }
+/// A bijection of 64 bits whose every output bit depends on every input bit: SplitMix64's ("Fast splittable
+/// pseudorandom number generators", Steele, Lea and Flood 2014), Stafford's variant 13.
+fn mixed(mut value: u64) -> u64 {
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
 
-    fn mask(&self) -> u64 {
-        (1 << self.half_bits) - 1
-    }
+/// A number below `count` from 64 random bits: none is favoured by more than one part in 2^64 / count.
+fn scaled(bits: u64, count: u64) -> u64 {
+    ((u128::from(bits) * u128::from(count)) >> 64) as u64
+}
+
+/// a + b modulo `count`, both below it.
+fn add(a: u64, b: u64, count: u64) -> u64 {
+    let sum = a + b;
+    if sum >= count { sum - count } else { sum }
+}
+
+/// a - b modulo `count`, both below it.
+fn subtract(a: u64, b: u64, count: u64) -> u64 {
+    if a >= b { a - b } else { a + count - b }
 }
 
 #[cfg(test)]
@@ -86,7 +111,7 @@ mod tests {
 
     #[test]
     fn bijective() {
-        for len in [1, 2, 3, 4, 5, 16, 17, 1000, 4097] {
+        for len in (1..=70).chain([1000, 4095, 4096, 4097]) {
             let mut rows = order(len, 7, 3);
             rows.sort_unstable();
             assert!(rows.into_iter().eq(0..len), "length {len}");
@@ -95,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_row_is_found_at_its_place() {
-        for len in [1, 2, 3, 17, 1000, 4097, u64::from(u32::MAX), u64::MAX] {
+        for len in [1, 2, 3, 17, 1000, 4097, u64::from(u32::MAX), 1 << 62, u64::MAX - 1, u64::MAX] {
             let permutation = Permutation::new(len, 7, 3);
             for i in (0..len.min(5000)).chain([len - 1]) {
                 assert_eq!(permutation.place_of(permutation.at(i)), i, "length {len}");

@@ -239,20 +239,23 @@ impl StreamWindows {
 
     /// A window of at most so many rows.
     fn load(&mut self, number: u64, rows: usize) -> Result<Option<Window>> {
-        let mut places: Vec<usize> = (0..rows).collect();
-        if let RowOrder::Mixed { .. } = self.order {
-            mix(&mut places, self.seed, number);
-        }
         let mut values = RowValues::reused(&self.spares, self.dtype, rows * self.width);
-        let mut numbers = vec![0; rows];
-        for (taken, &place) in places.iter().enumerate() {
-            match self.next_row(&mut values, place)? {
-                Some(row) => numbers[place] = row,
-                None if taken == 0 => return Ok(None),
-                None => return Ok(Some(Window::compact(values, numbers, &places[..taken], self.width))),
-            }
+        let mut numbers = Vec::with_capacity(rows);
+        while numbers.len() < rows
+            && let Some(row) = self.next_row(&mut values, numbers.len())?
+        {
+            numbers.push(row);
         }
-        Ok(Some(Window::new(values, numbers, self.width)))
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        values.truncate(numbers.len() * self.width);
+        let order = if let RowOrder::Mixed { .. } = self.order {
+            Some(mixed(rows, numbers.len(), self.seed, number))
+        } else {
+            None
+        };
+        Ok(Some(Window::new(values, numbers, order, self.width)))
     }
 
     /// Puts the next row that is not left out at a place among values, and gives its number; none at the end.
@@ -311,6 +314,16 @@ impl Source {
             _ => i64::from_le_bytes(value).try_into().ok(),
         }
     }
+}
+
+/// The order in which the rows of a window of room for `room` are taken, of which `count` came.
+fn mixed(room: usize, count: usize, seed: u64, window: u64) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..room).collect();
+    mix(&mut places, seed, window);
+    let mut order = vec![0; room];
+    places.into_iter().enumerate().for_each(|(row, place)| order[place] = row);
+    order.retain(|&row| row < count);
+    order
 }
 
 fn token_column(columns: &[Column]) -> Option<(usize, &Column)> {

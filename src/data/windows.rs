@@ -11,38 +11,28 @@ use super::{Activations, RowValues};
 use crate::error::Result;
 use crate::storage::Dtype;
 
-/// Rows in the order in which they are trained on.
+/// Rows that are in memory together, and the order in which they are trained on.
 #[derive(Debug)]
 pub(super) struct Window {
     values: RowValues,
     numbers: Vec<u64>,
+    /// Their places among the values; none where they are taken as they lie.
+    order: Option<Vec<usize>>,
+    row_bytes: usize,
     /// Rows that were taken or passed over.
     used: usize,
 }
 
 impl Window {
-    pub fn new(values: RowValues, numbers: Vec<u64>, width: usize) -> Self {
-        debug_assert_eq!(values.len(), numbers.len() * width);
-        Self { values, numbers, used: 0 }
-    }
-
-    /// Only the rows at `places`, in their order in the window.
-    #[cfg(feature = "arrow")]
-    pub fn compact(mut values: RowValues, mut numbers: Vec<u64>, places: &[usize], width: usize) -> Self {
+    /// Rows of `width` values, their numbers, and the order in which they are taken.
+    pub fn new(values: RowValues, numbers: Vec<u64>, order: Option<Vec<usize>>, width: usize) -> Self {
         let row_bytes = width * values.dtype().bytes();
-        let mut places = places.to_vec();
-        places.sort_unstable();
-        for (target, &place) in places.iter().enumerate() {
-            numbers[target] = numbers[place];
-            values.bytes_mut().copy_within(place * row_bytes..(place + 1) * row_bytes, target * row_bytes);
-        }
-        numbers.truncate(places.len());
-        values.truncate(places.len() * width);
-        Self::new(values, numbers, width)
+        debug_assert!(values.len() == numbers.len() * width);
+        debug_assert!(order.as_ref().is_none_or(|order| order.len() == numbers.len()));
+        Self { values, numbers, order, row_bytes, used: 0 }
     }
 
     /// Passes over rows.
-    #[cfg(feature = "arrow")]
     pub fn skip(&mut self, rows: usize) {
         self.used = (self.used + rows).min(self.numbers.len());
     }
@@ -57,14 +47,24 @@ impl Window {
         self.numbers.len() - self.used
     }
 
-    /// Takes rows from its front, at most as many as are left, to `place` among `values`.
-    pub fn take(&mut self, rows: usize, place: usize, values: &mut RowValues) -> &[u64] {
-        let row_bytes = self.values.view().bytes().len() / self.numbers.len();
-        let range = self.used..self.used + rows;
-        let source = &self.values.view().bytes()[range.start * row_bytes..range.end * row_bytes];
-        values.bytes_mut()[place * row_bytes..][..source.len()].copy_from_slice(source);
+    /// Takes rows from its front, at most as many as are left, to the rows behind those that `numbers` names.
+    pub fn take(&mut self, rows: usize, numbers: &mut Vec<u64>, values: &mut RowValues) {
+        let (range, row_bytes) = (self.used..self.used + rows, self.row_bytes);
+        let stored = self.values.view().bytes();
+        let target = &mut values.bytes_mut()[numbers.len() * row_bytes..][..rows * row_bytes];
+        match &self.order {
+            None => {
+                target.copy_from_slice(&stored[range.start * row_bytes..range.end * row_bytes]);
+                numbers.extend_from_slice(&self.numbers[range.clone()]);
+            }
+            Some(order) => {
+                for (&place, target) in order[range.clone()].iter().zip(target.chunks_exact_mut(row_bytes)) {
+                    target.copy_from_slice(&stored[place * row_bytes..][..row_bytes]);
+                    numbers.push(self.numbers[place]);
+                }
+            }
+        }
         self.used = range.end;
-        &self.numbers[range]
     }
 }
 
@@ -128,10 +128,12 @@ fn load(order: &EpochOrder, window: u64, position: u64, spares: &Arc<Spares>) ->
     let (number, skipped) = (place / window, place % window);
     let first = epoch * len + number * window;
     let count = window.min(len - number * window);
-    let mut numbers = order.rows(first..first + count);
-    mix(&mut numbers, order.seed, epoch * len.div_ceil(window) + number);
-    numbers.drain(..skipped as usize);
+    let numbers = order.rows(first..first + count);
+    let mut mixed: Vec<usize> = (0..numbers.len()).collect();
+    mix(&mut mixed, order.seed, epoch * len.div_ceil(window) + number);
     let mut values = RowValues::reused(spares, data.dtype(), numbers.len() * data.width());
     data.read_values(&numbers, &mut values)?;
-    Ok(Window::new(values, numbers, data.width()))
+    let mut window = Window::new(values, numbers, Some(mixed), data.width());
+    window.skip(skipped as usize);
+    Ok(window)
 }

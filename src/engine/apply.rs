@@ -51,8 +51,6 @@ pub struct StepConstants {
     pub number: u32,
     /// The schedule's.
     pub learning_rate: f64,
-    /// The mean squared distance of the batch's rows from their mean.
-    pub input_variance: f64,
 }
 
 impl Optimizer {
@@ -134,12 +132,16 @@ impl Optimizer {
         let (shard, moments) = (&parameters.shards[number], &self.moments[number]);
         let (runs, terms, scalars) = (&backward.sorted.runs, &backward.terms, &shard.scalars);
         let (step, clip, guard) = (Slot::from(&self.step), Slot::from(&backward.clip), Slot::from(&forward.guard));
-        let [g0, g1] = losses.gradients();
-        let range = backward.sorted.range(number);
         let params = update_params(parameters, recipe, shard);
-        let active =
-            update::Params { groups: backward.groups(backward.most_runs(shard), update::ROWS_PER_WORKGROUP), ..params };
-        for (silent, params) in [active, params].into_iter().enumerate() {
+        let ranges = &backward.ranges[number];
+        let active = ranges.iter().map(|range| {
+            let groups = backward.groups(backward.most_runs(*range), update::ROWS_PER_WORKGROUP);
+            (0, *range, update::Params { groups, ..params })
+        });
+        // Of a feature without a run no gradient is read.
+        for (silent, range, params) in active.chain([(1, ranges[0], params)]) {
+            let [g0, g1] = losses.gradients(range.level);
+            let range = backward.sorted.range(range.number);
             let Moments { m, v } = &moments.w_enc;
             let bindings = update::encoder::Bindings {
                 runs,
@@ -214,6 +216,5 @@ pub fn step_constants(recipe: &Recipe, constants: StepConstants) -> Step {
         beta2: beta2 as f32,
         one_minus_beta2: (1.0 - beta2) as f32,
         epsilon: epsilon as f32,
-        input_variance: constants.input_variance as f32,
     }
 }

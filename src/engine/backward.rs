@@ -1,6 +1,8 @@
 //! The backward pass: the entries by feature, their terms, and what must be known of all gradients before any is
 //! applied.
 
+use std::ops::Range;
+
 use super::forward::Forward;
 use super::parameters::{CHUNKS, Parameters, Shard};
 use super::recipe::Recipe;
@@ -12,8 +14,10 @@ use crate::kernels::{Sort, Sorted};
 
 /// Buffers and kernels of a backward pass.
 pub struct Backward {
-    /// The entries by feature; each shard's features are a range.
+    /// The entries by feature, whose runs are known for each of `ranges`.
     pub sorted: Sorted,
+    /// The features of each shard, by level.
+    pub ranges: Vec<Vec<LevelRange>>,
     /// The contribution of each sorted entry to its feature's gradients: `[capacity]` (place, p, a0, a1).
     pub terms: Buffer,
     /// By blocks of rows, `[row blocks, quads]` vec4.
@@ -29,6 +33,17 @@ pub struct Backward {
     kernels: Kernels,
     /// Workgroups of a dispatch whose work only the device knows, at most.
     wave: u32,
+}
+
+/// Features of a shard that are of one level: their decoder rows have the same gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LevelRange {
+    /// Its number among all of them.
+    pub number: usize,
+    /// The narrowest is 0.
+    pub level: usize,
+    /// Features in it.
+    pub features: u32,
 }
 
 struct Kernels {
@@ -60,9 +75,9 @@ impl<'a> Losses<'a> {
         self.forward.entries.starts.len() as u32
     }
 
-    /// The gradients of list 0's and list 1's field.
-    pub fn gradients(self) -> [&'a Buffer; 2] {
-        let first = &self.forward.field.gradient;
+    /// The gradients at what list 0 and list 1 decode to, for features of a level.
+    pub fn gradients(self, level: usize) -> [&'a Buffer; 2] {
+        let first = self.forward.gradient(level);
         [first, self.second_gradient.unwrap_or(first)]
     }
 }
@@ -78,7 +93,7 @@ impl Backward {
         let with_second = [&planes[..], &[second]].concat();
         let kernels = Kernels {
             sort: Sort::new(gpu)?,
-            slopes: gpu.pipeline(&[second])?,
+            slopes: gpu.pipeline(&with_second)?,
             summary: gpu.pipeline(&planes)?,
             squares_encoder: gpu.pipeline(&with_second)?,
             squares_decoder: gpu.pipeline(&with_second)?,
@@ -89,13 +104,15 @@ impl Backward {
             clip: gpu.pipeline(&[])?,
         };
         let capacity = forward.entries.capacity;
-        let ranges: Vec<_> = parameters.shards.iter().map(|shard| shard.first..shard.first + shard.count).collect();
+        let widths: Vec<u32> = forward.inner.iter().map(|inner| inner.below).collect();
+        let (ranges, features) = level_ranges(&parameters.shards, &widths);
         let width = u64::from(parameters.quads()) * 4;
         let row_blocks = forward.rows().div_ceil(bias_gradient::BLOCK_ROWS);
         let codes = &gpu.for_part("codes");
         let gpu = &gpu.for_part("gradients");
         Ok(Self {
-            sorted: Sorted::new(codes, capacity, parameters.features(), &ranges)?,
+            sorted: Sorted::new(codes, capacity, parameters.features(), &features)?,
+            ranges,
             terms: codes.buffer("terms", 4 * u64::from(capacity))?,
             row_blocks: gpu.buffer("gradient by row block", u64::from(row_blocks) * width)?,
             chunk_sums: gpu.buffer("encoder part by chunk", u64::from(CHUNKS) * width)?,
@@ -111,17 +128,20 @@ impl Backward {
     pub fn record_chunks(&self, recording: &mut Recording, losses: Losses<'_>, recipe: &Recipe) {
         let entries = &losses.forward.entries;
         self.kernels.sort.record(recording, &entries.list, &entries.counts, entries.second, &self.sorted);
-        self.record_row_sums(recording, losses);
-        for (number, shard) in losses.parameters.shards.iter().enumerate() {
-            self.record_terms(recording, losses, (number, shard));
-            self.record_squares(recording, losses, recipe, (number, shard));
+        // The narrowest level's gradient is that of all.
+        self.record_row_sums(recording, losses, losses.forward.gradient(0));
+        for (shard, ranges) in losses.parameters.shards.iter().zip(&self.ranges) {
+            for range in ranges {
+                self.record_terms(recording, losses, shard, *range);
+                self.record_squares(recording, losses, recipe, shard, *range);
+            }
             self.record_shard_chunks(recording, losses, shard);
         }
     }
 
-    /// Sums the gradient of the main field over blocks of rows.
-    pub fn record_row_sums(&self, recording: &mut Recording, losses: Losses<'_>) {
-        let (gradient, row_blocks) = (&losses.forward.field.gradient, &self.row_blocks);
+    /// Sums the gradient of a field over blocks of rows.
+    pub fn record_row_sums(&self, recording: &mut Recording, losses: Losses<'_>, gradient: &Buffer) {
+        let row_blocks = &self.row_blocks;
         let params = self.bias_params(losses, 0, 0);
         recording.run(&self.kernels.bias_rows, bias_gradient::rows::Bindings { gradient, row_blocks, params });
     }
@@ -143,13 +163,13 @@ impl Backward {
         most.div_ceil(per_workgroup).clamp(1, self.wave)
     }
 
-    /// The most runs that a shard can have.
-    pub fn most_runs(&self, shard: &Shard) -> u32 {
-        self.sorted.capacity().min(shard.count)
+    /// The most runs that a range can have.
+    pub fn most_runs(&self, range: LevelRange) -> u32 {
+        self.sorted.capacity().min(range.features)
     }
 
-    fn record_terms(&self, recording: &mut Recording, losses: Losses<'_>, (number, shard): (usize, &Shard)) {
-        let [g0, g1] = losses.gradients();
+    fn record_terms(&self, recording: &mut Recording, losses: Losses<'_>, shard: &Shard, range: LevelRange) {
+        let [g0, g1] = losses.gradients(range.level);
         let threads = slopes::main::Kernel::WORKGROUP[0];
         let bindings = slopes::main::Bindings {
             pairs: self.sorted.pairs(),
@@ -157,11 +177,13 @@ impl Backward {
             g0,
             g1,
             w_dec: &shard.w_dec,
+            scalars: &shard.scalars,
             terms: &self.terms,
-            range: self.sorted.range(number),
+            range: self.sorted.range(range.number),
             params: slopes::Params {
                 quads: losses.parameters.quads(),
                 first: shard.first,
+                count: shard.count,
                 threads: threads * self.groups(self.sorted.capacity(), threads),
             },
         };
@@ -170,13 +192,13 @@ impl Backward {
             runs: &self.sorted.runs,
             terms: &self.terms,
             scalars: &shard.scalars,
-            range: self.sorted.range(number),
+            range: self.sorted.range(range.number),
             params: summary::Params {
                 first: shard.first,
                 count: shard.count,
                 blocks: losses.forward.rows().div_ceil(bias_gradient::BLOCK_ROWS),
                 lists: losses.lists(),
-                groups: self.groups(self.most_runs(shard), summary::TEAMS),
+                groups: self.groups(self.most_runs(range), summary::TEAMS),
                 one: 1.0,
             },
         };
@@ -188,19 +210,20 @@ impl Backward {
         recording: &mut Recording,
         losses: Losses<'_>,
         recipe: &Recipe,
-        (number, shard): (usize, &Shard),
+        shard: &Shard,
+        range: LevelRange,
     ) {
-        let [g0, g1] = losses.gradients();
+        let [g0, g1] = losses.gradients(range.level);
         let params = squares::Params {
             quads: losses.parameters.quads(),
             first: shard.first,
             count: shard.count,
-            groups: self.groups(self.most_runs(shard), squares::ROWS_PER_WORKGROUP),
+            groups: self.groups(self.most_runs(range), squares::ROWS_PER_WORKGROUP),
             project: recipe.unit_norm_decoder.into(),
             one: 1.0,
         };
         let (runs, terms, scalars) = (&self.sorted.runs, &self.terms, &shard.scalars);
-        let (centred, range) = (&losses.forward.centred, self.sorted.range(number));
+        let (centred, range) = (&losses.forward.centred, self.sorted.range(range.number));
         let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, range, params };
         recording.run(&self.kernels.squares_encoder, bindings);
         let w_dec = &shard.w_dec;
@@ -235,6 +258,24 @@ impl Backward {
             one: 1.0,
         }
     }
+}
+
+/// The ranges of each shard, cut at `widths`, and the features of all of them in order.
+fn level_ranges(shards: &[Shard], widths: &[u32]) -> (Vec<Vec<LevelRange>>, Vec<Range<u32>>) {
+    let mut features = Vec::new();
+    let mut of_shard = |shard: &Shard| {
+        let (mut ranges, end) = (Vec::new(), shard.first + shard.count);
+        let mut first = shard.first;
+        while first < end {
+            let level = widths.partition_point(|width| *width <= first);
+            let next = widths.get(level).map_or(end, |width| end.min(*width));
+            ranges.push(LevelRange { number: features.len(), level, features: next - first });
+            features.push(first..next);
+            first = next;
+        }
+        ranges
+    };
+    (shards.iter().map(&mut of_shard).collect(), features)
 }
 
 /// Workgroups that keep a device busy: what a dispatch of unknown work takes at most.

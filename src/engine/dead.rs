@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::apply::Optimizer;
-use super::backward::Backward;
-use super::field::{Field, Listed};
+use super::field::{Field, Level, Listed};
 use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
 use super::planes::Plane;
 use super::recipe::Recipe;
 use super::select::{Chunks, Limits, MAX_MULTIPLY_ADDS};
+use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::error::Result;
 use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
@@ -50,8 +50,8 @@ pub struct Dead {
     block_dead: Buffer,
     extents: Buffer,
     pre_activations: Buffer,
-    mean: Buffer,
-    distances: Buffer,
+    /// Of the main field's error.
+    variance: Variance,
     kernels: Kernels,
     chunk: u32,
 }
@@ -66,10 +66,8 @@ struct Kernels {
     rename: Pipeline<dead::rename::Kernel>,
     encode: Encode,
     select: Pipeline<select_wide::main::Kernel>,
+    ratio: Pipeline<variance::ratio::Kernel>,
     residual: Pipeline<residual::main::Kernel>,
-    means: Pipeline<variance::means::Kernel>,
-    rows: Pipeline<variance::rows::Kernel>,
-    finish: Pipeline<variance::finish::Kernel>,
 }
 
 /// Operands of AuxK.
@@ -79,8 +77,8 @@ pub struct DeadInputs<'a> {
     pub parameters: &'a Parameters,
     /// The forward pass of the batch.
     pub forward: &'a Forward,
-    /// Its backward pass.
-    pub backward: &'a Backward,
+    /// The variance of the batch.
+    pub variance: &'a Variance,
     /// The counters of the features, and the step's constants.
     pub optimizer: &'a Optimizer,
     /// The window of dead features.
@@ -110,10 +108,8 @@ impl Dead {
             rename: gpu.pipeline(&by_batch)?,
             encode: Encode::compacted(gpu, encode, &planes)?,
             select: gpu.pipeline(&[&planes[..], &[("SCALED", scaled), ("RAW", list.raw.into())]].concat())?,
+            ratio: gpu.pipeline(&[("ERROR", 1)])?,
             residual: gpu.pipeline(&[("ERROR", 1)])?,
-            means: gpu.pipeline(&[])?,
-            rows: gpu.pipeline(&[])?,
-            finish: gpu.pipeline(&[])?,
         };
         let limits = Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS };
         let chunk = Chunks::new(gpu, parameters, &limits).features().min(LARGEST_CHUNK);
@@ -129,8 +125,7 @@ impl Dead {
             block_dead: gpu.buffer("dead before", u64::from(parameters.features().div_ceil(BLOCK_FEATURES)) + 1)?,
             extents: gpu.buffer("extents", UNIFORM_STRIDE / 4 * chunks as u64)?,
             pre_activations: gpu.buffer("pre-activations", u64::from(rows) * u64::from(chunk))?,
-            mean: gpu.buffer("mean error", 4 * u64::from(parameters.quads()))?,
-            distances: gpu.buffer("distances", rows.into())?,
+            variance: Variance::new(gpu, VarianceOf::Error, rows, parameters.quads())?,
             kernels,
             chunk,
         }))
@@ -186,26 +181,24 @@ impl Dead {
         let listed = Listed { entries: &forward.entries.list, starts: &forward.entries.starts[1] };
         let rows = forward.rows();
         recording.only_if(&self.found, |recording| {
-            forward.decoder.record(recording, parameters, listed, &self.sums.nodes, rows);
+            let level = Level { below: parameters.features(), nodes: &self.sums.nodes };
+            forward.decoder.record(recording, parameters, listed, &[level], rows);
         });
     }
 
     /// The loss and its gradient.
     pub fn record_loss(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
-        let DeadInputs { parameters, forward, backward, optimizer, .. } = inputs;
+        let DeadInputs { parameters, forward, .. } = inputs;
         let (rows, quads) = (forward.rows(), parameters.quads());
         let (x, b_dec, factor) = (&forward.x, &parameters.b_dec, &self.factor);
         let sums = &forward.field.sums;
         if self.field.factor == Factor::VarianceRatio {
-            backward.record_row_sums(recording, super::backward::Losses { parameters, forward, second_gradient: None });
-            let (mean, distances, row_blocks) = (&self.mean, &self.distances, &backward.row_blocks);
-            let (step, params) = (Slot::from(&optimizer.step), variance::Params { rows, quads, one: 1.0 });
+            let Variance { distances, params, .. } = &self.variance;
+            let (input_distances, params) = (&inputs.variance.distances, *params);
             recording.only_if(&self.found, |recording| {
-                recording.run(&self.kernels.means, variance::means::Bindings { row_blocks, mean, params });
-                let bindings = variance::rows::Bindings { x, sums, b_dec, mean, distances, params };
-                recording.run(&self.kernels.rows, bindings);
-                let bindings = variance::finish::Bindings { distances, factor, step, params };
-                recording.run(&self.kernels.finish, bindings);
+                self.variance.record(recording, VarianceInputs { x, sums, b_dec });
+                let bindings = variance::ratio::Bindings { distances, input_distances, factor, params };
+                recording.run(&self.kernels.ratio, bindings);
             });
         }
         let scale = 2.0 * self.field.weight / f64::from(rows);
@@ -213,7 +206,7 @@ impl Dead {
             x,
             sums: &self.sums.sums,
             b_dec,
-            other_sums: sums,
+            other: sums,
             gradient: &self.sums.gradient,
             rows: &self.row_statistics,
             guard: &forward.guard,
@@ -229,9 +222,10 @@ impl Dead {
         for Shard { first, count, scalars, .. } in &inputs.parameters.shards {
             // A step that is taken again must not see what it marked before.
             recording.clear_range(scalars, planes.bytes(Plane::Mark, *count));
-            let params = mark::Params { entries: entries.second, first: *first, count: *count };
-            let step = Slot::from(&inputs.optimizer.step);
-            recording.run(&self.kernels.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
+            let params = mark::Params { capacity: entries.second, first: *first, count: *count };
+            let (step, counts) = (Slot::from(&inputs.optimizer.step), Slot::from(&entries.counts));
+            let entries = &entries.list;
+            recording.run(&self.kernels.mark, mark::main::Bindings { entries, scalars, step, counts, params });
         }
     }
 

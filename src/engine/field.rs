@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::parameters::{CHUNKS, Parameters};
+use super::entries::Pass;
+use super::entry;
+use super::parameters::{CHUNKS, Parameters, Shard};
 use crate::error::Result;
 use crate::gpu::shaders::decode;
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
@@ -76,72 +78,114 @@ pub fn covering_nodes(chunks: Range<u32>) -> Vec<(u32, u32)> {
 pub struct Decoder {
     pipeline: Pipeline<decode::main::Kernel>,
     columns: u32,
-    /// The open nodes of rows that continue in the next shard, where there is more than one.
+    /// The open nodes of rows that continue in the next range of features, where there is more than one.
     partials: Buffer,
     /// Rows whose open nodes fit.
     slice: u32,
 }
 
+/// A field that is decoded from the features below one.
+#[derive(Clone, Copy)]
+pub struct Level<'a> {
+    /// The feature.
+    pub below: u32,
+    /// The parts of the field.
+    pub nodes: &'a [Node],
+}
+
 impl Decoder {
-    /// Compiles the kernel, and makes room for `rows` rows.
+    /// Compiles the kernel, and makes room for `rows` rows of lists that are decoded to at most `levels` fields at
+    /// once.
     ///
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it, and as [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32) -> Result<Self> {
-        let several = parameters.shards.len() > 1;
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, levels: usize, pass: Pass) -> Result<Self> {
+        let several = parameters.shards.len() > 1 || levels > 1;
         let row = u64::from(parameters.quads()) * 4 * u64::from(ROOT + 1);
         let slice = if several { (gpu.max_binding_bytes() / (4 * row)).clamp(1, rows.max(1).into()) } else { 0 };
         // Three vectors per thread are faster where a CPU computes, fewer registers elsewhere.
         let columns = if gpu.description().is_software() { 3 } else { 1 };
+        let kind = parameters.description().lists[0].entry;
+        let own = [("COLUMNS", columns), ("CONTINUED", several.into())];
+        let defines = [&parameters.planes().defines()[..], &entry::defines(kind, pass), &own].concat();
         Ok(Self {
-            pipeline: gpu.pipeline(&[("COLUMNS", columns), ("CONTINUED", several.into())])?,
+            pipeline: gpu.pipeline_with_entry(entry::entry(kind), &defines)?,
             columns,
             partials: gpu.for_part("batch").buffer("open sums of rows", slice * row)?,
             slice: if several { slice as u32 } else { rows.max(1) },
         })
     }
 
-    /// Sums the entries of `rows` rows of a list for each node.
+    /// Sums the entries of `rows` rows of a list for each node of each level, in one walk over the features; levels
+    /// come by ascending features.
     pub fn record(
         &self,
         recording: &mut Recording,
         parameters: &Parameters,
         Listed { entries, starts }: Listed<'_>,
-        nodes: &[Node],
+        levels: &[Level<'_>],
         rows: u32,
     ) {
         let chunk = parameters.chunk();
+        let nodes = levels.last().map_or(0, |level| level.nodes.len());
         for first_row in (0..rows).step_by(self.slice as usize) {
-            for Node { chunk: first_chunk, level, sums } in nodes {
+            for node in 0..nodes {
+                let fields: Vec<(u32, &Node)> = levels.iter().map(|level| (level.below, &level.nodes[node])).collect();
+                let Some(&(_, Node { chunk: first_chunk, level: top, .. })) = fields.last() else { continue };
                 let origin = u64::from(*first_chunk) * u64::from(chunk);
-                let end = (origin + (u64::from(chunk) << level)).min(parameters.features().into()) as u32;
-                let shards = parameters
-                    .shards
-                    .iter()
-                    .filter(|shard| u64::from(shard.first + shard.count) > origin && shard.first < end);
-                let mut shards = shards.peekable();
-                while let Some(shard) = shards.next() {
+                let end = (origin + (u64::from(chunk) << top)).min(parameters.features().into()) as u32;
+                let origin = origin as u32;
+                let ends: Vec<u32> = fields.iter().map(|(below, _)| end.min(*below)).collect();
+                for Piece { shard, features, closes } in pieces(parameters, origin..end, &ends) {
                     let params = decode::Params {
                         first_row,
                         rows: self.slice.min(rows - first_row),
                         quads: parameters.quads(),
                         shard: shard.first,
-                        begin: (origin as u32).max(shard.first),
-                        end: end.min(shard.first + shard.count),
-                        origin: origin as u32,
-                        top: *level,
+                        count: shard.count,
+                        begin: features.start,
+                        end: features.end,
+                        origin,
+                        top: *top,
                         chunk,
                         pieces: parameters.quads().div_ceil(decode::PIECE_THREADS * self.columns),
-                        closes: shards.peek().is_none().into(),
+                        closes: closes.is_some().into(),
                         one: 1.0,
                     };
-                    let (w_dec, partials) = (&shard.w_dec, &self.partials);
-                    let bindings = decode::main::Bindings { entries, starts, w_dec, partials, sums, params };
+                    let sums = &fields[closes.unwrap_or(0)].1.sums;
+                    let (w_dec, scalars, partials) = (&shard.w_dec, &shard.scalars, &self.partials);
+                    let bindings = decode::main::Bindings { entries, starts, w_dec, scalars, partials, sums, params };
                     recording.run(&self.pipeline, bindings);
                 }
             }
         }
     }
+}
+
+/// Features of one shard that are decoded at a time.
+struct Piece<'a> {
+    shard: &'a Shard,
+    features: Range<u32>,
+    /// The field whose sums are complete after it.
+    closes: Option<usize>,
+}
+
+/// The features of a node, cut at the ends of shards and of fields. Of fields that end together all but the first have
+/// an empty piece; the sums of one that ends before the node begins stay 0.
+fn pieces<'a>(parameters: &'a Parameters, node: Range<u32>, ends: &[u32]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for shard in &parameters.shards {
+        let stop = (shard.first + shard.count).min(node.end);
+        let mut begin = shard.first.max(node.start);
+        while begin < stop {
+            let next = ends.iter().copied().filter(|end| *end > begin).fold(stop, u32::min);
+            let mut closed = (0..ends.len()).filter(|field| ends[*field] == next);
+            pieces.push(Piece { shard, features: begin..next, closes: closed.next() });
+            pieces.extend(closed.map(|field| Piece { shard, features: next..next, closes: Some(field) }));
+            begin = next;
+        }
+    }
+    pieces
 }
 
 /// A list of entries.

@@ -1,7 +1,7 @@
 //! The forward pass: from rows to codes, reconstructions and losses.
 
 use super::entries::{Entries, Pass};
-use super::field::{Decoder, Field, Listed};
+use super::field::{Decoder, Field, Level, Listed};
 use super::parameters::Parameters;
 use super::rows::StoredRows;
 use super::select::{self, Selector, Tuning};
@@ -23,6 +23,8 @@ pub struct Forward {
     pub field: Field,
     /// (squared error, x · x^, |x^|², L0) of each row.
     pub row_statistics: Buffer,
+    /// Reconstructions from the first features alone that are trained too, by ascending width.
+    pub inner: Vec<Inner>,
     /// Raised by whatever is not finite.
     pub guard: Buffer,
     /// The kernel that decodes lists.
@@ -33,8 +35,19 @@ pub struct Forward {
     center: Pipeline<center::main::Kernel>,
     count: Pipeline<count::main::Kernel>,
     residual: Pipeline<residual::main::Kernel>,
+    inner_residual: Pipeline<residual::main::Kernel>,
     rows: u32,
     stored: StoredRows,
+}
+
+/// A reconstruction from the first features alone (Matryoshka).
+pub struct Inner {
+    /// The feature that they end before.
+    pub below: u32,
+    /// Its gradient is that of this level and all wider ones.
+    pub field: Field,
+    /// (squared error, -, -, -) of each row.
+    pub row_statistics: Buffer,
 }
 
 impl Forward {
@@ -44,11 +57,25 @@ impl Forward {
     /// [`Error::Config`] if a batch of that many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit,
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, pass: Pass) -> Result<Self> {
-        let entries = Entries::new(gpu, parameters.description(), rows, pass)?;
+        let entries = Entries::new(gpu, parameters.description(), parameters.features(), rows, pass)?;
         let rows = rows as u32;
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
         let x = vectors()?;
+        let inner = |below: usize| {
+            Ok(Inner {
+                below: below as u32,
+                field: Field::new(gpu, parameters, rows)?,
+                row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
+            })
+        };
+        let inner: Vec<Inner> = match pass {
+            Pass::Training => {
+                let widths = parameters.description().levels().filter_map(|level| level.below);
+                widths.map(inner).collect::<Result<_>>()?
+            }
+            Pass::Evaluation => Vec::new(),
+        };
         Ok(Self {
             stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
             x,
@@ -56,12 +83,14 @@ impl Forward {
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
             guard: batch.buffer("guard", 2)?,
-            decoder: Decoder::new(gpu, parameters, rows)?,
+            decoder: Decoder::new(gpu, parameters, rows, inner.len() + 1, pass)?,
+            inner,
             unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
-            selector: select::selector(&gpu.for_part("selection"), parameters, rows, tuning)?,
+            selector: select::selector(&gpu.for_part("selection"), parameters, &entries, rows, tuning, pass)?,
             center: gpu.pipeline(&[])?,
             count: gpu.pipeline(&[])?,
             residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
+            inner_residual: gpu.pipeline(&[("ERROR", 0), ("SUFFIX", 1)])?,
             entries,
             rows,
         })
@@ -80,6 +109,14 @@ impl Forward {
     /// List 0.
     pub fn listed(&self) -> Listed<'_> {
         Listed { entries: &self.entries.list, starts: &self.entries.starts[0] }
+    }
+
+    /// Makes room for `batches` batches that are uploaded at once.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve_uploads(&self, gpu: &Gpu, batches: usize) -> Result<()> {
+        self.stored.reserve(gpu, &self.x, batches)
     }
 
     /// Uploads `[rows, d]` rows for what is submitted next.
@@ -108,8 +145,8 @@ impl Forward {
 
     /// Finds the codes of the first `rows` rows.
     pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
-        let (centred, entries) = (&self.centred, &self.entries);
-        self.selector.record(recording, &select::Inputs { parameters, centred, entries, rows });
+        let (centred, entries, guard) = (&self.centred, &self.entries, &self.guard);
+        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows });
     }
 
     /// Counts and decodes the codes of the first `rows` rows.
@@ -117,23 +154,45 @@ impl Forward {
         let Listed { entries, starts } = self.listed();
         let params = count::Params { rows };
         recording.run(&self.count, count::main::Bindings { entries, starts, rows: &self.row_statistics, params });
-        self.decoder.record(recording, parameters, self.listed(), &self.field.nodes, rows);
+        let inner = self.inner.iter().map(|inner| (inner.below, &inner.field));
+        let levels = inner.chain([(parameters.features(), &self.field)]);
+        let levels: Vec<Level<'_>> = levels.map(|(below, field)| Level { below, nodes: &field.nodes }).collect();
+        self.decoder.record(recording, parameters, self.listed(), &levels, rows);
     }
 
     /// Losses and gradients of the reconstructions; the gradient is that of the mean over `rows` rows.
     pub fn record_residual(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
-        let bindings = residual::main::Bindings {
-            x: &self.x,
-            sums: &self.field.sums,
-            b_dec: &parameters.b_dec,
-            other_sums: &self.field.sums,
-            gradient: &self.field.gradient,
-            rows: &self.row_statistics,
-            guard: &self.guard,
-            factor: Slot::from(&self.unit_factor),
-            params: residual::Params { rows, quads: parameters.quads(), scale: 2.0 / rows as f32, one: 1.0 },
-        };
-        recording.run(&self.residual, bindings);
+        let mut widths: Vec<(&Field, &Buffer)> =
+            self.inner.iter().map(|inner| (&inner.field, &inner.row_statistics)).collect();
+        widths.push((&self.field, &self.row_statistics));
+        let weights: Vec<f64> = parameters.description().levels().map(|level| level.weight).collect();
+        let weights = &weights[weights.len() - widths.len()..];
+        let mut wider: Option<&Field> = None;
+        for (&(field, statistics), &weight) in widths.iter().zip(weights).rev() {
+            let bindings = residual::main::Bindings {
+                x: &self.x,
+                sums: &field.sums,
+                b_dec: &parameters.b_dec,
+                other: wider.map_or(&field.sums, |wider| &wider.gradient),
+                gradient: &field.gradient,
+                rows: statistics,
+                guard: &self.guard,
+                factor: Slot::from(&self.unit_factor),
+                params: residual::Params {
+                    rows,
+                    quads: parameters.quads(),
+                    scale: weight as f32 * 2.0 / rows as f32,
+                    one: 1.0,
+                },
+            };
+            recording.run(if wider.is_some() { &self.inner_residual } else { &self.residual }, bindings);
+            wider = Some(field);
+        }
+    }
+
+    /// The gradient at what the features of a level decode to; the narrowest is level 0.
+    pub fn gradient(&self, level: usize) -> &Buffer {
+        &self.inner.get(level).map_or(&self.field, |inner| &inner.field).gradient
     }
 }
 

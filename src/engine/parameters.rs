@@ -125,7 +125,8 @@ impl Parameters {
         match tensor.role {
             Role::Encoder => Place { buffer: &shard.w_enc, offset: 0, stored_columns },
             Role::Decoder => Place { buffer: &shard.w_dec, offset: 0, stored_columns },
-            Role::EncoderBias | Role::Own(_) | Role::OutputBias => self.plane(Plane::Bias, shard),
+            Role::Own(number) => self.plane(Plane::Own(number), shard),
+            Role::EncoderBias | Role::OutputBias => self.plane(Plane::Bias, shard),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The scalars of features on the device: planes of one word per feature, of which a shard has one buffer.
 
-use crate::sae::description::{Counted, Description};
+use crate::sae::description::{Counted, Description, Role};
 
 /// The content of a plane; shaders/shared/planes.wgsl says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,22 @@ pub enum Plane {
     Dead,
     /// The last step that it fired in, the one under way included.
     Mark,
+    /// A scalar of its own besides the bias: the tensor of [`Role::Own`] of this number.
+    Own(usize),
+    /// Adam's first moment of it.
+    OwnFirstMoment(usize),
+    /// Its second.
+    OwnSecondMoment(usize),
+    /// The gradient of it.
+    OwnSum(usize),
+    /// The gradient of the norm of its decoder row, by the penalties alone.
+    Pull,
+    /// Its part of the penalty.
+    Loss,
+    /// What the closed form adds to the gradient of its pre-activation on every row.
+    Shift,
+    /// Its part of the closed form's loss.
+    ClosedLoss,
 }
 
 impl Plane {
@@ -44,7 +60,7 @@ impl Plane {
             Self::Bias => "BIAS",
             Self::Norm => "NORM",
             Self::FirstMoment => "MOMENTS",
-            Self::SecondMoment => return None,
+            Self::SecondMoment | Self::OwnSecondMoment(_) => return None,
             Self::LastFired => "LAST_FIRED",
             Self::TimesFired => "TIMES_FIRED",
             Self::Run => "RUN",
@@ -56,6 +72,13 @@ impl Plane {
             Self::Flawed => "FLAWED",
             Self::Dead => "DEAD",
             Self::Mark => "MARK",
+            Self::Own(number) => *["OWN_0", "OWN_1", "OWN_2"].get(number)?,
+            Self::OwnFirstMoment(number) => *["OWN_MOMENTS_0", "OWN_MOMENTS_1", "OWN_MOMENTS_2"].get(number)?,
+            Self::OwnSum(number) => *["OWN_SUM_0", "OWN_SUM_1", "OWN_SUM_2"].get(number)?,
+            Self::Pull => "PULL",
+            Self::Loss => "LOSS",
+            Self::Shift => "SHIFT",
+            Self::ClosedLoss => "CLOSED_LOSS",
         })
     }
 }
@@ -66,15 +89,17 @@ pub struct Planes(Vec<Plane>);
 
 impl Planes {
     /// Those that encoding and evaluating need.
-    pub fn inference() -> Self {
-        Self(vec![Plane::Bias, Plane::Norm, Plane::Mark])
+    pub fn inference(description: &Description) -> Self {
+        let shared = [Plane::Bias, Plane::Norm, Plane::Mark].into_iter();
+        Self(shared.chain(own(description).map(Plane::Own)).collect())
     }
 
     /// Those that training needs.
     pub fn training(description: &Description) -> Self {
         use Plane::{
-            Along, Bias, Dead, Fired, FirstMoment, Flawed, LastFired, Mark, Norm, Run, SecondMoment, Slopes,
-            SquaresDec, SquaresEnc, TimesFired,
+            Along, Bias, ClosedLoss, Dead, Fired, FirstMoment, Flawed, LastFired, Loss, Mark, Norm, Own,
+            OwnFirstMoment, OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc,
+            TimesFired,
         };
         let mut planes = vec![
             Bias,
@@ -94,6 +119,15 @@ impl Planes {
         if let Some(dead) = description.dead() {
             planes.push(Dead);
             planes.extend((dead.counted == Counted::WithThisBatch).then_some(Mark));
+        }
+        for number in own(description) {
+            planes.extend([Own(number), OwnFirstMoment(number), OwnSecondMoment(number), OwnSum(number)]);
+        }
+        if description.extras() > 0 {
+            planes.extend([Pull, Loss]);
+        }
+        if description.closed_form.is_some() {
+            planes.extend([Shift, ClosedLoss]);
         }
         Self(planes)
     }
@@ -118,4 +152,12 @@ impl Planes {
     pub fn defines(&self) -> Vec<(&'static str, u32)> {
         (0..).zip(&self.0).filter_map(|(number, plane)| Some((plane.define()?, number))).collect()
     }
+}
+
+/// The numbers of the scalars that an architecture has besides the bias.
+fn own(description: &Description) -> impl Iterator<Item = usize> {
+    description.tensors.iter().filter_map(|tensor| match tensor.role {
+        Role::Own(number) => Some(number),
+        _ => None,
+    })
 }

@@ -4,7 +4,7 @@ use super::parameters::pad_rows;
 use crate::data::RowsView;
 use crate::error::Result;
 use crate::gpu::shaders::widen;
-use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording};
+use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, UploadBuffers};
 use crate::kernels::quads;
 
 /// Room for rows as they are stored, and what makes f32 of them on the device.
@@ -14,6 +14,7 @@ pub(super) struct StoredRows {
     of_f16: Program,
     of_bf16: Program,
     padded: Vec<f32>,
+    uploads: UploadBuffers,
 }
 
 impl StoredRows {
@@ -31,33 +32,36 @@ impl StoredRows {
             gpu.program(recording)
         };
         let (of_f16, of_bf16) = (program(false)?, program(true)?);
-        Ok(Self { stored, of_f16, of_bf16, padded: Vec::new() })
+        Ok(Self { stored, of_f16, of_bf16, padded: Vec::new(), uploads: UploadBuffers::default() })
+    }
+
+    /// Makes room for `batches` batches that are under way to `x` at once.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn reserve(&self, gpu: &Gpu, x: &Buffer, batches: usize) -> Result<()> {
+        self.uploads.reserve(gpu, x.bytes(), batches)
     }
 
     /// Puts `[rows, d]` rows into `x`, for what is submitted next.
     ///
     /// # Errors
-    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`] if the device has failed.
+    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`] if the device has failed,
+    /// [`crate::Error::OutOfMemory`] if there is no room for a copy.
     pub fn upload(&mut self, gpu: &Gpu, rows: RowsView<'_>, d: usize, x: &Buffer) -> Result<()> {
         match rows {
-            RowsView::F32(rows) if d.is_multiple_of(16) => gpu.upload(x, 0, rows),
+            RowsView::F32(_) if d.is_multiple_of(16) => self.uploads.upload(gpu, x, rows.bytes()),
             RowsView::F32(rows) => {
                 pad_rows(rows, d, &mut self.padded);
-                gpu.upload(x, 0, &self.padded);
+                self.uploads.upload(gpu, x, bytemuck::cast_slice(&self.padded))
             }
-            RowsView::F16(_) => self.widen(gpu, rows.bytes(), &self.of_f16)?,
-            RowsView::Bf16(_) => self.widen(gpu, rows.bytes(), &self.of_bf16)?,
+            RowsView::F16(_) => self.widen(gpu, rows.bytes(), &self.of_f16),
+            RowsView::Bf16(_) => self.widen(gpu, rows.bytes(), &self.of_bf16),
         }
-        Ok(())
     }
 
     fn widen(&self, gpu: &Gpu, bytes: &[u8], program: &Program) -> Result<()> {
-        let (words, rest) = bytes.as_chunks::<4>();
-        gpu.upload(&self.stored, 0, words.as_flattened());
-        if let &[low, high] = rest {
-            // Copies are of whole words.
-            gpu.upload(&self.stored, words.as_flattened().len() as u64, &[low, high, 0, 0]);
-        }
+        self.uploads.upload(gpu, &self.stored, bytes)?;
         gpu.submit(program)
     }
 }

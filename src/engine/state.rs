@@ -131,6 +131,7 @@ pub(super) fn state_parts(
         let plane = |tensor: usize, plane: Plane| {
             part(tensor, &shard.scalars, parameters.planes().bytes(plane, shard.count).start, 4)
         };
+        let scalar = |at: usize, planes: [Plane; 3]| [0, 1, 2].map(|offset| plane(at + offset, planes[offset]));
         let matrix = |at: usize, weights: &Buffer, Moments { m, v }: &Moments| {
             [part(at, weights, 0, row), part(at + 1, m, 0, moment_row), part(at + 2, v, 0, moment_row)]
         };
@@ -140,9 +141,12 @@ pub(super) fn state_parts(
             .flat_map(|&(at, tensor)| match tensor.role {
                 Role::Encoder => matrix(at, &shard.w_enc, &moments.w_enc),
                 Role::Decoder => matrix(at, &shard.w_dec, &moments.w_dec),
-                Role::EncoderBias | Role::Own(_) | Role::OutputBias => {
-                    let planes = [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment];
-                    [0, 1, 2].map(|offset| plane(at + offset, planes[offset]))
+                Role::Own(number) => {
+                    let moments = [Plane::OwnFirstMoment(number), Plane::OwnSecondMoment(number)];
+                    scalar(at, [Plane::Own(number), moments[0], moments[1]])
+                }
+                Role::EncoderBias | Role::OutputBias => {
+                    scalar(at, [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment])
                 }
             })
             .collect();

@@ -13,6 +13,7 @@ use super::recipe::Recipe;
 use super::select::Tuning;
 use super::stage::{Exchange, StagePrograms, Stages, World};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
+use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::data::RowsView;
 use crate::error::{Divergence, Error, Result};
 use crate::gpu::shaders::{Clip as ClipResult, Guard, center};
@@ -22,6 +23,7 @@ use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
 pub struct TrainingStep {
     parameters: Parameters,
     forward: Forward,
+    variance: Variance,
     dead: Option<Dead>,
     backward: Backward,
     optimizer: Optimizer,
@@ -31,15 +33,13 @@ pub struct TrainingStep {
     taken: u32,
 }
 
-/// The rows of a step, and what the schedule and the data say of it.
+/// The rows of a step, and what the schedule says of it.
 #[derive(Clone, Copy, Debug)]
 pub struct StepInput<'a> {
     /// `[batch, d]`.
     pub rows: RowsView<'a>,
     /// The schedule's.
     pub learning_rate: f64,
-    /// The mean squared distance of the rows from their mean.
-    pub variance: f64,
 }
 
 /// Results of a step, on the host.
@@ -47,8 +47,10 @@ pub struct StepInput<'a> {
 pub struct StepResults {
     /// Squared error of each row.
     pub squared_errors: Vec<f32>,
-    /// The auxiliary losses by name, weighted as they are in the loss.
-    pub losses: Vec<(&'static str, f64)>,
+    /// Σ|x - mean of the batch|² over its rows, in f64 from one f32 per row.
+    pub variance: f64,
+    /// The losses other than that of the whole reconstruction by name, weighted as they are in the loss.
+    pub losses: Vec<(String, f64)>,
     /// Active features of all rows.
     pub active: f64,
     /// Norm of the whole gradient, before clipping.
@@ -76,15 +78,22 @@ struct Reported<'a> {
     dead: &'a Buffer,
     guard: &'a Buffer,
     uncertain: &'a Buffer,
+    distances: &'a Buffer,
+    /// The statistics of the rows of narrower levels.
+    inner: Vec<&'a Buffer>,
     auxiliary: Option<[&'a Buffer; 3]>,
 }
 
 impl<'a> Reported<'a> {
+    /// [`ALWAYS`], the inner levels, then the auxiliary loss.
     fn buffers(&self) -> Vec<&'a Buffer> {
-        let always = [self.rows, self.clip, self.dead, self.guard, self.uncertain];
-        always.into_iter().chain(self.auxiliary.into_iter().flatten()).collect()
+        let always: [_; ALWAYS] = [self.rows, self.clip, self.dead, self.guard, self.uncertain, self.distances];
+        always.into_iter().chain(self.inner.iter().copied()).chain(self.auxiliary.into_iter().flatten()).collect()
     }
 }
+
+/// Buffers that are read after the step of any architecture.
+const ALWAYS: usize = 6;
 
 impl TrainingStep {
     /// Makes the optimizer's state for parameters that are on the device, and the program of a step.
@@ -98,6 +107,7 @@ impl TrainingStep {
         let backward = Backward::new(gpu, &parameters, &forward)?;
         let lists = parameters.description().lists.len();
         let mut this = Self {
+            variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
             dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
             optimizer: Optimizer::new(gpu, &parameters, recipe.moments, lists)?,
             norms: gpu.pipeline(&parameters.planes().defines())?,
@@ -114,7 +124,7 @@ impl TrainingStep {
 
     /// The step.
     fn stages(&self, world: World) -> Stages {
-        let Self { parameters, forward, backward, optimizer, recipe, .. } = self;
+        let Self { parameters, forward, variance, backward, optimizer, recipe, .. } = self;
         let rows = forward.rows();
         let mut step = Stages::new(world);
         step.run(|r| {
@@ -122,6 +132,7 @@ impl TrainingStep {
                 r.clear_range(&shard.scalars, parameters.planes().bytes(super::planes::Plane::Run, shard.count));
             }
             forward.record_center(r, parameters, rows);
+            variance.record(r, VarianceInputs { x: &forward.x, sums: &forward.field.sums, b_dec: &parameters.b_dec });
             forward.record_codes(r, parameters, rows);
         });
         step.meet(Exchange::Keys);
@@ -129,7 +140,7 @@ impl TrainingStep {
         step.meet(Exchange::Sums);
         step.run(|r| forward.record_residual(r, parameters, rows));
         if let Some(dead) = &self.dead {
-            let inputs = DeadInputs { parameters, forward, backward, optimizer, recipe };
+            let inputs = DeadInputs { parameters, forward, variance, optimizer, recipe };
             step.run(|r| dead.record_find(r, inputs));
             step.meet(Exchange::DeadCount);
             step.run(|r| dead.record_select(r, inputs));
@@ -157,12 +168,13 @@ impl TrainingStep {
         self.parameters.fill(gpu, &self.norms, weights)
     }
 
-    /// Makes room for the results of `steps` steps that are under way at once, and for the tiles of a copy of the
-    /// state.
+    /// Makes room for the rows and the results of `steps` steps that are under way at once, and for the tiles of a copy
+    /// of the state.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn reserve_staging(&self, gpu: &Gpu, steps: usize) -> Result<()> {
+        self.forward.reserve_uploads(gpu, steps)?;
         let gpu = &gpu.for_part("readback");
         gpu.reserve_staging(self.reported().buffers().iter().map(|buffer| buffer.bytes()).sum(), steps)?;
         state::reserve_staging(gpu, &self.state_parts())
@@ -216,14 +228,14 @@ impl TrainingStep {
     /// [`Error::Config`] if the rows are no whole batch, [`Error::DeviceLost`] or [`Error::Device`].
     pub fn begin(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<()> {
         let d = self.parameters.config().d_in;
-        let StepInput { rows, learning_rate, variance } = input;
+        let StepInput { rows, learning_rate } = input;
         if rows.len() != self.recipe.batch * d {
             let (batch, values) = (self.recipe.batch, rows.len());
             return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
         self.taken += 1;
         self.forward.upload(gpu, rows, d)?;
-        let constants = StepConstants { number: self.taken, learning_rate, input_variance: variance };
+        let constants = StepConstants { number: self.taken, learning_rate };
         self.optimizer.upload(gpu, &self.recipe, constants);
         Ok(())
     }
@@ -282,13 +294,15 @@ impl TrainingStep {
     }
 
     fn reported(&self) -> Reported<'_> {
-        let Self { forward, backward, optimizer, dead, .. } = self;
+        let Self { forward, variance, backward, optimizer, dead, .. } = self;
         Reported {
             rows: &forward.row_statistics,
             clip: &backward.clip,
             dead: &optimizer.dead,
             guard: &forward.guard,
             uncertain: forward.selector().uncertain(),
+            distances: &variance.distances,
+            inner: forward.inner.iter().map(|inner| &inner.row_statistics).collect(),
             auxiliary: dead.as_ref().map(|dead| [&dead.row_statistics, &dead.factor, &dead.found]),
         }
     }
@@ -309,16 +323,26 @@ impl TrainingStep {
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
-        let losses = self.parameters.description().fields.iter().skip(1).map(|field| {
-            let rows: Vec<[f32; 4]> = results.get(5);
+        let inner = self.forward.inner.len();
+        let fields = self.parameters.description().fields.iter();
+        let losses = fields.enumerate().filter(|(number, _)| *number != inner).map(|(number, field)| {
+            let place = ALWAYS + number.min(inner);
+            let is_auxiliary = number > inner;
+            let scale = match is_auxiliary {
+                false => field.weight,
+                true if results.get::<u32>(place + 2)[0] > 0 => {
+                    field.weight * f64::from(results.get::<f32>(place + 1)[0])
+                }
+                // Where none is dead the device computed nothing.
+                true => return (field.name.clone(), 0.0),
+            };
+            let rows: Vec<[f32; 4]> = results.get(place);
             let sum: f64 = rows[..self.recipe.batch].iter().map(|row| f64::from(row[0])).sum();
-            let found = results.get::<u32>(7)[0] > 0;
-            let factor = if found { f64::from(results.get::<f32>(6)[0]) } else { 0.0 };
-            let loss = if found { field.weight * factor * sum / self.recipe.batch as f64 } else { 0.0 };
-            (field.name, loss)
+            (field.name.clone(), scale * sum / self.recipe.batch as f64)
         });
         Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),
+            variance: results.get::<f32>(5)[..self.recipe.batch].iter().map(|&distance| f64::from(distance)).sum(),
             losses: losses.collect(),
             active: rows.iter().map(|row| f64::from(row[3])).sum(),
             gradient_norm: clip.norm,

@@ -52,7 +52,7 @@ impl Gpu {
     }
 
     /// Bytes of the buffers that exist on this device now, by part ([`Gpu::for_part`]; "other" unless said, "readback"
-    /// for results on their way, "programs" for their parameters); what the driver takes for itself is not known.
+    /// for results on their way, "upload" for rows, "programs" for their parameters); what the driver takes for itself is not known.
     pub fn memory(&self) -> BTreeMap<&'static str, u64> {
         self.account.by_part()
     }
@@ -79,7 +79,8 @@ fn create(device: &wgpu::Device, name: &str, bytes: u64, usage: wgpu::BufferUsag
         label: Some(name),
         size: bytes,
         usage,
-        mapped_at_creation: false,
+        // What the host writes is mapped until it is submitted.
+        mapped_at_creation: usage.contains(wgpu::BufferUsages::MAP_WRITE),
     });
     let refusals = [pollster::block_on(invalid.pop()), pollster::block_on(out_of_memory.pop())];
     match refusals.into_iter().flatten().next() {

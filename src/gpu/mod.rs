@@ -27,6 +27,7 @@ mod submission;
 pub mod template;
 mod timed;
 mod timing;
+mod upload;
 
 pub use crate::adapters::{AdapterChoice, AdapterDescription};
 pub use adapter::adapters;
@@ -38,6 +39,7 @@ pub use readback::{Pending, Results};
 pub use recording::{Bind, Binding, BindingKind, EntryPoint, Launch, LayoutEntry, Recording};
 pub use submission::Pause;
 pub use timing::{Span, Timing};
+pub use upload::UploadBuffers;
 
 /// The Rust side of every shader, written by the build script from the WGSL.
 #[doc(hidden)]

@@ -263,8 +263,8 @@ impl<'a> Sample<'a> {
         let config = SaeConfig { features, ..self.config.clone() };
         // The decoder bias, which is all that is made from rows, has no part in a selection.
         let initial = initialize(&config, 0, &vec![0.0; config.d_in])?;
-        let parameters = Parameters::allocate(self.gpu, &config, Planes::inference())?;
-        parameters.fill(self.gpu, &self.gpu.pipeline(&[])?, &initial)?;
+        let parameters = Parameters::allocate(self.gpu, &config, Planes::inference(&config.describe()))?;
+        parameters.fill(self.gpu, &self.gpu.pipeline(&parameters.planes().defines())?, &initial)?;
         Ok(parameters)
     }
 
@@ -272,13 +272,15 @@ impl<'a> Sample<'a> {
     fn prepare(&self, tuning: Tuning, parameters: &Parameters) -> Result<Trial> {
         let Self { gpu, centred, .. } = self;
         let rows = self.rows as u32;
-        let selector = selector(gpu, parameters, rows, tuning)?;
+        let (features, pass) = (parameters.features(), Pass::Evaluation);
+        let entries = Entries::new(gpu, parameters.description(), features, self.rows, pass)?;
+        let selector = selector(gpu, parameters, &entries, rows, tuning, pass)?;
         if selector.method() != tuning.method {
             return Err(Error::Device(format!("{tuning} is not exact on this device")));
         }
-        let entries = Entries::new(gpu, parameters.description(), self.rows, Pass::Evaluation)?;
+        let guard = &gpu.buffer("guard", 2)?;
         let mut recording = Recording::default();
-        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, rows });
+        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, guard, rows });
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
         Ok(Trial { tuning, program, entries: entries.list, times: Times::ENDLESS })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::data::{RowStatistics, RowsView};
+use crate::data::RowsView;
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
@@ -23,7 +23,6 @@ pub struct StepBenchmark {
     batches: Vec<Vec<f32>>,
     tuning: Tuning,
     learning_rate: f64,
-    variance: f64,
     taken: usize,
 }
 
@@ -57,10 +56,7 @@ impl StepBenchmark {
         let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
         step.fill(gpu, weights)?;
         let tuning = Tuning { method: step.forward().selector().method(), ..tuning };
-        let mut variance = RowStatistics::new(config.d_in);
-        batches.iter().take(1).for_each(|batch| variance.add(batch));
-        let variance = variance.total_variance() / variance.count().max(1) as f64;
-        let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, variance, taken: 0 };
+        let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, taken: 0 };
         this.step()?;
         Ok(this)
     }
@@ -76,7 +72,7 @@ impl StepBenchmark {
     /// [`crate::Error::Diverged`], and those of the device.
     pub fn step(&mut self) -> Result<f64> {
         let start = Instant::now();
-        let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
+        let input = next_input(&self.batches, &mut self.taken, self.learning_rate);
         let pending = self.step.submit(&self.gpu, input)?;
         self.finish(pending)?;
         Ok(start.elapsed().as_secs_f64())
@@ -87,7 +83,7 @@ impl StepBenchmark {
     /// # Errors
     /// As [`StepBenchmark::step`], and [`crate::Error::Device`] where the device has no timestamps.
     pub fn spans(&mut self) -> Result<Vec<Span>> {
-        let input = next_input(&self.batches, &mut self.taken, self.learning_rate, self.variance);
+        let input = next_input(&self.batches, &mut self.taken, self.learning_rate);
         let (pending, timing) = self.step.submit_and_time(&self.gpu, input)?;
         self.finish(pending)?;
         timing.wait(&self.gpu)
@@ -119,9 +115,9 @@ impl StepBenchmark {
 }
 
 /// The next of the batches that come in turn.
-fn next_input<'a>(batches: &'a [Vec<f32>], taken: &mut usize, learning_rate: f64, variance: f64) -> StepInput<'a> {
+fn next_input<'a>(batches: &'a [Vec<f32>], taken: &mut usize, learning_rate: f64) -> StepInput<'a> {
     *taken += 1;
-    StepInput { rows: RowsView::F32(&batches[*taken % batches.len()]), learning_rate, variance }
+    StepInput { rows: RowsView::F32(&batches[*taken % batches.len()]), learning_rate }
 }
 
 /// The middle of some times, 0 of none.

@@ -122,17 +122,19 @@ pub fn b_dec_gradient(g: &[f64], slopes: &[f64], w_enc: &[f64], d: usize, input_
     gradient
 }
 
-/// `input_variance` over the mean squared distance of the rows of `error`, `[rows, d]`, from their mean; 0 where
-/// that is 0.
-pub fn variance_ratio(error: &[f64], input_variance: f64, d: usize) -> f64 {
-    let rows = error.len() / d;
+/// The squared distance of each row of `x`, `[rows, d]`, from the mean of all.
+pub fn distances_from_mean(x: &[f64], d: usize) -> Vec<f64> {
     let mut mean = vec![0.0; d];
-    for error in error.chunks_exact(d) {
-        add_scaled(&mut mean, 1.0 / rows as f64, error);
+    for row in x.chunks_exact(d) {
+        add_scaled(&mut mean, d as f64 / x.len() as f64, row);
     }
-    let distance = |error: &[f64]| error.iter().zip(&mean).map(|(error, mean)| (error - mean).powi(2)).sum::<f64>();
-    let variance = error.chunks_exact(d).map(distance).sum::<f64>() / rows as f64;
-    if variance > 0.0 { input_variance / variance } else { 0.0 }
+    x.chunks_exact(d).map(|row| row.iter().zip(&mean).map(|(value, mean)| (value - mean).powi(2)).sum()).collect()
+}
+
+/// The variance of the rows of `x` over that of the rows of `error`, both `[rows, d]`; 0 where the latter is 0.
+pub fn variance_ratio(x: &[f64], error: &[f64], d: usize) -> f64 {
+    let [of_rows, of_error] = [x, error].map(|rows| distances_from_mean(rows, d).iter().sum::<f64>());
+    if of_error > 0.0 { of_rows / of_error } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl AuxK {
         let keep = Keep::Dead { most: self.most(config), raw, counted };
         description.lists.push(ListSpec::top(keep));
         description.fields.push(FieldSpec {
-            name: "auxk",
+            name: "auxk".into(),
             list,
             target: Target::ErrorOf(main),
             bias: false,

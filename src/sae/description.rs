@@ -177,6 +177,18 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Vectors of sums that a term has besides what it adds to the matrices' gradients: (slope along the decoder row,
+    /// pull on its norm, gradient of the first own scalar, penalty), (gradients of the second and third, loss of the
+    /// closed form, -).
+    pub fn extras(&self) -> u32 {
+        match self {
+            Self::TopK => 0,
+            Self::Relu { .. } => 1,
+            Self::JumpRelu(jumprelu) => 1 + u32::from(jumprelu.pre_activation),
+            Self::Gated { .. } => 2,
+        }
+    }
+
     /// The name of its penalty, SAELens's less its `_loss`.
     pub fn penalty(&self) -> Option<&'static str> {
         match self {
@@ -260,7 +272,7 @@ pub enum Inference {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldSpec {
     /// The name of its loss.
-    pub name: &'static str,
+    pub name: String,
     /// The list that it is decoded from.
     pub list: usize,
     /// What it is the sum of.
@@ -318,7 +330,7 @@ pub enum Factor {
 /// The field of the main loss.
 pub(super) fn reconstruction() -> FieldSpec {
     FieldSpec {
-        name: "mse",
+        name: "mse".into(),
         list: 0,
         value: Value::Decoded,
         below: None,
@@ -363,6 +375,16 @@ impl Description {
     pub fn tensor(&self, role: Role) -> TensorSpec {
         let found = self.tensors.iter().find(|tensor| tensor.role == role);
         *found.unwrap_or_else(|| panic!("a description without {role:?}"))
+    }
+
+    /// The fields of the main list that learn to reconstruct the input, from the narrowest to that of all features.
+    pub fn levels(&self) -> impl Iterator<Item = &FieldSpec> {
+        self.fields.iter().filter(|field| field.list == 0 && field.value == Value::Decoded)
+    }
+
+    /// The most vectors of sums that a term of any list has ([`EntryKind::extras`]).
+    pub fn extras(&self) -> u32 {
+        self.lists.iter().map(|list| list.entry.extras()).max().unwrap_or(0)
     }
 
     /// The list of dead features, if there is one.

@@ -43,7 +43,7 @@ impl Gated {
         let own = ["b_mag", "b_gate", "r_mag"].into_iter().enumerate();
         tensors.extend(own.map(|(number, name)| TensorSpec::own(number, name)));
         let entry = EntryKind::Gated { sparsity: l1, normed };
-        let gate = FieldSpec { name: "gate", value: Value::Gate, detached, ..reconstruction() };
+        let gate = FieldSpec { name: "gate".into(), value: Value::Gate, detached, ..reconstruction() };
         Description {
             tensors,
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry }],

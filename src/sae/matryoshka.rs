@@ -66,8 +66,7 @@ impl Matryoshka {
             .iter()
             .enumerate()
             .map(|(level, width)| FieldSpec {
-                // SAELens's names, less the width.
-                name: if level == last { field.name } else { "inner_mse" },
+                name: if level == last { field.name.clone() } else { format!("inner_mse_{width}") },
                 below: (level < last).then_some(*width),
                 weight: weight(level),
                 ..field.clone()

@@ -5,6 +5,7 @@ mod architecture;
 mod as_jump_relu;
 mod auxk;
 mod batch_topk;
+mod density;
 pub mod description;
 mod examples;
 mod gated;
@@ -14,6 +15,7 @@ mod relu;
 mod saelens;
 mod topk;
 mod weights;
+mod with_k;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub use architecture::Architecture;
 pub use as_jump_relu::AsJumpRelu;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
+pub use density::FeatureDensity;
 pub use gated::Gated;
 pub use jumprelu::{JumpRelu, PreActivation};
 pub use matryoshka::Matryoshka;
@@ -33,6 +36,7 @@ pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
+pub use with_k::WithK;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///

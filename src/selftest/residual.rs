@@ -78,7 +78,7 @@ impl Case {
                 x: &x,
                 sums: &sums,
                 b_dec: &b_dec,
-                other_sums: &other_sums,
+                other: &other_sums,
                 gradient: &gradient,
                 rows: &statistics,
                 guard: &guard,

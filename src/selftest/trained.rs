@@ -27,7 +27,7 @@ const EPSILON: f64 = f32::EPSILON as f64;
 pub fn device_step(step: u64) -> Step {
     let Adam { lr, beta1, beta2, epsilon, .. } = ADAM;
     let recipe = Recipe { beta1, beta2, epsilon, ..Recipe::top_k(1, 1, 1) };
-    step_constants(&recipe, StepConstants { number: step as u32, learning_rate: lr, input_variance: 0.5 })
+    step_constants(&recipe, StepConstants { number: step as u32, learning_rate: lr })
 }
 
 /// A tensor and its moments.

@@ -1,9 +1,8 @@
 use super::check::{Check, Checker, FOLD};
-use super::tensors::{Tensor, f32s, pad, random, stored, submit};
+use super::tensors::{Tensor, pad, random, stored, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::Step;
-use crate::gpu::shaders::variance::{BLOCK_ROWS, Params, finish, means, rows};
+use crate::gpu::shaders::variance::{BLOCK_ROWS, Params, blocks, means, ratio, rows};
 use crate::kernels::quads;
 use crate::reference::lists;
 
@@ -12,13 +11,31 @@ pub struct Case {
     pub x: Vec<f32>,
     pub sums: Vec<f32>,
     pub b_dec: Vec<f32>,
-    pub input_variance: f32,
+}
+
+/// What the kernels find: the squared distances of rows and of errors from their means, and the ratio of their sums.
+pub struct Found {
+    pub distances: Vec<f32>,
+    pub error_distances: Vec<f32>,
+    pub ratio: f32,
 }
 
 impl Case {
     pub fn new(rows: usize, d: usize) -> Self {
         let random = |seed| random(seed, rows * d);
-        Self { d, x: random(1), sums: random(2), b_dec: super::tensors::random(3, d), input_variance: 1.75 }
+        Self { d, x: random(1), sums: random(2), b_dec: super::tensors::random(3, d) }
+    }
+
+    /// Rows that lie `offset` from the origin in every dimension, and whose first one is the farthest from the others.
+    #[must_use]
+    pub fn far_from_the_origin(mut self, offset: f32) -> Self {
+        self.x.iter_mut().for_each(|value| *value += offset);
+        self.x[..self.d].iter_mut().for_each(|value| *value += 10.0);
+        self
+    }
+
+    fn rows(&self) -> Vec<f64> {
+        self.x.iter().map(|&value| value.into()).collect()
     }
 
     fn error(&self) -> Vec<f64> {
@@ -26,40 +43,48 @@ impl Case {
         parts.map(|((sum, x), b_dec)| f64::from(*sum) + f64::from(*b_dec) - f64::from(*x)).collect()
     }
 
-    pub fn expected(&self) -> f64 {
-        lists::variance_ratio(&self.error(), self.input_variance.into(), self.d)
+    pub fn distances(&self) -> Vec<f64> {
+        lists::distances_from_mean(&self.rows(), self.d)
     }
 
-    pub fn ratio(&self, gpu: &Gpu) -> Result<f32> {
+    pub fn error_distances(&self) -> Vec<f64> {
+        lists::distances_from_mean(&self.error(), self.d)
+    }
+
+    pub fn ratio(&self) -> f64 {
+        lists::variance_ratio(&self.rows(), &self.error(), self.d)
+    }
+
+    pub fn find(&self, gpu: &Gpu) -> Result<Found> {
         let d = self.d;
         let count = self.x.len() / d;
         let tensor = |values: &[f32]| Tensor::new(gpu, &pad(values, d));
         let (x, sums, b_dec) = (tensor(&self.x)?, tensor(&self.sums)?, tensor(&self.b_dec)?);
-        // As `bias_gradient` leaves them.
-        let mut row_blocks = vec![0.0; count.div_ceil(BLOCK_ROWS as usize) * d];
-        for (at, error) in self.error().into_iter().enumerate() {
-            let block = at / d / BLOCK_ROWS as usize;
-            row_blocks[block * d + at % d] += error * 2.0 / count as f64;
-        }
-        let row_blocks = tensor(&f32s(&row_blocks))?;
-        let (mean, distances) = (Tensor::poisoned(gpu, stored(d))?, Tensor::poisoned(gpu, count)?);
+        let [row_blocks, mean] = [count.div_ceil(BLOCK_ROWS as usize), 1].map(|rows| rows * stored(d));
+        let (row_blocks, mean) = (Tensor::poisoned(gpu, row_blocks)?, Tensor::poisoned(gpu, mean)?);
+        let (of_rows, of_error) = (Tensor::poisoned(gpu, count)?, Tensor::poisoned(gpu, count)?);
         let factor = Tensor::poisoned(gpu, 1)?;
-        let step = Tensor::new(gpu, &[Step { input_variance: self.input_variance, ..Default::default() }])?;
-        let by_means = gpu.pipeline::<means::Kernel>(&[])?;
-        let by_rows = gpu.pipeline::<rows::Kernel>(&[])?;
-        let finished = gpu.pipeline::<finish::Kernel>(&[])?;
-        let params = Params { rows: count as u32, quads: quads(d), one: 1.0 };
+        let params = Params { rows: count as u32, quads: quads(d), share: 1.0 / count as f32, one: 1.0 };
+        for (distances, is_error) in [(&of_rows, 0), (&of_error, 1)] {
+            let defines = [("ERROR", is_error)];
+            let summed = gpu.pipeline::<blocks::Kernel>(&defines)?;
+            let averaged = gpu.pipeline::<means::Kernel>(&defines)?;
+            let measured = gpu.pipeline::<rows::Kernel>(&defines)?;
+            submit(gpu, |recording| {
+                let (x, sums, b_dec, row_blocks, mean) = (&*x, &*sums, &*b_dec, &*row_blocks, &*mean);
+                recording.run(&summed, blocks::Bindings { x, sums, b_dec, row_blocks, params });
+                recording.run(&averaged, means::Bindings { x, sums, b_dec, row_blocks, mean, params });
+                recording.run(&measured, rows::Bindings { x, sums, b_dec, mean, distances, params });
+            })?;
+        }
+        let divided = gpu.pipeline::<ratio::Kernel>(&[])?;
         submit(gpu, |recording| {
-            let (mean, distances) = (&*mean, &*distances);
-            recording.run(&by_means, means::Bindings { row_blocks: &row_blocks, mean, params });
-            let bindings = rows::Bindings { x: &x, sums: &sums, b_dec: &b_dec, mean, distances, params };
-            recording.run(&by_rows, bindings);
-            let (factor, step) = (&factor, (&step).into());
-            recording.run(&finished, finish::Bindings { distances, factor, step, params });
+            let (distances, input_distances, factor) = (&*of_error, &*of_rows, &*factor);
+            recording.run(&divided, ratio::Bindings { distances, input_distances, factor, params });
         })?;
+        row_blocks.read::<u32>()?;
         mean.read::<u32>()?;
-        distances.read::<u32>()?;
-        Ok(factor.read()?[0])
+        Ok(Found { distances: of_rows.read()?, error_distances: of_error.read()?, ratio: factor.read()?[0] })
     }
 }
 
@@ -67,7 +92,10 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     let mut values = checker.compare("variance", FOLD);
     for (rows, d) in [(2, 1), (257, 33), (600, 129)] {
         let case = Case::new(rows, d);
-        values.close((rows, d), &[case.ratio(checker.gpu)?], &[case.expected()]);
+        let found = case.find(checker.gpu)?;
+        values.close((rows, d), &found.distances, &case.distances());
+        values.close((rows, d), &found.error_distances, &case.error_distances());
+        values.close((rows, d), &[found.ratio], &[case.ratio()]);
     }
     Ok(vec![values.done()])
 }

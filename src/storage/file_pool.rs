@@ -1,6 +1,7 @@
 //! Files that are read by path, of which few are open at a time.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ impl PooledFile {
     ///
     /// # Errors
     /// Those of [`Self::get`], and [`Error::Data`] when the file has become shorter.
-    pub(crate) fn read(&self, part: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, part: impl Display, offset: u64, out: &mut [u8]) -> Result<()> {
         read_exact_at(&*self.get()?, out, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
                 let problem =

@@ -150,7 +150,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] when the file has become shorter.
     pub(crate) fn read_raw(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.file.read(&format!("tensor `{name}`"), offset, buffer)
+        self.file.read(format_args!("tensor `{name}`"), offset, buffer)
     }
 
     /// Type, shape and place in the file of a tensor, if it is of a type of [`Dtype`].

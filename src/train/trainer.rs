@@ -26,8 +26,8 @@ pub struct Progress {
     pub loss: f64,
     /// Fraction of variance unexplained: the batch's squared error over its variance about its own mean.
     pub fvu: f64,
-    /// The auxiliary losses by name, weighted as they are trained on.
-    pub losses: Vec<(&'static str, f64)>,
+    /// The losses other than that of the whole reconstruction by name, weighted as they are trained on.
+    pub losses: Vec<(String, f64)>,
     /// Active features per row.
     pub l0: f64,
     /// Norm of the whole gradient, before clipping.
@@ -44,7 +44,6 @@ pub struct Progress {
 struct InFlight {
     pending: Pending,
     timing: Option<Timing>,
-    variance: f64,
     learning_rate: f64,
     /// The rows of the data that are in the batch, where that is known.
     numbers: Vec<u64>,
@@ -203,14 +202,12 @@ impl Trainer {
             self.step.raise_list_full(&self.gpu);
         }
         let learning_rate = self.recipe.learning_rate_at(self.submitted);
-        let variance = batch.variance / batch.count.max(1) as f64;
-        let input = StepInput { rows: batch.rows.view(), learning_rate, variance };
+        let input = StepInput { rows: batch.rows.view(), learning_rate };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         let kept = self.lists_may_fill.then(|| batch.clone());
         self.in_flight.push_back(InFlight {
             pending,
             timing,
-            variance: batch.variance,
             learning_rate,
             numbers: batch.numbers.clone(),
             batch: kept,
@@ -246,6 +243,11 @@ impl Trainer {
     /// Steps submitted so far, those before a restored state included.
     pub fn submitted(&self) -> u64 {
         self.submitted
+    }
+
+    /// Rows of the steps submitted so far.
+    pub(super) fn tokens_submitted(&self) -> u64 {
+        self.submitted * self.recipe.batch as u64
     }
 
     /// Steps whose results have been returned.
@@ -289,7 +291,7 @@ impl Trainer {
     fn finish_oldest(&mut self) -> Result<Option<Progress>> {
         for _attempt in 0..2 {
             let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
-            let InFlight { pending, timing, variance, learning_rate, numbers, batch } = oldest;
+            let InFlight { pending, timing, learning_rate, numbers, batch } = oldest;
             let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
                 Error::Diverged { row, file, what, .. } => {
                     let row = row.map(|place| numbers.get(place as usize).copied().unwrap_or(place));
@@ -301,7 +303,7 @@ impl Trainer {
                 Outcome::Done(results) => {
                     self.add_to_profile(timing)?;
                     self.finished += 1;
-                    return Ok(Some(self.progress(results, variance, learning_rate)));
+                    return Ok(Some(self.progress(results, learning_rate)));
                 }
                 Outcome::ListFull => self.take_again(batch)?,
             }
@@ -343,14 +345,14 @@ impl Trainer {
     }
 
     /// Of the last finished step.
-    fn progress(&self, results: StepResults, variance: f64, learning_rate: f64) -> Progress {
+    fn progress(&self, results: StepResults, learning_rate: f64) -> Progress {
         let batch = self.recipe.batch as f64;
         let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
         Progress {
             step: self.finished,
             tokens: self.finished * self.recipe.batch as u64,
             loss: squared_error / batch,
-            fvu: squared_error / variance,
+            fvu: squared_error / results.variance,
             losses: results.losses,
             l0: results.active / batch,
             gradient_norm: results.gradient_norm.into(),

@@ -56,7 +56,7 @@ fn files_make_one_table_in_any_order() {
 fn runs_longer_than_a_chunk() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("long");
-    let rows = CHUNK_BYTES / 4 + 7;
+    let rows = READ_BYTES / 4 + 7;
     let values: Vec<f32> = (0..rows).map(|row| row as f32).collect();
     write(&path, &[Tensor::f32(TENSOR, &[rows, 1], &values)], &[]);
     let data = Activations::open(&[path]).unwrap();

@@ -74,8 +74,7 @@ fn a_batch_that_was_looked_at_is_still_the_next() {
 #[test]
 fn in_order_ends_with_the_rest() {
     let batches: Vec<_> = Batches::in_order(numbered(10), 4).unwrap().map(Result::unwrap).collect();
-    let counts: Vec<_> = batches.iter().map(|batch| (batch.count, batch.variance)).collect();
-    assert_eq!(counts, [(4, 5.0), (4, 5.0), (2, 0.5)]);
+    assert!(batches.iter().map(|batch| batch.count).eq([4, 4, 2]));
     assert!(batches.iter().flat_map(|batch| &batch.numbers).copied().eq(0..10));
     assert!(batches.iter().flat_map(|batch| batch.rows.to_f32().into_owned()).eq((0..10).map(|i| i as f32)));
 }

@@ -17,7 +17,7 @@ use crate::storage::{self, Checksum, replace_file};
 use crate::train::Recipe;
 
 /// Raised when something changes that an older monosem would misunderstand.
-const FORMAT: u64 = 5;
+const FORMAT: u64 = 6;
 
 /// More than any manifest needs, and little enough to read from any file.
 const MAX_BYTES: u64 = 16 << 20;

@@ -72,8 +72,7 @@ impl<'g> Run<'g> {
     /// # Errors
     /// Those of [`TrainingStep::submit`] and [`TrainingStep::results`].
     pub fn step(&mut self, x: &[f64], learning_rate: f64) -> Result<StepResults> {
-        let variance = reference::variance(x, self.config.d_in);
-        let input = StepInput { rows: RowsView::F32(&f32s(x)), learning_rate, variance };
+        let input = StepInput { rows: RowsView::F32(&f32s(x)), learning_rate };
         let pending = self.step.submit(self.gpu, input)?;
         let Outcome::Done(results) = self.step.results(self.gpu, pending)? else {
             return Err(Error::Device("a list is full".into()));

@@ -173,7 +173,7 @@ fn a_checkpoint_of_an_older_format_is_refused_by_name() {
     let path = save(&mut trainer(gpu(), &recipe), &recipe, directory.path());
     let manifest = json!({ "manifest": { "format": 2, "version": "0.1.0", "step": 0 }, "checksum": "0" });
     fs::write(path.join("manifest.json"), manifest.to_string()).unwrap();
-    let words = "step-0 was written by monosem before format 5 (format 2, version 0.1.0); it cannot be resumed, start \
+    let words = "step-0 was written by monosem before format 6 (format 2, version 0.1.0); it cannot be resumed, start \
                  again, or use the commit that wrote it";
     for error in [Reader::open(&path).err().unwrap(), open_sae(&path).err().unwrap()] {
         assert!(matches!(&error, Error::Config(message) if message.ends_with(words)), "{error}");

@@ -90,7 +90,7 @@ impl Model {
     }
 
     fn input(&self, step: usize) -> StepInput<'_> {
-        StepInput { rows: RowsView::F32(&self.batches[step]), learning_rate: 1e-3, variance: 1.0 }
+        StepInput { rows: RowsView::F32(&self.batches[step]), learning_rate: 1e-3 }
     }
 }
 

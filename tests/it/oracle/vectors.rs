@@ -177,9 +177,9 @@ pub fn dense(list: &List, n: usize) -> Vec<f64> {
 pub fn losses(config: &SaeConfig, pass: &Forward) -> Vec<(String, f64)> {
     let description = config.describe();
     let fields = description.fields.iter().zip(&pass.fields).map(|(field, found)| {
-        let name = match (field.name, field.below) {
+        let name = match (field.name.as_str(), field.below) {
             ("auxk" | "gate", _) => "auxiliary_reconstruction_loss".into(),
-            (name, Some(width)) => format!("{name}_loss_{width}"),
+            (_, Some(width)) => format!("inner_mse_loss_{width}"),
             (name, None) => format!("{name}_loss"),
         };
         (name, found.loss)

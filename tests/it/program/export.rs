@@ -129,10 +129,10 @@ fn a_run_of_the_first_format_is_refused_by_name() {
         let manifest = format!("{run}/checkpoints/step-{step}/manifest.json");
         fs::write(&manifest, r#"{"manifest": {"format": 1, "version": "0.1.0"}, "checksum": "0"}"#).unwrap();
     }
-    let words = "step-8 was written by monosem before format 5";
+    let words = "step-8 was written by monosem before format 6";
     fail(&["train", "--out", &run, "--resume"], 2, words);
     fail(&["export", "--sae", &run, "--out", &files.path("out")], 2, words);
-    fail(&["verify", &run], 3, "step-4 was written by monosem before format 5");
+    fail(&["verify", &run], 3, "step-4 was written by monosem before format 6");
     assert!(Path::new(&format!("{run}/checkpoints/step-8")).exists());
 }
 

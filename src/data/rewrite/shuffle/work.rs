@@ -12,8 +12,8 @@ use crate::data::{FileIdentity, first_difference};
 use crate::error::{Error, Result};
 use crate::storage::{parent, replace_file, sync_directory};
 
-/// The form of the state and the buckets; another number is another program's.
-const FORMAT: u32 = 1;
+/// The form of the state and the buckets, and the order that the rows get; another number is another program's.
+const FORMAT: u32 = 2;
 
 /// How far a shuffle is, and what it is of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
