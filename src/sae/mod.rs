@@ -2,6 +2,7 @@
 //! and written to.
 
 mod architecture;
+mod as_jump_relu;
 mod auxk;
 mod batch_topk;
 mod density;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
+pub use as_jump_relu::AsJumpRelu;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
 pub use density::FeatureDensity;

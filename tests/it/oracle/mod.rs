@@ -3,5 +3,6 @@
 pub mod finite_differences;
 pub mod golden;
 pub mod reference;
+pub mod saelens;
 pub mod straight_through;
 pub mod vectors;
