@@ -326,7 +326,11 @@ impl Trainer {
     }
 
     fn list_is_full(&self) -> Error {
-        Error::Device(format!("the active features of step {} do not fit their list", self.finished + 1))
+        let (step, room) = (self.finished + 1, self.step.forward().entries.second);
+        Error::Device(format!(
+            "step {step}: the batch has more active features than its list has room for ({room}): give the list a larger \
+             capacity, make the batch smaller, or begin with a larger sparsity coefficient"
+        ))
     }
 
     /// Has the next `times` submissions find a list full, as none of today's architectures does.
