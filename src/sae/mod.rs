@@ -25,6 +25,7 @@ use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
 pub use as_jump_relu::AsJumpRelu;
+pub(crate) use as_jump_relu::as_trained;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
 pub use density::FeatureDensity;

@@ -14,7 +14,7 @@ use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
 use crate::sae::description::Keep;
-use crate::sae::{Sae, SaeConfig, Weights};
+use crate::sae::{Sae, SaeConfig, Weights, as_trained};
 
 /// Results of a finished step.
 #[derive(Clone, Debug, PartialEq)]
@@ -402,5 +402,5 @@ pub fn train(
     while let Some(progress) = trainer.next_finished()? {
         on_progress(&progress)?;
     }
-    Sae::read(&trainer.weights(initial.provenance().clone()))
+    Sae::read(&*as_trained(trainer.weights(initial.provenance().clone()), trainer.threshold()?)?)
 }
