@@ -6,6 +6,10 @@ const BLOCK_SHIFT: u32 = 8u;
 
 /// The entry is decoded. One without a flag carries nothing.
 const VALUE: u32 = 1u;
+/// It lies in the window about its feature's threshold.
+const WINDOW: u32 = 2u;
+/// It reaches its feature's threshold.
+const REACHED: u32 = 4u;
 
 fn place(row: u32, list: u32, flags: u32) -> u32 {
     return row | (list << 24u) | (flags << 25u);
