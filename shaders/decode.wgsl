@@ -1,6 +1,6 @@
 // Sums value · decoder row over the entries of each row, by rule X: chunks of features, then the tree of chunks.
 // entries: [capacity] vec4<u32>, features ascending in a row; starts: [rows + 1]; w_dec: [features of the shard, quads]
-// vec4;
+// vec4; scalars: planes of [count];
 // partials: [rows, LEVELS + 1, quads] vec4, the open nodes of a row that continues in the next range; sums: [rows, quads]
 // vec4.
 // A dispatch takes `rows` rows from `first_row` on, whose partials are the first, and the features [begin, end) of one
@@ -8,12 +8,16 @@
 // PIECE_THREADS apart.
 #define COLUMNS 1
 #define CONTINUED 1
+#define ADMITS 0
+#define SLOPES 0
 struct Params {
     first_row: u32,
     rows: u32,
     quads: u32,
     /// First feature of the shard.
     shard: u32,
+    /// Features of the shard.
+    count: u32,
     /// Features of the range.
     begin: u32,
     end: u32,
@@ -34,11 +38,13 @@ struct Params {
 @group(0) @binding(0) var<storage, read> entries: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> starts: array<u32>;
 @group(0) @binding(2) var<storage, read> w_dec: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> sums: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> scalars: array<u32>;
+@group(0) @binding(4) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> sums: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 #import entry_type
+#import scalars
 #import entry
 #import grid
 #import tree

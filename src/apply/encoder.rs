@@ -79,7 +79,7 @@ impl Encoder {
         let Some(Done { rows, results, .. }) = self.stream.next()? else { return Ok(None) };
         check_guard(results.get(1)[0])?;
         self.uncertain_rows = results.get(2)[0];
-        let k = self.stream.sae.forward.entries.k;
+        let k = self.stream.sae.forward.entries.per_row.unwrap_or(0);
         let mut entries: Vec<[u32; 4]> = results.get(0);
         entries.truncate((rows * k) as usize);
         // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).

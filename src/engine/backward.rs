@@ -93,7 +93,7 @@ impl Backward {
         let with_second = [&planes[..], &[second]].concat();
         let kernels = Kernels {
             sort: Sort::new(gpu)?,
-            slopes: gpu.pipeline(&[second])?,
+            slopes: gpu.pipeline(&with_second)?,
             summary: gpu.pipeline(&planes)?,
             squares_encoder: gpu.pipeline(&with_second)?,
             squares_decoder: gpu.pipeline(&with_second)?,
@@ -177,11 +177,13 @@ impl Backward {
             g0,
             g1,
             w_dec: &shard.w_dec,
+            scalars: &shard.scalars,
             terms: &self.terms,
             range: self.sorted.range(range.number),
             params: slopes::Params {
                 quads: losses.parameters.quads(),
                 first: shard.first,
+                count: shard.count,
                 threads: threads * self.groups(self.sorted.capacity(), threads),
             },
         };

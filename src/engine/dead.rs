@@ -222,9 +222,10 @@ impl Dead {
         for Shard { first, count, scalars, .. } in &inputs.parameters.shards {
             // A step that is taken again must not see what it marked before.
             recording.clear_range(scalars, planes.bytes(Plane::Mark, *count));
-            let params = mark::Params { entries: entries.second, first: *first, count: *count };
-            let step = Slot::from(&inputs.optimizer.step);
-            recording.run(&self.kernels.mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
+            let params = mark::Params { capacity: entries.second, first: *first, count: *count };
+            let (step, counts) = (Slot::from(&inputs.optimizer.step), Slot::from(&entries.counts));
+            let entries = &entries.list;
+            recording.run(&self.kernels.mark, mark::main::Bindings { entries, scalars, step, counts, params });
         }
     }
 

@@ -18,13 +18,15 @@ pub enum Pass {
 pub struct Entries {
     /// `[capacity]` vec4<u32>: list 0, then list 1 if there is one.
     pub list: Buffer,
-    /// Where each row's entries of each list begin in `list`, `[rows + 1]`.
+    /// Where each row's entries of each list begin in `list`, `[rows + 1]`: counted by the device, unless each row has
+    /// as many.
     pub starts: Vec<Buffer>,
-    /// The number of entries of each list.
+    /// [`Counts`](crate::gpu::shaders::Counts): the number of entries of each list, and of all that there should be
+    /// where list 0 is full.
     pub counts: Buffer,
-    /// Entries of the main list per row.
-    pub k: u32,
-    /// Where list 1 begins.
+    /// Entries of the main list per row, if each has as many.
+    pub per_row: Option<u32>,
+    /// Where list 1 begins: the capacity of list 0.
     pub second: u32,
     /// Entries of all lists.
     pub capacity: u32,
@@ -33,47 +35,112 @@ pub struct Entries {
 /// The most rows whose number an entry holds.
 const MAX_ROWS: usize = 1 << 24;
 
+/// The most entries of a list whose length nothing else bounds, unless another number is asked for: with the terms that
+/// are made of them 128 MiB.
+const USUAL_CAPACITY: u64 = 1 << 22;
+
+/// Far below 2^32, so that a list and the chunk that it has no room for can be counted together.
+const MAX_CAPACITY: u64 = 1 << 31;
+
+/// Bytes of an entry.
+const ENTRY_BYTES: u64 = 16;
+
 impl Entries {
-    /// Room for the lists of `rows` rows, or for the main list alone, which is that of a full batch until something
-    /// else is counted.
+    /// Room for the lists of `rows` rows, or for the main list alone. Where each row has as many entries, the main list
+    /// is that of a full batch until something else is counted.
     ///
     /// # Errors
     /// [`Error::Config`] if that is too much for a binding, [`Error::OutOfMemory`] if it does not fit.
-    pub fn new(gpu: &Gpu, description: &Description, rows: usize, pass: Pass) -> Result<Self> {
+    pub fn new(gpu: &Gpu, description: &Description, features: u32, rows: usize, pass: Pass) -> Result<Self> {
         let gpu = &gpu.for_part("codes");
-        let most = |list: &ListSpec| match list.keep {
-            Keep::PerRow { k } => Ok(k),
-            Keep::Dead { most, .. } => Ok(most),
-            Keep::PerBatch { .. } | Keep::Admitted { .. } => {
-                Err(Error::Config("this architecture cannot be computed yet: take a TopK SAE".into()))
-            }
-        };
         let lists = match pass {
             Pass::Training => &description.lists[..],
             Pass::Evaluation => &description.lists[..1],
         };
-        let per_row: Vec<usize> = lists.iter().map(most).collect::<Result<_>>()?;
-        let capacity = per_row.iter().sum::<usize>().checked_mul(rows).and_then(|all| u32::try_from(all).ok());
-        let capacity = capacity.filter(|_| rows < MAX_ROWS).ok_or_else(|| {
-            Error::Config(format!(
-                "a batch of {rows} rows with {} entries per row: at most 2^24 rows and 2^32 entries can be counted",
-                per_row.iter().sum::<usize>()
-            ))
-        })?;
-        let k = per_row[0] as u32;
-        let second = k * rows as u32;
-        let main_starts: Vec<u32> = (0..=rows as u32).map(|row| row * k).collect();
-        let mut starts = vec![gpu.buffer_from("starts of rows", &main_starts)?];
-        for _ in 1..per_row.len() {
-            starts.push(gpu.buffer("starts of rows", rows as u64 + 1)?);
+        let room = Room { rows: rows as u64, features: features.into(), pass, most_bytes: gpu.max_binding_bytes() };
+        let capacities: Option<Vec<u64>> = lists.iter().map(|list| room.capacity(list)).collect();
+        let all = capacities.as_ref().map(|capacities| capacities.iter().sum::<u64>());
+        let (Some(capacities), true) = (capacities, all.is_some_and(|all| all <= MAX_CAPACITY) && rows < MAX_ROWS)
+        else {
+            return Err(Error::Config(format!(
+                "the lists of a batch of {rows} rows would have {} entries: at most 2^24 rows and 2^31 entries can be \
+                 counted",
+                all.map_or("too many".to_owned(), |all| all.to_string())
+            )));
+        };
+        let (second, capacity) = (capacities[0] as u32, capacities.iter().sum::<u64>() as u32);
+        let starts = |_: &u64| gpu.buffer("starts of rows", rows as u64 + 1);
+        let mut starts: Vec<Buffer> = capacities.iter().map(starts).collect::<Result<_>>()?;
+        let per_row = match lists[0].keep {
+            Keep::PerRow { k } => Some(k as u32),
+            _ => None,
+        };
+        if let Some(k) = per_row {
+            let main: Vec<u32> = (0..=rows as u32).map(|row| row * k).collect();
+            starts[0] = gpu.buffer_from("starts of rows", &main)?;
         }
         Ok(Self {
             list: gpu.buffer("entries", 4 * u64::from(capacity))?,
             starts,
-            counts: gpu.buffer_from("counts of entries", &[second, 0, 0, 0])?,
-            k,
+            counts: gpu.buffer_from("counts of entries", &[per_row.map_or(0, |_| second), 0, 0, 0])?,
+            per_row,
             second,
             capacity,
         })
+    }
+}
+
+/// What the capacity of a list depends on.
+struct Room {
+    rows: u64,
+    features: u64,
+    pass: Pass,
+    /// Of a binding.
+    most_bytes: u64,
+}
+
+impl Room {
+    /// The most entries of a list; none if they cannot be counted.
+    fn capacity(&self, list: &ListSpec) -> Option<u64> {
+        let &Self { rows, features, pass, most_bytes } = self;
+        match list.keep {
+            Keep::PerRow { k } => rows.checked_mul(k as u64),
+            Keep::Dead { most, .. } => rows.checked_mul(most as u64),
+            // Twice as many, while they are being selected.
+            Keep::PerBatch { per_row } => rows.checked_mul(per_row as u64)?.checked_mul(2),
+            Keep::Admitted { capacity } => {
+                let most = rows.checked_mul(features)?;
+                let usual = most.min(USUAL_CAPACITY);
+                Some(match pass {
+                    Pass::Training => capacity.map_or(usual, |capacity| capacity.clamp(1, most)),
+                    // A batch that does not fit is taken by parts, down to one row.
+                    Pass::Evaluation => usual.max(features).min(most_bytes / ENTRY_BYTES),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sae::description::EntryKind;
+
+    #[test]
+    fn capacities_follow_what_is_kept() {
+        let room = |pass| Room { rows: 100, features: 1 << 20, pass, most_bytes: 128 << 20 };
+        let capacity = |keep, pass| room(pass).capacity(&ListSpec { keep, entry: EntryKind::TopK });
+        let (training, evaluation) = (Pass::Training, Pass::Evaluation);
+        assert_eq!(capacity(Keep::PerRow { k: 7 }, training), Some(700));
+        assert_eq!(capacity(Keep::PerBatch { per_row: 7 }, training), Some(1400));
+        assert_eq!(capacity(Keep::Admitted { capacity: None }, training), Some(1 << 22));
+        assert_eq!(capacity(Keep::Admitted { capacity: Some(1000) }, training), Some(1000));
+        assert_eq!(capacity(Keep::Admitted { capacity: Some(u64::MAX) }, training), Some(100 << 20));
+        assert_eq!(capacity(Keep::Admitted { capacity: Some(1000) }, evaluation), Some(1 << 22));
+        let wide = Room { features: 1 << 23, ..room(evaluation) };
+        let few = Room { rows: 3, features: 10, ..room(evaluation) };
+        let list = ListSpec { keep: Keep::Admitted { capacity: None }, entry: EntryKind::TopK };
+        // A row of all features fits, as far as the binding holds it.
+        assert_eq!([wide, few].map(|room| room.capacity(&list)), [Some(1 << 23), Some(30)]);
     }
 }

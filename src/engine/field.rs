@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::entries::Pass;
+use super::entry;
 use super::parameters::{CHUNKS, Parameters, Shard};
 use crate::error::Result;
 use crate::gpu::shaders::decode;
@@ -97,14 +99,17 @@ impl Decoder {
     ///
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it, and as [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, levels: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, levels: usize, pass: Pass) -> Result<Self> {
         let several = parameters.shards.len() > 1 || levels > 1;
         let row = u64::from(parameters.quads()) * 4 * u64::from(ROOT + 1);
         let slice = if several { (gpu.max_binding_bytes() / (4 * row)).clamp(1, rows.max(1).into()) } else { 0 };
         // Three vectors per thread are faster where a CPU computes, fewer registers elsewhere.
         let columns = if gpu.description().is_software() { 3 } else { 1 };
+        let kind = parameters.description().lists[0].entry;
+        let own = [("COLUMNS", columns), ("CONTINUED", several.into())];
+        let defines = [&parameters.planes().defines()[..], &entry::defines(kind, pass), &own].concat();
         Ok(Self {
-            pipeline: gpu.pipeline(&[("COLUMNS", columns), ("CONTINUED", several.into())])?,
+            pipeline: gpu.pipeline_with_entry(entry::entry(kind), &defines)?,
             columns,
             partials: gpu.for_part("batch").buffer("open sums of rows", slice * row)?,
             slice: if several { slice as u32 } else { rows.max(1) },
@@ -137,6 +142,7 @@ impl Decoder {
                         rows: self.slice.min(rows - first_row),
                         quads: parameters.quads(),
                         shard: shard.first,
+                        count: shard.count,
                         begin: features.start,
                         end: features.end,
                         origin,
@@ -147,8 +153,8 @@ impl Decoder {
                         one: 1.0,
                     };
                     let sums = &fields[closes.unwrap_or(0)].1.sums;
-                    let (w_dec, partials) = (&shard.w_dec, &self.partials);
-                    let bindings = decode::main::Bindings { entries, starts, w_dec, partials, sums, params };
+                    let (w_dec, scalars, partials) = (&shard.w_dec, &shard.scalars, &self.partials);
+                    let bindings = decode::main::Bindings { entries, starts, w_dec, scalars, partials, sums, params };
                     recording.run(&self.pipeline, bindings);
                 }
             }

@@ -57,7 +57,7 @@ impl Forward {
     /// [`Error::Config`] if a batch of that many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit,
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, pass: Pass) -> Result<Self> {
-        let entries = Entries::new(gpu, parameters.description(), rows, pass)?;
+        let entries = Entries::new(gpu, parameters.description(), parameters.features(), rows, pass)?;
         let rows = rows as u32;
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
@@ -83,10 +83,10 @@ impl Forward {
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
             guard: batch.buffer("guard", 2)?,
-            decoder: Decoder::new(gpu, parameters, rows, inner.len() + 1)?,
+            decoder: Decoder::new(gpu, parameters, rows, inner.len() + 1, pass)?,
             inner,
             unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
-            selector: select::selector(&gpu.for_part("selection"), parameters, rows, tuning)?,
+            selector: select::selector(&gpu.for_part("selection"), parameters, &entries, rows, tuning, pass)?,
             center: gpu.pipeline(&[])?,
             count: gpu.pipeline(&[])?,
             residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
@@ -145,8 +145,8 @@ impl Forward {
 
     /// Finds the codes of the first `rows` rows.
     pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
-        let (centred, entries) = (&self.centred, &self.entries);
-        self.selector.record(recording, &select::Inputs { parameters, centred, entries, rows });
+        let (centred, entries, guard) = (&self.centred, &self.entries, &self.guard);
+        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows });
     }
 
     /// Counts and decodes the codes of the first `rows` rows.

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod backward;
 pub mod dead;
 pub mod entries;
+pub mod entry;
 pub mod field;
 pub mod forward;
 pub mod parameters;

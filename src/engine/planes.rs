@@ -97,8 +97,9 @@ impl Planes {
     /// Those that training needs.
     pub fn training(description: &Description) -> Self {
         use Plane::{
-            Along, Bias, ClosedLoss, Dead, Fired, FirstMoment, Flawed, LastFired, Loss, Mark, Norm, Own, OwnFirstMoment,
-            OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc, TimesFired,
+            Along, Bias, ClosedLoss, Dead, Fired, FirstMoment, Flawed, LastFired, Loss, Mark, Norm, Own,
+            OwnFirstMoment, OwnSecondMoment, OwnSum, Pull, Run, SecondMoment, Shift, Slopes, SquaresDec, SquaresEnc,
+            TimesFired,
         };
         let mut planes = vec![
             Bias,

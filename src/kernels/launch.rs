@@ -2,8 +2,8 @@
 
 use super::groups_for;
 use crate::gpu::shaders::{
-    activity, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual, runs, select_wide,
-    slopes, squares, summary, update, variance, widen,
+    activity, admit, batch, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual,
+    runs, select_wide, slopes, squares, summary, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -44,13 +44,21 @@ launch! {
     residual::main: |p| rows(p.rows);
     norms::main: |p| rows(p.count);
 
+    batch::begin: |_| [1, 1, 1];
+    batch::histogram: |p| grid(u64::from(p.threads / batch::THREADS));
+    batch::raise: |_| [1, 1, 1];
+    batch::find_least: |p| grid(u64::from(p.threads / batch::THREADS));
+    admit::count: |p| grid(p.rows.into());
+    admit::scan: |_| [1, 1, 1];
+    admit::write: |p| grid(p.rows.into());
+
     dead::count: |p| grid(blocks(p.count, dead::BLOCK));
     dead::scan: |_| [1, 1, 1];
     dead::write: |p| grid(blocks(p.count, dead::BLOCK));
     dead::extent: |_| [1, 1, 1];
     dead::row_starts: |p| groups_for::<dead::row_starts::Kernel>(u64::from(p.rows) + 1);
     dead::rename: |p| groups_for::<dead::rename::Kernel>(u64::from(p.rows) * u64::from(p.most));
-    mark::main: |p| groups_for::<mark::main::Kernel>(p.entries.into());
+    mark::main: |p| groups_for::<mark::main::Kernel>(p.capacity.into());
     select_wide::main: |p| grid(p.rows.into());
     variance::blocks: |p| groups_for::<variance::blocks::Kernel>(
         blocks(p.rows, variance::BLOCK_ROWS) * u64::from(p.quads));

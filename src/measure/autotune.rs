@@ -272,13 +272,15 @@ impl<'a> Sample<'a> {
     fn prepare(&self, tuning: Tuning, parameters: &Parameters) -> Result<Trial> {
         let Self { gpu, centred, .. } = self;
         let rows = self.rows as u32;
-        let selector = selector(gpu, parameters, rows, tuning)?;
+        let (features, pass) = (parameters.features(), Pass::Evaluation);
+        let entries = Entries::new(gpu, parameters.description(), features, self.rows, pass)?;
+        let selector = selector(gpu, parameters, &entries, rows, tuning, pass)?;
         if selector.method() != tuning.method {
             return Err(Error::Device(format!("{tuning} is not exact on this device")));
         }
-        let entries = Entries::new(gpu, parameters.description(), self.rows, Pass::Evaluation)?;
+        let guard = &gpu.buffer("guard", 2)?;
         let mut recording = Recording::default();
-        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, rows });
+        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, guard, rows });
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
         Ok(Trial { tuning, program, entries: entries.list, times: Times::ENDLESS })

@@ -125,7 +125,7 @@ impl Counters {
 
     /// Notes what the main list of a step's batch makes fire: its entries with a value above 0.
     pub fn count(&mut self, main: &List, step: u64) {
-        for entry in main.iter().flatten().filter(|entry| entry.value() > 0.0) {
+        for entry in main.iter().flatten().filter(|entry| entry.decoded > 0.0) {
             self.last_fired[entry.feature] = step as i64;
             self.times_fired[entry.feature] += 1;
         }

@@ -2,6 +2,7 @@
 
 use super::{Clock, Counters, Forward, Parameters, Settings, adam, backward, clip, dot, forward, project, unit_norm};
 use crate::sae::SaeConfig;
+use crate::sae::description::Role;
 
 /// Everything that training changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,9 +21,9 @@ pub struct State {
 
 impl State {
     /// The state before the first step.
-    pub fn new(parameters: Parameters) -> Self {
+    pub fn new(config: &SaeConfig, parameters: Parameters) -> Self {
         let zeros = Parameters::zeros(&parameters);
-        let counters = Counters::new(parameters.b_enc.len());
+        let counters = Counters::new(config.features);
         Self { parameters, m: zeros.clone(), v: zeros, counters, steps: 0 }
     }
 }
@@ -40,36 +41,35 @@ pub struct StepOutput {
     pub dead: usize,
 }
 
-impl StepOutput {
-    /// All losses.
-    pub fn loss(&self) -> f64 {
-        self.forward.fields.iter().map(|field| field.loss).sum()
-    }
-}
-
 /// One training step on `x` `[rows, d]`, in dictionary_learning's order: projection, clipping, Adam, unit norm.
 pub fn step(state: &mut State, config: &SaeConfig, x: &[f64], settings: &Settings, learning_rate: f64) -> StepOutput {
     let number = state.steps + 1;
-    let d = state.parameters.b_dec.len();
+    let d = config.d_in;
 
     let last_fired = &state.counters.last_fired;
     let clock = Clock { last_fired, step: number as i64, window: settings.dead_window };
     let forward = forward(config, &state.parameters, x, clock);
     let mut gradients = backward(config, &state.parameters, &forward);
     if settings.unit_norm_decoder.is_some() {
-        project(&mut gradients.w_dec, &state.parameters.w_dec, d);
+        project(gradients.of_mut(Role::Decoder), state.parameters.of(Role::Decoder), d);
     }
 
-    let of_features = [&gradients.w_enc, &gradients.b_enc, &gradients.w_dec];
-    let clip = clip(&of_features.map(|gradient| dot(gradient, gradient)), &gradients.b_dec, settings.clip);
+    let of_features = gradients.each().filter(|(tensor, _)| tensor.role != Role::OutputBias);
+    let squared_norms: Vec<f64> = of_features.map(|(_, gradient)| dot(gradient, gradient)).collect();
+    let clip = clip(&squared_norms, gradients.of(Role::OutputBias), settings.clip);
     let adam_step = settings.adam(number, learning_rate);
-    let moments = state.m.each_mut().into_iter().zip(state.v.each_mut());
-    let parameters = state.parameters.each_mut().into_iter();
-    for ((parameter, gradient), (m, v)) in parameters.zip(gradients.each()).zip(moments) {
+    let moments = state.m.each_mut().zip(state.v.each_mut());
+    for (((tensor, parameter), (_, gradient)), ((_, m), (_, v))) in
+        state.parameters.each_mut().zip(gradients.each()).zip(moments)
+    {
         adam(parameter, m, v, gradient, clip.coefficient, &adam_step);
+        if tensor.non_negative {
+            // SAELens does so before the next forward pass, which is the same.
+            parameter.iter_mut().for_each(|value| *value = if *value < 0.0 { 0.0 } else { *value });
+        }
     }
     if let Some(epsilon) = settings.unit_norm_decoder {
-        unit_norm(&mut state.parameters.w_dec, d, epsilon);
+        unit_norm(state.parameters.of_mut(Role::Decoder), d, epsilon);
     }
 
     state.counters.count(&forward.lists[0], number);

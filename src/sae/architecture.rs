@@ -47,6 +47,16 @@ impl Architecture {
         }
     }
 
+    /// The same with `k` active features per row; none if there is no such number.
+    pub(super) fn with_k(&self, k: usize) -> Option<Self> {
+        Some(match self {
+            Self::TopK(topk) => TopK { k, ..topk.clone() }.into(),
+            Self::BatchTopK(batch_topk) => BatchTopK { k, ..batch_topk.clone() }.into(),
+            Self::Matryoshka(matryoshka) => Matryoshka { k, ..matryoshka.clone() }.into(),
+            Self::Relu(_) | Self::JumpRelu(_) | Self::Gated(_) => return None,
+        })
+    }
+
     pub(super) fn k(&self) -> Option<usize> {
         match self {
             Self::TopK(TopK { k, .. })

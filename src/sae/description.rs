@@ -33,6 +33,8 @@ pub struct TensorSpec {
     pub shape: Shape,
     /// Its part in the model, which decides its gradient and its place on the device.
     pub role: Role,
+    /// What an update takes below 0 becomes 0, whatever its gradient says.
+    pub non_negative: bool,
 }
 
 /// The size of a tensor.
@@ -64,7 +66,12 @@ pub enum Role {
 
 impl TensorSpec {
     const fn new(name: &'static str, shape: Shape, role: Role) -> Self {
-        Self { name, shape, role }
+        Self { name, shape, role, non_negative: false }
+    }
+
+    /// A scalar of each feature that its entries' arithmetic reads.
+    pub(super) const fn own(number: usize, name: &'static str) -> Self {
+        Self::new(name, Shape::FeatureScalars, Role::Own(number))
     }
 
     /// Rows, and values in each.
@@ -158,15 +165,14 @@ pub enum EntryKind {
     },
     /// `shaders/entry/jumprelu.wgsl`.
     JumpRelu(JumpReluEntry),
-    /// `shaders/entry/gated.wgsl`: `u` has no bias here; `h = u + b_gate` decides what is active and is the value of the
-    /// second field, `max(exp(r_mag) u + b_mag, 0)` that of the first.
+    /// `shaders/entry/gated.wgsl`: `u` has no bias here; where `h = u + b_gate` is above 0 it is the value of the second
+    /// field, and `max(exp(r_mag) u + b_mag, 0)` that of the first. The penalty is `sparsity / B · h` or, if it is
+    /// `normed`, `sparsity / B · h |v|`.
     Gated {
-        /// The coefficient of the penalty on `h`.
+        /// The coefficient of the penalty.
         sparsity: f64,
         /// The penalty is weighted by the norms of the decoder rows.
         normed: bool,
-        /// The second field does not train the decoder and the output bias.
-        detached: bool,
     },
 }
 
@@ -182,10 +188,22 @@ impl EntryKind {
             Self::Gated { .. } => 2,
         }
     }
+
+    /// The name of its penalty, SAELens's less its `_loss`.
+    pub fn penalty(&self) -> Option<&'static str> {
+        match self {
+            Self::TopK => None,
+            Self::Relu { .. } | Self::Gated { .. } => Some("l1"),
+            Self::JumpRelu(_) => Some("l0"),
+        }
+    }
 }
 
-/// Entries that are active where `u` exceeds their feature's threshold `t`; training lists those within half a
-/// bandwidth of it too, as they alone train it.
+/// Entries that are active where `u` exceeds their feature's threshold `t`, with the value `u`; training lists those
+/// within half a bandwidth of it too, as they alone train it (`|u - t| < bandwidth / 2`).
+///
+/// There the gradient of `t` is estimated as `-(t s + c) / bandwidth`, where `c` is the gradient of the penalty with
+/// respect to the number of the row's active features (0 for [`Penalty::Tanh`], whose gradient is part of `s`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JumpReluEntry {
     /// The penalty on active features.
@@ -194,34 +212,35 @@ pub struct JumpReluEntry {
     pub sparsity: f64,
     /// The width of the window about the threshold in which its gradient is estimated (a rectangle).
     pub bandwidth: f64,
-    /// The estimate is the gradient of `u` too, with the opposite sign.
+    /// The estimate is the gradient of `u` too, with the opposite sign, beside the usual one of active entries.
     pub to_input: bool,
-    /// The parameter is the threshold's logarithm.
+    /// The parameter is the threshold's logarithm, whose gradient is `t` times the threshold's.
     pub log: bool,
     /// The closed form is trained on what is listed, too: the entries are told apart by whether they reach `t`.
     pub pre_activation: bool,
 }
 
-/// A penalty on the active features of a row; `L0` is their number.
+/// A penalty on the active features of a row, which the loss has the mean of over the rows; `L0` is their number.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "penalty", rename_all = "lowercase")]
 pub enum Penalty {
     /// `L0` (Rajamanoharan et al. 2024, "Jumping Ahead").
     Step,
-    /// `(L0 / target - 1)²` (there, appendix).
+    /// `2 / target · (L0 - target)²`, of each row on its own (Gemma Scope 2, as SAELens has it). The `(L0 / target - 1)²`
+    /// of "Jumping Ahead" and dictionary_learning is of the mean L0 of the batch, and is not this.
     Quadratic {
         /// The wanted number.
         target: f64,
     },
-    /// `Σ tanh(scale · a |v|)` (Anthropic, January 2025).
+    /// `Σ tanh(scale · a |v|)` over the row's features (Anthropic, January 2025).
     Tanh {
         /// The factor of the value.
         scale: f64,
     },
 }
 
-/// A penalty on pre-activations below their threshold, `coefficient / B · Σ (t - u) |v|` over every row and feature with
-/// `u < t`: its gradient is known from the sum of all rows and what is listed.
+/// A penalty on pre-activations below their threshold, `coefficient / B · Σ (t - u) |v|` over every row and every feature
+/// `of` it with `u < t`: its gradient is known from the sum of all rows and what is listed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClosedForm {
     /// Its coefficient.
@@ -264,10 +283,19 @@ pub struct FieldSpec {
     pub target: Target,
     /// The output bias is added to it, and learns from it.
     pub bias: bool,
+    /// The encoder alone learns from it: the decoder and the output bias are constants to its loss.
+    pub detached: bool,
     /// The weight of its squared error in the loss.
     pub weight: f64,
     /// A further factor, which depends on the batch.
     pub factor: Factor,
+}
+
+impl FieldSpec {
+    /// Whether a feature has a part in it.
+    pub fn decodes(&self, feature: usize) -> bool {
+        self.below.is_none_or(|below| feature < below)
+    }
 }
 
 /// The values of entries that a field is decoded from.
@@ -308,6 +336,7 @@ pub(super) fn reconstruction() -> FieldSpec {
         below: None,
         target: Target::Input,
         bias: true,
+        detached: false,
         weight: 1.0,
         factor: Factor::One,
     }

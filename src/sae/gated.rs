@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SaeConfig;
 use super::description::{
-    Description, EntryKind, FieldSpec, Inference, Input, Keep, KeyScale, ListSpec, Role, Shape, TensorSpec, Value,
-    linear, reconstruction,
+    Description, EntryKind, FieldSpec, Inference, Input, Keep, KeyScale, ListSpec, Role, TensorSpec, Value, linear,
+    reconstruction,
 };
 use super::validate_coefficient;
 use crate::error::Result;
@@ -36,9 +36,9 @@ impl Gated {
         let mut tensors: Vec<TensorSpec> =
             linear().into_iter().filter(|tensor| tensor.role != Role::EncoderBias).collect();
         let own = ["b_mag", "b_gate", "r_mag"].into_iter().enumerate();
-        tensors.extend(own.map(|(own, name)| TensorSpec { name, shape: Shape::FeatureScalars, role: Role::Own(own) }));
-        let entry = EntryKind::Gated { sparsity: l1, normed, detached };
-        let gate = FieldSpec { name: "gate".into(), value: Value::Gate, ..reconstruction() };
+        tensors.extend(own.map(|(number, name)| TensorSpec::own(number, name)));
+        let entry = EntryKind::Gated { sparsity: l1, normed };
+        let gate = FieldSpec { name: "gate".into(), value: Value::Gate, detached, ..reconstruction() };
         Description {
             tensors,
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry }],

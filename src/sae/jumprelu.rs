@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::SaeConfig;
 use super::description::{
     ClosedForm, Description, EntryKind, Features, Inference, Input, JumpReluEntry, Keep, KeyScale, ListSpec, Penalty,
-    Role, Shape, TensorSpec, linear, reconstruction,
+    TensorSpec, linear, reconstruction,
 };
 use super::validate_coefficient;
 use crate::error::{Error, Result};
@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 /// JumpReLU ("Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders", Rajamanoharan et al.
 /// 2024): a feature is active where its pre-activation exceeds its own threshold, which is trained by a straight-through
 /// estimate. Also what SAEs that were trained with BatchTopK are read as.
+///
+/// A threshold that an update takes below 0 becomes 0, as in SAELens: below it, negative values would be active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JumpRelu {
     /// The penalty on active features.
@@ -25,7 +27,8 @@ pub struct JumpRelu {
     /// The estimate is a gradient of the pre-activations, too (Anthropic, January 2025 update).
     #[serde(default)]
     pub straight_through_to_input: bool,
-    /// Trains the thresholds' logarithms instead of the thresholds.
+    /// Trains the thresholds' logarithms instead of the thresholds ("Jumping Ahead", Anthropic; SAELens trains the
+    /// thresholds).
     #[serde(default)]
     pub log_threshold: bool,
     /// A penalty on pre-activations below the threshold, which revives dead features.
@@ -85,7 +88,7 @@ impl JumpRelu {
     pub(super) fn describe(&self, config: &SaeConfig) -> Description {
         let Self { penalty, l0, bandwidth, straight_through_to_input, log_threshold, pre_activation, capacity } = *self;
         let mut tensors = linear();
-        tensors.push(TensorSpec { name: "threshold", shape: Shape::FeatureScalars, role: Role::Own(0) });
+        tensors.push(TensorSpec { non_negative: !log_threshold, ..TensorSpec::own(0, "threshold") });
         let entry = JumpReluEntry {
             penalty,
             sparsity: l0,

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::check::{Check, Checker, FOLD};
 use super::lists::Lists;
-use super::tensors::{Tensor, cuts, f64s, pad, random, shards, stored, submit, unpad};
+use super::tensors::{Scalars, Tensor, cuts, f64s, pad, planes, random, shards, stored, submit, unpad};
 use crate::engine::field::ROOT;
 use crate::engine::parameters::chunk_features;
 use crate::error::Result;
@@ -53,7 +53,8 @@ impl Case {
         let Self { lists, d, .. } = self;
         let (d, n, rows) = (*d, lists.n, lists.rows);
         let continued = u32::from(way.cuts.len() > 1);
-        let pipeline = gpu.pipeline::<main::Kernel>(&[("COLUMNS", way.columns), ("CONTINUED", continued)])?;
+        let own = [("COLUMNS", way.columns), ("CONTINUED", continued)];
+        let pipeline = gpu.pipeline::<main::Kernel>(&[&planes().defines()[..], &own].concat())?;
         let (entries, starts) = (Tensor::new(gpu, &lists.words())?, Tensor::new(gpu, &lists.starts())?);
         let slice = way.slice.min(rows);
         // Never read before they are written.
@@ -72,6 +73,7 @@ impl Case {
                     rows: slice.min(rows - first_row) as u32,
                     quads: quads(d),
                     shard: shard.start as u32,
+                    count: shard.len() as u32,
                     begin: shard.start.max(node.start) as u32,
                     end: shard.end.min(node.end) as u32,
                     origin: origin as u32,
@@ -81,11 +83,13 @@ impl Case {
                     closes: u32::from(at + 1 == own.len()),
                     one: 1.0,
                 };
+                let scalars = Scalars::new(gpu, planes(), shard.len())?;
                 submit(gpu, |recording| {
                     let bindings = main::Bindings {
                         entries: &entries,
                         starts: &starts,
                         w_dec: &w_dec,
+                        scalars: &scalars,
                         partials: &partials,
                         sums: &sums,
                         params,

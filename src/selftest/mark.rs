@@ -18,14 +18,15 @@ pub fn mark(gpu: &Gpu, lists: &Lists, cuts: &[usize]) -> Result<Vec<u32>> {
     let pipeline = gpu.pipeline::<main::Kernel>(&planes().defines())?;
     let entries = Tensor::new(gpu, &lists.words())?;
     let step = Tensor::new(gpu, &[Step { number: STEP, ..Default::default() }])?;
+    let counts = Tensor::new(gpu, &lists.counts())?;
     let mut marks = Vec::new();
     for shard in shards(cuts) {
         let scalars = Scalars::new(gpu, planes(), shard.len())?.with(Plane::Mark, &vec![BEFORE; shard.len()]);
         let (first, count) = (shard.start as u32, shard.len() as u32);
-        let params = Params { entries: lists.counts()[0], first, count };
+        let params = Params { capacity: lists.counts()[0] + 100, first, count };
         submit(gpu, |recording| {
-            let step = (&step).into();
-            recording.run(&pipeline, main::Bindings { entries: &entries, scalars: &scalars, step, params });
+            let (step, counts) = ((&step).into(), (&counts).into());
+            recording.run(&pipeline, main::Bindings { entries: &entries, scalars: &scalars, step, counts, params });
         })?;
         marks.extend(&scalars.read(&[Plane::Mark])?[0]);
     }

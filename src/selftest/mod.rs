@@ -6,6 +6,10 @@
 #[doc(hidden)]
 pub mod activity;
 #[doc(hidden)]
+pub mod admit;
+#[doc(hidden)]
+pub mod batch;
+#[doc(hidden)]
 pub mod bias_gradient;
 #[doc(hidden)]
 pub mod ceilings;
@@ -97,11 +101,13 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 29] = [
+const OPERATIONS: [(&str, Operation); 31] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),
+    ("admit", admit::check),
+    ("batch", batch::check),
     ("rescore", rescore::check),
     ("to_f16", to_f16::check),
     ("screen", screen::check),

@@ -1,6 +1,6 @@
 use super::check::{Check, Checker, FOLD};
 use super::lists::{Batch, HostEntry, Lists, Runs};
-use super::tensors::{POISON, Tensor, cuts, f64s, floats, pad, random, shards, submit};
+use super::tensors::{POISON, Scalars, Tensor, cuts, f64s, floats, pad, planes, random, shards, submit};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::slopes::{Params, main};
@@ -42,7 +42,8 @@ impl Case {
     /// The terms with so many threads in a dispatch.
     pub fn slopes(&self, gpu: &Gpu, threads: u32, cuts: &[usize]) -> Result<Terms> {
         let Batch { d, ref lists, ref runs, .. } = self.batch;
-        let pipeline = gpu.pipeline::<main::Kernel>(&[self.batch.second()])?;
+        let defines = [&planes().defines()[..], &[self.batch.second()]].concat();
+        let pipeline = gpu.pipeline::<main::Kernel>(&defines)?;
         let sorted = lists::sort(&lists.reference()).into_iter();
         let pairs: Vec<[u32; 2]> = sorted.map(|at| [lists.entries[at].feature, lists.place(at) as u32]).collect();
         let (pairs, entries) = (Tensor::new(gpu, &pairs)?, Tensor::new(gpu, &lists.words())?);
@@ -51,7 +52,9 @@ impl Case {
         for shard in shards(cuts) {
             let w_dec = Tensor::new(gpu, &pad(&self.w_dec[shard.start * d..shard.end * d], d))?;
             let range = Tensor::new(gpu, &runs.range(&shard))?;
-            let params = Params { quads: quads(d), first: shard.start as u32, threads };
+            let scalars = Scalars::new(gpu, planes(), shard.len())?;
+            let (first, count) = (shard.start as u32, shard.len() as u32);
+            let params = Params { quads: quads(d), first, count, threads };
             submit(gpu, |recording| {
                 let bindings = main::Bindings {
                     pairs: &pairs,
@@ -59,6 +62,7 @@ impl Case {
                     g0: &batch.g0,
                     g1: &batch.g1,
                     w_dec: &w_dec,
+                    scalars: &scalars,
                     terms: &terms,
                     range: (&range).into(),
                     params,

@@ -9,6 +9,7 @@ use crate::engine::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::reference::{self, Counters, List, Settings};
+use crate::sae::description::Role;
 use crate::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 
 pub use run::{Run, loss};
@@ -132,12 +133,14 @@ impl Case {
             |seed, count, scale: f32| random(seed, count).iter().map(|value| value * scale).collect::<Vec<_>>();
         let mut w_dec = f64s(&random(2, n * d));
         reference::unit_norm(&mut w_dec, d, f64::from(f32::EPSILON));
-        let mut state = reference::State::new(reference::Parameters {
-            w_enc: f64s(&scaled(1, n * d, 1.0 / (d as f32).sqrt())),
-            b_enc: f64s(&scaled(3, n, 0.1)),
-            w_dec: f64s(&f32s(&w_dec)),
-            b_dec: f64s(&scaled(4, d, 0.1)),
+        let config = self.config();
+        let initial = reference::Parameters::new(&config, |tensor| match tensor.role {
+            Role::Encoder => f64s(&scaled(1, n * d, 1.0 / (d as f32).sqrt())),
+            Role::EncoderBias | Role::Own(_) => f64s(&scaled(3, n, 0.1)),
+            Role::Decoder => f64s(&f32s(&w_dec)),
+            Role::OutputBias => f64s(&scaled(4, d, 0.1)),
         });
+        let mut state = reference::State::new(&config, initial);
         if let Some(Auxiliary { silent_of, .. }) = self.auxiliary {
             let silent = state.counters.last_fired.iter_mut().skip(silent_of - 1).step_by(silent_of);
             silent.for_each(|last| *last = -DEAD_WINDOW);
@@ -221,9 +224,8 @@ fn compare(gpu: &Gpu, case: Case, comparisons: &mut Comparisons) -> Result<()> {
         counters.equal((case, step, "dead"), &[actual.dead as usize], &[expected.dead]);
     }
     let after = run.parameters();
-    let tensors = after.each().into_iter().zip(state.parameters.each());
-    for (name, (actual, expected)) in reference::Parameters::NAMES.into_iter().zip(tensors) {
-        parameters.close((case, name), &f32s(actual), expected);
+    for ((tensor, actual), (_, expected)) in after.each().zip(state.parameters.each()) {
+        parameters.close((case, tensor.name), &f32s(actual), expected);
     }
     let Counters { last_fired, times_fired } = run.counters();
     counters.equal((case, "last_fired"), &last_fired, &state.counters.last_fired);
@@ -234,13 +236,15 @@ fn compare(gpu: &Gpu, case: Case, comparisons: &mut Comparisons) -> Result<()> {
 /// The row and feature of each entry that carries something.
 fn carrying(list: &List) -> Vec<(usize, usize)> {
     let rows = list.iter().enumerate();
-    rows.flat_map(|(row, entries)| entries.iter().filter(|entry| entry.carries).map(move |entry| (row, entry.feature)))
-        .collect()
+    rows.flat_map(|(row, entries)| {
+        entries.iter().filter(|entry| entry.flags.any()).map(move |entry| (row, entry.feature))
+    })
+    .collect()
 }
 
 /// The keys of those entries.
 fn keys(list: &List) -> Vec<f64> {
-    list.iter().flatten().filter(|entry| entry.carries).map(|entry| entry.key).collect()
+    list.iter().flatten().filter(|entry| entry.flags.any()).map(|entry| entry.key).collect()
 }
 
 #[cfg(test)]

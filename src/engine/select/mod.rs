@@ -1,9 +1,13 @@
-//! Finding the k largest keys of each row without holding all keys (docs/selection.md).
+//! Finding the entries of a batch's main list without holding all keys (docs/selection.md).
 
+mod admitted;
+mod batch;
 mod chunked;
 mod chunks;
+mod encoded;
 mod grouped;
 mod groups;
+mod growing;
 mod policy;
 mod screened;
 mod tuning;
@@ -12,19 +16,21 @@ pub(super) use chunks::{Chunks, Limits, MAX_MULTIPLY_ADDS};
 pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 
+use admitted::Admitted;
+use batch::Batch;
 use chunked::Chunked;
 use grouped::Grouped;
 use screened::Screened;
 
-use super::entries::Entries;
+use super::entries::{Entries, Pass};
 use super::parameters::Parameters;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recording};
-use crate::sae::description::KeyScale;
+use crate::sae::description::{Keep, KeyScale};
 
 /// A method of selection: its kernels and its scratch memory.
 pub trait Selector: Send + Sync {
-    /// Records the selection of the codes: of each row the k largest keys.
+    /// Records the selection of the main list.
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>);
 
     /// The method.
@@ -33,6 +39,18 @@ pub trait Selector: Send + Sync {
     /// The number of rows that screening did not prove exact, `[1]`: where it is not 0, the batch was selected by
     /// chunks.
     fn uncertain(&self) -> &Buffer;
+
+    /// The least key that was kept, where keys of a whole batch are compared: `[1]`, read by [`least_key`].
+    fn least_kept(&self) -> Option<&Buffer> {
+        None
+    }
+}
+
+/// The least key that was kept, all of which are above 0, from what [`Selector::least_kept`] holds; none if nothing was.
+/// It is the K-th largest of the batch, or, where fewer than K are above 0, the least of those.
+pub fn least_key(word: u32) -> Option<f32> {
+    // The complement of its order (shaders/shared/order.wgsl).
+    (word != 0).then(|| f32::from_bits(!word & 0x7fff_ffff))
 }
 
 /// Operands of a selection.
@@ -44,6 +62,8 @@ pub struct Inputs<'a> {
     pub centred: &'a Buffer,
     /// Receives the codes, as list 0.
     pub entries: &'a Entries,
+    /// Raised if they do not fit.
+    pub guard: &'a Buffer,
     /// Number of rows.
     pub rows: u32,
 }
@@ -53,16 +73,39 @@ impl Inputs<'_> {
     fn scaled(&self) -> u32 {
         u32::from(self.parameters.description().key == KeyScale::DecoderNorm)
     }
+
+    /// Entries per row, for the methods that find as many of each.
+    fn k(&self) -> u32 {
+        self.entries.per_row.unwrap_or(0)
+    }
 }
 
 /// Makes the selector of a tuning for at most `rows` rows. Where the driver does not compute what the method relies on,
-/// which is tried with random rows, chunks take its place ([`Selector::method`]).
+/// which is tried with random rows, chunks take its place ([`Selector::method`]), as they do where rows do not keep as
+/// many entries each.
 ///
 /// # Errors
 /// [`Error::Shader`] naming the kernel that the device refuses, [`Error::Device`] if it encodes wrongly, and those of
 /// [`Gpu::buffer`].
-pub fn selector(gpu: &Gpu, parameters: &Parameters, rows: u32, tuning: Tuning) -> Result<Box<dyn Selector>> {
+pub fn selector(
+    gpu: &Gpu,
+    parameters: &Parameters,
+    entries: &Entries,
+    rows: u32,
+    tuning: Tuning,
+    pass: Pass,
+) -> Result<Box<dyn Selector>> {
     let Tuning { encode, method } = tuning;
+    let (list, sizes) = (parameters.description().lists[0], [rows, entries.second]);
+    match list.keep {
+        Keep::PerRow { .. } | Keep::Dead { .. } => {}
+        Keep::PerBatch { per_row } => {
+            return Ok(Box::new(Batch::new(gpu, parameters, sizes, encode, per_row as u32, pass)?));
+        }
+        Keep::Admitted { .. } => {
+            return Ok(Box::new(Admitted::new(gpu, parameters, sizes, encode, list.entry, pass)?));
+        }
+    }
     let sound: Result<Option<Box<dyn Selector>>> = match method {
         SelectionMethod::Chunked => return Ok(Box::new(Chunked::new(gpu, parameters, rows, encode)?)),
         SelectionMethod::Grouped { group } => {

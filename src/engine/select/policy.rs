@@ -6,11 +6,12 @@ use super::chunks::{RowBlocks, SCRATCH_BYTES};
 use crate::gpu::AdapterDescription;
 use crate::kernels::{EncodeVariant, SCREEN_GROUP, ScreenVariant};
 use crate::sae::SaeConfig;
+use crate::sae::description::Keep;
 
-/// A method that finds the k largest keys of a row. All methods give the same bits.
+/// A method that finds the entries of the main list. All methods give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionMethod {
-    /// A chunk of features at a time is encoded, and merged into the k best so far.
+    /// A chunk of features at a time is encoded, and merged into what was kept so far.
     Chunked,
     /// Of each group of features only the largest key is kept, the k best groups of a row are found among those, and
     /// the keys of their features are computed once more: a feature outside them has k others before it, one in each
@@ -64,13 +65,16 @@ pub struct SelectionShape {
     pub features: u64,
     /// Active features per row.
     pub k: u64,
+    /// Every row has as many; otherwise there is no method but by chunks.
+    pub is_per_row: bool,
 }
 
 impl SelectionShape {
     /// The sizes of a selection from a batch of rows.
     pub fn new(config: &SaeConfig, rows: usize) -> Self {
         let [rows, d, features, k] = [rows, config.d_in, config.features, config.usual_l0()].map(|size| size as u64);
-        Self { rows, d, features, k }
+        let is_per_row = matches!(config.describe().lists[0].keep, Keep::PerRow { .. });
+        Self { rows, d, features, k, is_per_row }
     }
 
     /// Groups per row that are scored after screening: a third more than random and real rows ever needed
@@ -89,6 +93,9 @@ impl SelectionMethod {
         screening: Screening,
         shape: SelectionShape,
     ) -> Vec<Self> {
+        if !shape.is_per_row {
+            return vec![Self::Chunked];
+        }
         let fits = |groups: u64, group: u32| {
             4 * RowBlocks::least(shape.rows) * groups * u64::from(group) <= SCRATCH_BYTES.min(adapter.max_binding_bytes)
         };

@@ -72,7 +72,9 @@ impl Screened {
         let chunked = Chunked::new(gpu, parameters, rows, encode)?;
         if !gpu.is_dry_run() {
             let probe = Probe::new(gpu)?;
-            if !probe.bounds_hold(&to_f16, &screen)? || !probe.values_are_pre_activations(&rescore, chunked.encode())? {
+            if !probe.bounds_hold(&to_f16, &screen)?
+                || !probe.values_are_pre_activations(&rescore, &chunked.encoded.encode)?
+            {
                 return Ok(None);
             }
         }
@@ -80,7 +82,7 @@ impl Screened {
         let multiply_adds = if is_fast { MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS } else { MAX_MULTIPLY_ADDS };
         // The weights of a chunk must fit in f16 too, and its maxima where the pre-activations of another are.
         let weights_fit = SCRATCH_BYTES.min(gpu.max_binding_bytes()) / (u64::from(half_quads(quads)) * 8);
-        let maxima_fit = u64::from(chunked.chunks.features()) * u64::from(SCREEN_GROUP);
+        let maxima_fit = u64::from(chunked.encoded.stride()) * u64::from(SCREEN_GROUP);
         let most = Chunks::new(gpu, parameters, &Limits { rows, group: SCREEN_GROUP, multiply_adds }).features();
         let chunks = Chunks::at_most(parameters, SCREEN_GROUP, weights_fit.min(maxima_fit).min(most.into()));
         let parts = Parts {
@@ -88,7 +90,7 @@ impl Screened {
             select_groups: Arc::new(Select::new(gpu, groups)?),
             rescore,
             chunks,
-            maxima: chunked.pre_activations.clone(),
+            maxima: chunked.encoded.pre_activations.clone(),
         };
         Ok(Some(Self {
             to_f16,
@@ -121,7 +123,7 @@ impl Screened {
                     rows: block.count,
                     first_row: block.first,
                     groups: self.groups.size.best,
-                    k: entries.k,
+                    k: inputs.k(),
                 },
             };
             self.check_bounds.record(recording, bindings);

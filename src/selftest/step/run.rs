@@ -11,7 +11,9 @@ use crate::engine::state::{StateSink, StateSource, StateTensor, Tile, state_tens
 use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::reference::entry::{self, Flags, Values};
 use crate::reference::{self, Counters, Entry, List};
+use crate::sae::description::ListSpec;
 use crate::sae::{Sae, SaeConfig};
 use crate::selftest::tensors::{f32s, stored};
 
@@ -39,11 +41,7 @@ impl<'g> Run<'g> {
         recipe: Recipe,
         tuning: Tuning,
     ) -> Result<Self> {
-        let values = |name: &str| {
-            let at = reference::Parameters::NAMES.iter().position(|known| *known == name);
-            at.map(|at| f32s(initial.each()[at])).unwrap_or_default()
-        };
-        let tensors = config.tensors().iter().map(|tensor| values(tensor.name)).collect();
+        let tensors = initial.each().map(|(_, values)| f32s(values)).collect();
         let sae = Sae { config: config.clone(), tensors, provenance: Provenance::default() };
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let empty = State::empty(state_tensors(config, recipe.moments));
@@ -104,8 +102,8 @@ impl<'g> Run<'g> {
 
     /// The gradients of the last step as they were applied, out of Adam's first moments: m = beta1 m + (1 - beta1) g.
     pub fn gradients(&self) -> reference::Parameters {
-        parameters(|name| {
-            let moment = format!("{name}.m");
+        reference::Parameters::new(&self.config, |tensor| {
+            let moment = format!("{}.m", tensor.name);
             let pairs = self.after.floats(&moment).into_iter().zip(self.before.floats(&moment));
             pairs.map(|(now, before)| (now - self.beta1 * before) / (1.0 - self.beta1)).collect()
         })
@@ -113,7 +111,7 @@ impl<'g> Run<'g> {
 
     /// The parameters.
     pub fn parameters(&self) -> reference::Parameters {
-        parameters(|name| self.after.floats(name))
+        reference::Parameters::new(&self.config, |tensor| self.after.floats(tensor.name))
     }
 
     /// When features fired, and how often.
@@ -136,20 +134,24 @@ impl<'g> Run<'g> {
     pub fn lists(&self) -> Result<Vec<List>> {
         let entries = &self.step.forward().entries;
         let all: Vec<[u32; 4]> = self.gpu.read(&entries.list)?;
-        let entry = |&[feature, place, u, key]: &[u32; 4]| Entry {
-            feature: feature as usize,
-            u: f32::from_bits(u).into(),
-            key: f32::from_bits(key).into(),
-            // The flags of shaders/shared/entry_list.wgsl.
-            carries: place >> 25 != 0,
-        };
         let rows = self.step.forward().rows() as usize;
-        let list = |starts| {
+        let description = self.config.describe();
+        let before = reference::Parameters::new(&self.config, |tensor| self.before.floats(tensor.name));
+        let list = |(list, starts): (&ListSpec, _)| {
             let starts: Vec<u32> = self.gpu.read(starts)?;
+            let kind = entry::arithmetic(list.entry);
+            let entry = |&[feature, place, u, key]: &[u32; 4]| {
+                let (feature, u) = (feature as usize, f32::from_bits(u).into());
+                // As in shaders/shared/entry_list.wgsl.
+                let [value, window, reached] = [1, 2, 4].map(|flag| place >> 25 & flag != 0);
+                let flags = Flags { value, window, reached };
+                let Values { decoded, gate } = kind.values(u, flags, before.own(feature));
+                Entry { feature, u, key: f32::from_bits(key).into(), flags, decoded, gate }
+            };
             let row = |ends: &[u32]| all[ends[0] as usize..ends[1] as usize].iter().map(entry).collect();
             Ok(starts[..=rows].windows(2).map(row).collect())
         };
-        entries.starts.iter().map(list).collect()
+        description.lists.iter().zip(&entries.starts).map(list).collect()
     }
 
     /// The reconstruction of the last step's rows, `[batch, d]`.
@@ -162,12 +164,6 @@ impl<'g> Run<'g> {
         let rows = sums.chunks_exact(stored(self.config.d_in));
         Ok(rows.flat_map(|sums| sums.iter().zip(&b_dec).map(|(&sum, bias)| f64::from(sum) + bias)).collect())
     }
-}
-
-/// The tensors of an SAE, by name.
-fn parameters(values: impl Fn(&str) -> Vec<f64>) -> reference::Parameters {
-    let [w_enc, b_enc, w_dec, b_dec] = reference::Parameters::NAMES.map(values);
-    reference::Parameters { w_enc, b_enc, w_dec, b_dec }
 }
 
 /// The mean of a step's squared errors.

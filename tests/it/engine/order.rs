@@ -60,8 +60,8 @@ fn adds_floats(module: &Module, function: &Function, info: &FunctionInfo) -> boo
 
 fn offenders(source: Source) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for defines in variants(source) {
-        let (module, info) = parse(source, &defines);
+    for variant in variants(source) {
+        let (module, info) = parse(source, &variant);
         for (handle, function) in module.functions.iter() {
             if adds_floats(&module, function, &info[handle]) {
                 found.insert(function.name.clone().unwrap_or_default());

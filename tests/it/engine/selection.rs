@@ -256,13 +256,13 @@ fn the_method_follows_the_size() {
         SelectionMethod::choose(
             description,
             Screening::Auto,
-            SelectionShape { rows: BATCH as u64, d: D as u64, features, k },
+            SelectionShape { rows: BATCH as u64, d: D as u64, features, k, is_per_row: true },
         )
     };
     assert_eq!(method(100, 32), SelectionMethod::Chunked);
     assert!(matches!(method(1 << 25, 32), SelectionMethod::Grouped { .. }));
     // However many rows: those whose candidates do not fit a binding are worked on by blocks.
-    let shape = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 64 };
+    let shape = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 64, is_per_row: true };
     assert!(matches!(SelectionMethod::choose(description, Screening::Auto, shape), SelectionMethod::Grouped { .. }));
     let huge = SelectionShape { k: 1 << 16, ..shape };
     assert_eq!(SelectionMethod::choose(description, Screening::Auto, huge), SelectionMethod::Chunked);
@@ -270,7 +270,7 @@ fn the_method_follows_the_size() {
 
 #[test]
 fn screening_follows_the_device_unless_it_is_told() {
-    let shape = SelectionShape { rows: 4096, d: 768, features: 1 << 17, k: 32 };
+    let shape = SelectionShape { rows: 4096, d: 768, features: 1 << 17, k: 32, is_per_row: true };
     let matrix_units = AdapterDescription {
         kind: "discrete",
         backend: "vulkan",

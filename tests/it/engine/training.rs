@@ -208,14 +208,14 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
     let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
     let rows = data.rows.to_f32();
     let x = double(&rows);
-    let [w_enc, b_enc, w_dec, b_dec] = ["W_enc", "b_enc", "W_dec", "b_dec"].map(|name| double(sae.tensor(name)));
+    let parameters = Parameters::new(&sae.config, |tensor| double(sae.tensor(tensor.name)));
     let clock = Clock { last_fired: &[], step: 0, window: 1 };
-    let pass = forward(&sae.config, &Parameters { w_enc, b_enc, w_dec, b_dec }, &x, clock);
+    let pass = forward(&sae.config, &parameters, &x, clock);
     let residual = reference::residual(&pass.fields[0].values, &x, D, BATCH);
     let error: f64 = residual.squared_error.iter().sum();
     let mut fired = vec![false; sae.config.features];
     for entry in pass.lists[0].iter().flatten() {
-        fired[entry.feature] |= entry.value() > 0.0;
+        fired[entry.feature] |= entry.decoded > 0.0;
     }
     let unfired = fired.iter().filter(|fired| !**fired).count() as f64 / fired.len() as f64;
     // 77 leaves a shorter last batch.
@@ -229,7 +229,7 @@ fn evaluation_is_that_of_the_reference_whatever_the_batch() {
         close("mse", result.all.mse, error / BATCH as f64);
         close("mse_per_dim", result.all.mse_per_dim, error / (BATCH * D) as f64);
         close("fvu", result.all.fvu, error / (reference::variance(&x, D) * BATCH as f64));
-        let active = pass.lists[0].iter().flatten().filter(|entry| entry.value() > 0.0).count();
+        let active = pass.lists[0].iter().flatten().filter(|entry| entry.decoded > 0.0).count();
         close("l0", result.all.l0, active as f64 / BATCH as f64);
         close("unfired_fraction", result.unfired_fraction, unfired);
         let cosines = x.chunks(D).zip(residual.dot.iter().zip(&residual.squared_norm));

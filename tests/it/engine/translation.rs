@@ -1,10 +1,14 @@
 use std::collections::HashSet;
 
+use monosem::engine::entries::Pass;
+use monosem::engine::entry;
 use monosem::engine::planes::Planes;
 use monosem::gpu::shaders::{self, ALL};
-use monosem::gpu::{AdapterDescription, Source, template};
+use monosem::gpu::{AdapterDescription, Entry, Source, template};
 use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select};
-use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
+use monosem::sae::description::Features;
+use monosem::sae::{Architecture, AuxK, AuxKForm, Gated, JumpRelu, PreActivation, SaeConfig, TopK};
+use monosem::selftest::admit::KINDS;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
@@ -19,14 +23,23 @@ use lint::{FaultKind, workgroup_bytes};
 
 pub type Defines = Vec<(&'static str, u32)>;
 
-/// The planes that SAEs have: those that encode, that train, with the dead features of each published loss.
+/// The entry of a list that a shader takes, if it takes one, and definitions.
+pub type Variant = (Option<Entry>, Defines);
+
+/// The planes that SAEs have: those that encode, that train, with the dead features of each published loss and with
+/// scalars of their own.
 fn planes() -> Vec<Planes> {
-    let training = |auxk: Option<AuxKForm>| {
-        let architecture = TopK { auxk: auxk.map(AuxK::new), ..TopK::new(1) }.into();
-        Planes::training(&SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe())
-    };
+    let describe = |architecture| SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe();
+    let topk = |auxk: Option<AuxKForm>| TopK { auxk: auxk.map(AuxK::new), ..TopK::new(1) }.into();
     let forms = [None, Some(AuxKForm::SaeLens), Some(AuxKForm::Normalised)];
-    [Planes::inference(&SaeConfig::top_k(16, 16, 1).describe())].into_iter().chain(forms.map(training)).collect()
+    let pre_activation = Some(PreActivation { coefficient: 1.0, of: Features::All });
+    let others: [Architecture; 2] = [
+        JumpRelu { pre_activation, ..JumpRelu::inference() }.into(),
+        Gated { l1: 1.0, normed: true, detached: true, capacity: None }.into(),
+    ];
+    let inference = [topk(None), others[1].clone()].map(|architecture| Planes::inference(&describe(architecture)));
+    let training = forms.map(topk).into_iter().chain(others);
+    inference.into_iter().chain(training.map(|architecture| Planes::training(&describe(architecture)))).collect()
 }
 
 /// Every combination of a value of each name.
@@ -37,8 +50,27 @@ fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
     })
 }
 
-/// The definitions under which the library compiles a shader.
-pub fn variants(source: Source) -> Vec<Defines> {
+/// Each entry of a list, with the definitions that it is given.
+fn entries() -> impl Iterator<Item = (Entry, Defines)> {
+    let of = |pass| KINDS.into_iter().map(move |kind| (entry::entry(kind), entry::defines(kind, pass)));
+    of(Pass::Training).chain(of(Pass::Evaluation))
+}
+
+/// The entries and definitions with which the library compiles a shader.
+pub fn variants(source: Source) -> Vec<Variant> {
+    let own = own_variants(source);
+    if source.around_entry.is_none() {
+        return own.into_iter().map(|defines| (None, defines)).collect();
+    }
+    let with = |((entry, of_entry), planes): ((Entry, Defines), Planes)| {
+        let of_entry = [of_entry, planes.defines()].concat();
+        own.iter().map(move |defines| (Some(entry), [&defines[..], &of_entry].concat())).collect::<Vec<_>>()
+    };
+    entries().zip(planes().into_iter().cycle()).flat_map(with).collect()
+}
+
+/// Without those of entries.
+fn own_variants(source: Source) -> Vec<Defines> {
     let own = match source.name {
         "encode_subgroup" | "encode_tiled" => encode_variants(source)
             .iter()
@@ -52,10 +84,12 @@ pub fn variants(source: Source) -> Vec<Defines> {
         "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
+        "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
+        "batch" => combinations(&[("SCALED", &[0, 1])]),
         "select_wide" => combinations(&[("SCALED", &[0, 1]), ("RAW", &[0, 1])]),
         _ => vec![vec![]],
     };
-    if !source.text.contains("#define BIAS ") {
+    if !source.text.contains("#define BIAS ") || source.around_entry.is_some() {
         return own;
     }
     let with = |defines: &Defines| planes().iter().map(|planes| [&planes.defines()[..], defines].concat()).collect();
@@ -65,9 +99,10 @@ pub fn variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "SLOPES"];
     for source in ALL {
-        let known: HashSet<&str> = variants(*source).iter().flatten().map(|(name, _)| *name).collect();
+        let known: HashSet<&str> =
+            variants(*source).iter().flat_map(|(_, defines)| defines).map(|(name, _)| *name).collect();
         for line in source.text.lines() {
             if let Some(definition) = line.trim().strip_prefix("#define ") {
                 let name = definition.split(' ').next().unwrap();
@@ -99,8 +134,14 @@ fn encode_variants(source: Source) -> Vec<EncodeVariant> {
     EncodeVariant::all().into_iter().filter(is_of).collect()
 }
 
-pub fn parse(source: Source, defines: &Defines) -> (Module, ModuleInfo) {
-    let text = template::expand(source.text, defines).unwrap();
+/// The text of a variant.
+fn text(source: Source, (entry, defines): &Variant) -> String {
+    let with_entry = entry.map(|entry| source.with_entry(entry).unwrap());
+    template::expand(with_entry.as_deref().unwrap_or(source.text), defines).unwrap()
+}
+
+pub fn parse(source: Source, variant: &Variant) -> (Module, ModuleInfo) {
+    let text = text(source, variant);
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
     let info = Validator::new(
         ValidationFlags::all(),
@@ -140,11 +181,12 @@ fn to_hlsl(module: &Module, info: &ModuleInfo, entry: &str, shader_model: hlsl::
 fn every_variant_of_every_shader_is_translated_for_every_back_end() {
     let mut translated = 0;
     for source in ALL {
-        for defines in variants(*source) {
-            let (module, info) = parse(*source, &defines);
+        for variant in variants(*source) {
+            let (module, info) = parse(*source, &variant);
+            let (taken, defines) = (variant.0.map(|entry| entry.name), &variant.1);
             assert!(!module.entry_points.is_empty());
             for entry in &module.entry_points {
-                let what = format!("{}.{} {defines:?}", source.name, entry.name);
+                let what = format!("{}.{} {taken:?} {defines:?}", source.name, entry.name);
                 assert!(to_spirv(&module, &info, &entry.name), "{what}: SPIR-V");
                 translated += 1;
                 if source.name == "screen_cooperative" {
@@ -174,8 +216,9 @@ fn every_variant_of_every_shader_is_translated_for_every_back_end() {
 #[test]
 fn every_variant_runs_on_every_adapter() {
     for source in ALL {
-        for defines in variants(*source) {
-            let (module, info) = parse(*source, &defines);
+        for variant in variants(*source) {
+            let (module, info) = parse(*source, &variant);
+            let defines = &variant.1;
             // Larger tiles are taken only where they fit.
             let usual = EncodeVariant::best(&AdapterDescription::default()).defines();
             let is_chosen_by_size = match source.name {
@@ -197,7 +240,7 @@ fn every_variant_runs_on_every_adapter() {
 #[test]
 fn blocks_take_the_workgroup_memory_that_they_say() {
     for block in screen_blocks() {
-        let (module, info) = parse(shaders::screen_cooperative::SOURCE, &block.defines().to_vec());
+        let (module, info) = parse(shaders::screen_cooperative::SOURCE, &(None, block.defines().to_vec()));
         for (index, entry) in module.entry_points.iter().enumerate() {
             let (bytes, said) = (workgroup_bytes(&module, info.get_entry_point(index)), block.workgroup_bytes());
             // `subgroups` needs less than `main`.
@@ -210,7 +253,7 @@ fn blocks_take_the_workgroup_memory_that_they_say() {
 fn tiles_take_the_workgroup_memory_that_they_say() {
     for variant in EncodeVariant::all() {
         let EncodeVariant::Tiled(shape) = variant else { continue };
-        let (module, info) = parse(shaders::encode_tiled::SOURCE, &variant.defines());
+        let (module, info) = parse(shaders::encode_tiled::SOURCE, &(None, variant.defines()));
         for (index, entry) in module.entry_points.iter().enumerate() {
             let bytes = workgroup_bytes(&module, info.get_entry_point(index));
             assert_eq!(bytes, shape.workgroup_bytes(), "{variant}, {}", entry.name);
@@ -227,9 +270,9 @@ fn tiles_take_the_workgroup_memory_that_they_say() {
 fn every_variant_is_written() {
     let directory = std::path::PathBuf::from(std::env::var_os("MONOSEM_WGSL_DIR").expect("MONOSEM_WGSL_DIR is set"));
     for source in ALL {
-        for (number, defines) in variants(*source).iter().enumerate() {
-            let text = template::expand(source.text, defines).unwrap();
-            std::fs::write(directory.join(format!("{}-{number}.wgsl", source.name)), text).unwrap();
+        for (number, variant) in variants(*source).iter().enumerate() {
+            let path = directory.join(format!("{}-{number}.wgsl", source.name));
+            std::fs::write(path, text(*source, variant)).unwrap();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The kernels against `monosem::reference`, on whichever device there is.
 
 mod activity;
+mod admit;
+mod batch;
 mod bias_gradient;
 mod ceilings;
 mod center;

@@ -3,13 +3,16 @@
 use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, RowStatistics};
 use monosem::reference::Entry;
-use monosem::sae::{self, SaeConfig};
+use monosem::reference::entry::Flags;
+use monosem::sae;
+use monosem::sae::description::Role;
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::train::{Recipe, geometric_median};
 
 use crate::kernels::gpu;
 use crate::oracle::vectors::{
-    self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config,
+    self, DEAD_WINDOW, Vectors, Worst, batches, dense, dictionary_learning_config, flag, last_fired, number,
+    saelens_config,
 };
 
 #[test]
@@ -46,9 +49,9 @@ fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
     cases.retain(|vectors| wanted(vectors));
     assert!(!cases.is_empty(), "no such case in {}", vectors::directory().display());
     for vectors in cases {
-        let config = top_k_config(&vectors);
+        let config = saelens_config(&vectors);
         let recipe = Recipe { clip: None, unit_norm_decoder: false, ..recipe(&vectors) };
-        let mut run = Run::by_chunks(gpu(), &config, &vectors.saelens_parameters("init"), recipe).unwrap();
+        let mut run = Run::by_chunks(gpu(), &config, &vectors.saelens_parameters(&config, "init."), recipe).unwrap();
         let lr = number(&vectors.case["adam"], "lr");
         let dead_mask = vectors.f64s("dead_mask");
         let mut worst = Worst::new(TOLERANCE);
@@ -65,8 +68,9 @@ fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
             }
             worst.compare("feature_acts", &dense(&run.lists().unwrap()[0], run.features()), &golden("feature_acts"));
             worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
-            worst.compare_each("grad", &run.gradients(), &vectors.saelens_parameters(&format!("step{s}.grad")));
-            worst.compare_each("after", &run.parameters(), &vectors.saelens_parameters(&format!("step{s}.after")));
+            let parameters = |what| vectors.saelens_parameters(&config, &format!("step{s}.{what}."));
+            worst.compare_each("grad", &run.gradients(), &parameters("grad"));
+            worst.compare_each("after", &run.parameters(), &parameters("after"));
         }
         worst.report(&vectors.name);
     }
@@ -75,24 +79,23 @@ fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
 #[test]
 fn golden_dictionary_learning_topk_steps_on_the_device() {
     for vectors in vectors::cases(|class| class.starts_with("dictionary_learning TopKTrainer")) {
-        let config = &vectors.case["config"];
-        let recipe = Recipe { clip: config["clip"].as_f64(), unit_norm_decoder: true, ..recipe(&vectors) };
-        let mut initial = vectors.dictionary_learning_parameters("init", "b_dec_initial");
-        let [n, d] = [initial.b_enc.len(), initial.b_dec.len()];
+        let clip = vectors.case["config"]["clip"].as_f64();
+        let recipe = Recipe { clip, unit_norm_decoder: true, ..recipe(&vectors) };
+        let config = dictionary_learning_config(&vectors);
+        let mut initial = vectors.dictionary_learning_parameters(&config, "init.", "b_dec_initial");
         let first: Vec<f32> = batches(&vectors)[0].iter().map(|&value| value as f32).collect();
         let mut worst = Worst::new(TOLERANCE);
-        let median = geometric_median(&first, d);
-        worst.compare("b_dec_initial", &median, &initial.b_dec);
-        initial.b_dec = median;
-        let config = SaeConfig::top_k(d, n, number(config, "k") as usize);
+        let median = geometric_median(&first, config.d_in);
+        worst.compare("b_dec_initial", &median, initial.of(Role::OutputBias));
+        initial.of_mut(Role::OutputBias).copy_from_slice(&median);
         let mut run = Run::by_chunks(gpu(), &config, &initial, recipe).unwrap();
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
             let results = run.step(x, golden("lr")).unwrap();
             worst.compare("loss", &[loss(&results)], &[golden("loss")]);
             worst.compare("norm", &[results.gradient_norm.into()], &[golden("grad_norm_before_clip")]);
-            let after = format!("step{s}.after");
-            let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
+            let after = format!("step{s}.after.");
+            let expected = vectors.dictionary_learning_parameters(&config, &after, &format!("{after}b_dec"));
             worst.compare_each("after", &run.parameters(), &expected);
         }
         worst.report(&vectors.name);
@@ -111,7 +114,7 @@ fn golden_saelens_topk_directory_on_the_device() {
         let codes = Encoder::new(gpu(), &sae, rows).unwrap().encode(&x).unwrap();
         let entry = |(&feature, &value): (&u32, &f32)| {
             let value = f64::from(value);
-            Entry { feature: feature as usize, u: value, key: value, carries: value != 0.0 }
+            Entry { feature: feature as usize, u: value, key: value, flags: Flags::VALUE, decoded: value, gate: 0.0 }
         };
         let entries: Vec<Entry> = codes.features.iter().zip(&codes.values).map(entry).collect();
         let list = entries.chunks_exact(k).map(<[Entry]>::to_vec).collect();

@@ -3,4 +3,5 @@
 pub mod finite_differences;
 pub mod golden;
 pub mod reference;
+pub mod straight_through;
 pub mod vectors;

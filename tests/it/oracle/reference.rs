@@ -1,14 +1,16 @@
 //! The reference against what SAELens and dictionary_learning computed, and by hand.
 
+use monosem::reference::entry::Flags;
 use monosem::reference::{
-    Clock, Counters, Entry, Parameters, Settings, State, clip, forward, largest, select_row, step, variance,
+    Candidates, Counters, Entry, Forward, Parameters, Reconstruction, Settings, State, clip, largest, largest_of_batch,
+    select, step, variance,
 };
-use monosem::sae::description::{Counted, Keep};
-use monosem::sae::{SaeConfig, TopK};
+use monosem::sae::SaeConfig;
+use monosem::sae::description::{Counted, EntryKind, Keep, ListSpec, TensorSpec};
 use serde_json::Value;
 
 use crate::oracle::vectors::{
-    self, DEAD_WINDOW, Vectors, Worst, batches, dense, flag, last_fired, number, top_k_config,
+    self, DEAD_WINDOW, Worst, batches, dense, dictionary_learning_config, last_fired, losses, number, saelens_config,
 };
 
 /// Largest difference from a golden tensor, of that tensor's largest magnitude.
@@ -16,12 +18,41 @@ const TOLERANCE: f64 = 1e-12;
 
 #[test]
 fn golden_saelens_topk_training() {
-    for vectors in vectors::cases(|class| class == "TopKTrainingSAE") {
-        let config = top_k_config(&vectors);
+    saelens_training("TopKTrainingSAE");
+}
+
+#[test]
+fn golden_saelens_batchtopk_training() {
+    saelens_training("BatchTopKTrainingSAE");
+}
+
+#[test]
+fn golden_saelens_matryoshka_training() {
+    saelens_training("MatryoshkaBatchTopKTrainingSAE");
+}
+
+#[test]
+fn golden_saelens_standard_training() {
+    saelens_training("StandardTrainingSAE");
+}
+
+#[test]
+fn golden_saelens_jumprelu_training() {
+    saelens_training("JumpReLUTrainingSAE");
+}
+
+#[test]
+fn golden_saelens_gated_training() {
+    saelens_training("GatedTrainingSAE");
+}
+
+fn saelens_training(class: &str) {
+    for vectors in vectors::cases(|of_case| of_case == class) {
+        let config = saelens_config(&vectors);
         let settings = settings(&vectors.case);
         let lr = number(&vectors.case["adam"], "lr");
         let dead_mask = vectors.f64s("dead_mask");
-        let mut state = State::new(vectors.saelens_parameters("init"));
+        let mut state = State::new(&config, vectors.saelens_parameters(&config, "init."));
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.f64s(&format!("step{s}.{name}"));
@@ -29,18 +60,50 @@ fn golden_saelens_topk_training() {
             state.counters.last_fired = last_fired(&dead_mask);
             let output = step(&mut state, &config, x, &settings, lr);
             let pass = &output.forward;
-            worst.compare("loss", &[output.loss()], &golden("loss"));
-            worst.compare("loss.mse", &[pass.fields[0].loss], &golden("loss.mse_loss"));
-            if let Some(auxiliary) = pass.fields.get(1) {
-                worst.compare("loss.auxk", &[auxiliary.loss], &golden("loss.auxiliary_reconstruction_loss"));
+            worst.compare("loss", &[pass.loss()], &golden("loss"));
+            let losses = losses(&config, pass);
+            for golden in vectors.names(&format!("step{s}.loss.")) {
+                let ours = losses.iter().find(|(name, _)| golden.ends_with(&format!(".{name}")));
+                // SAELens reports an auxiliary loss of 0 where no feature is dead.
+                worst.compare(&golden, &[ours.map_or(0.0, |(_, loss)| *loss)], &vectors.f64s(&golden));
             }
             worst.compare("feature_acts", &dense(&pass.lists[0], config.features), &golden("feature_acts"));
-            worst.compare("reconstruction", &pass.fields[0].values, &golden("reconstruction"));
-            worst.compare_each("grad", &output.gradients, &vectors.saelens_parameters(&format!("step{s}.grad")));
-            worst.compare_each("after", &state.parameters, &vectors.saelens_parameters(&format!("step{s}.after")));
+            worst.compare("reconstruction", &whole(&config, pass).values, &golden("reconstruction"));
+            let parameters = |what| vectors.saelens_parameters(&config, &format!("step{s}.{what}."));
+            compare_each(&mut worst, "grad", &output.gradients, &parameters("grad"));
+            compare_each(&mut worst, "after", &state.parameters, &parameters("after"));
+            take_thresholds(&mut state.parameters, &parameters("after"));
         }
         worst.report(&vectors.name);
     }
+}
+
+/// What SAELens keeps in f32 in whatever precision the rest is, its gradient and moments too.
+fn is_single(tensor: &TensorSpec) -> bool {
+    tensor.name == "threshold"
+}
+
+/// Rounds as SAELens did.
+fn take_thresholds(parameters: &mut Parameters, from: &Parameters) {
+    for ((tensor, values), (_, from)) in parameters.each_mut().zip(from.each()) {
+        if is_single(tensor) {
+            values.copy_from_slice(from);
+        }
+    }
+}
+
+fn compare_each(worst: &mut Worst, name: &str, actual: &Parameters, expected: &Parameters) {
+    for ((tensor, actual), (_, expected)) in actual.each().zip(expected.each()) {
+        let tolerance = if is_single(tensor) { 1e-6 } else { TOLERANCE };
+        worst.compare_within(tolerance, &format!("{name}.{}", tensor.name), actual, expected);
+    }
+}
+
+/// The reconstruction from all features of the main list.
+fn whole<'a>(config: &SaeConfig, pass: &'a Forward) -> &'a Reconstruction {
+    let fields = config.describe().fields;
+    let at = fields.iter().position(|field| field.list == 0 && field.below.is_none());
+    &pass.fields[at.expect("a field of all features")]
 }
 
 #[test]
@@ -52,17 +115,17 @@ fn golden_dictionary_learning_topk_training() {
             unit_norm_decoder: Some(f64::EPSILON),
             ..settings(&vectors.case)
         };
-        let mut state = State::new(vectors.dictionary_learning_parameters("init", "b_dec_initial"));
-        let [n, d] = [state.parameters.b_enc.len(), state.parameters.b_dec.len()];
-        let config = SaeConfig::top_k(d, n, number(&vectors.case["config"], "k") as usize);
+        let config = dictionary_learning_config(&vectors);
+        let initial = vectors.dictionary_learning_parameters(&config, "init.", "b_dec_initial");
+        let mut state = State::new(&config, initial);
         let mut worst = Worst::new(TOLERANCE);
         for (s, x) in batches(&vectors).iter().enumerate() {
             let golden = |name: &str| vectors.scalar(&format!("step{s}.{name}"));
             let output = step(&mut state, &config, x, &settings, golden("lr"));
-            worst.compare("loss", &[output.loss()], &[golden("loss")]);
+            worst.compare("loss", &[output.forward.loss()], &[golden("loss")]);
             worst.compare("norm", &[output.norm], &[golden("grad_norm_before_clip")]);
-            let after = format!("step{s}.after");
-            let expected = vectors.dictionary_learning_parameters(&after, &format!("{after}.b_dec"));
+            let after = format!("step{s}.after.");
+            let expected = vectors.dictionary_learning_parameters(&config, &after, &format!("{after}b_dec"));
             worst.compare_each("after", &state.parameters, &expected);
         }
         worst.report(&vectors.name);
@@ -70,39 +133,10 @@ fn golden_dictionary_learning_topk_training() {
 }
 
 #[test]
-fn golden_saelens_topk_directory() {
-    for directory in vectors::saelens_directories("topk") {
-        let json = vectors::json(&directory.join("cfg.json"));
-        let weights = Vectors::open(&directory.join("sae_weights.safetensors"));
-        let expected = Vectors::open(&directory.join("expected.safetensors"));
-        let parameters = Parameters {
-            w_enc: weights.feature_major("W_enc"),
-            b_enc: weights.f64s("b_enc"),
-            w_dec: weights.f64s("W_dec"),
-            b_dec: weights.f64s("b_dec"),
-        };
-        let rescale_acts_by_decoder_norm = flag(&json, "rescale_acts_by_decoder_norm");
-        let config = SaeConfig {
-            d_in: parameters.b_dec.len(),
-            features: parameters.b_enc.len(),
-            apply_b_dec_to_input: flag(&json, "apply_b_dec_to_input"),
-            architecture: TopK { k: number(&json, "k") as usize, rescale_acts_by_decoder_norm, auxk: None }.into(),
-        };
-        let clock = Clock { last_fired: &vec![0; config.features], step: 1, window: DEAD_WINDOW };
-        let pass = forward(&config, &parameters, &expected.f64s("x"), clock);
-
-        let mut worst = Worst::new(TOLERANCE);
-        worst.compare("feature_acts", &dense(&pass.lists[0], config.features), &expected.f64s("feature_acts"));
-        worst.compare("reconstruction", &pass.fields[0].values, &expected.f64s("reconstruction"));
-        worst.report(&directory.file_name().unwrap().to_string_lossy());
-    }
-}
-
-#[test]
 fn a_feature_dies_when_its_window_is_over() {
     let mut counters = Counters::new(3);
-    let fires = |feature| Entry { feature, u: 1.0, key: 1.0, carries: true };
-    let silent = Entry { carries: false, u: -1.0, ..fires(2) };
+    let fires = |feature| Entry { feature, u: 1.0, key: 1.0, flags: Flags::VALUE, decoded: 1.0, gate: 0.0 };
+    let silent = Entry { u: -1.0, flags: Flags::default(), decoded: 0.0, ..fires(2) };
     counters.count(&vec![vec![fires(1), silent], vec![fires(1)]], 4);
     assert_eq!((&counters.last_fired[..], &counters.times_fired[..]), (&[0, 4, 0][..], &[0, 2, 0][..]));
     assert_eq!([counters.dead(4, 5), counters.dead(5, 5), counters.dead(8, 5), counters.dead(9, 5)], [0, 2, 2, 3]);
@@ -124,12 +158,22 @@ fn the_largest_are_the_lower_features_among_equals() {
 fn an_entry_that_is_not_positive_carries_nothing_unless_it_is_raw() {
     let (keys, u) = ([-1.0, -3.0, 8.0], [-0.5, -1.5, 4.0]);
     let kept = |keep| -> Vec<(usize, f64, f64)> {
-        let entries = select_row(keep, &u, &keys, &[0, 1]);
-        entries.iter().map(|entry| (entry.feature, entry.value(), entry.key)).collect()
+        let candidates = Candidates { u: &u, keys: &keys, own: &[[0.0; 3]; 3], dead: &[0, 1] };
+        let list = select(&ListSpec { keep, entry: EntryKind::TopK }, candidates);
+        list[0].iter().map(|entry| (entry.feature, entry.decoded, entry.key)).collect()
     };
     assert_eq!(kept(Keep::PerRow { k: 2 }), [(0, 0.0, -1.0), (2, 4.0, 8.0)]);
     let dead = |raw| Keep::Dead { most: 1, raw, counted: Counted::Before };
     assert_eq!((kept(dead(false)), kept(dead(true))), (vec![(0, 0.0, -1.0)], vec![(0, -0.5, -1.0)]));
+}
+
+#[test]
+fn the_largest_of_a_batch_are_positive_and_of_the_lower_rows_among_equals() {
+    let keys = [1.0, 2.0, 2.0, -1.0, 0.0, -0.0, 2.0, 3.0, 2.0];
+    assert_eq!(largest_of_batch(&keys, 3, 4), [vec![1, 2], vec![], vec![0, 1]]);
+    assert_eq!(largest_of_batch(&keys, 3, 9), [vec![0, 1, 2], vec![], vec![0, 1, 2]]);
+    // NaN is seen.
+    assert_eq!(largest_of_batch(&[1.0, 5.0, f64::NAN, -2.0], 2, 1), [vec![], vec![0]]);
 }
 
 #[test]

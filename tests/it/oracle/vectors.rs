@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use monosem::reference::{List, Parameters};
-use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
+use monosem::reference::{Forward, List, Parameters};
+use monosem::sae::description::{Features, Penalty, Role};
+use monosem::sae::{
+    Architecture, AuxK, AuxKForm, BatchTopK, Gated, JumpRelu, Matryoshka, PreActivation, Relu, SaeConfig, TopK,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -110,24 +113,25 @@ impl Vectors {
         (0..n * d).map(|i| matrix[i % d * n + i / d]).collect()
     }
 
+    /// The names of the tensors whose names begin so.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.tensors().names().into_iter().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
+    }
+
     /// Parameters as SAELens lays them out.
-    pub fn saelens_parameters(&self, prefix: &str) -> Parameters {
-        Parameters {
-            w_enc: self.feature_major(&format!("{prefix}.W_enc")),
-            b_enc: self.f64s(&format!("{prefix}.b_enc")),
-            w_dec: self.f64s(&format!("{prefix}.W_dec")),
-            b_dec: self.f64s(&format!("{prefix}.b_dec")),
-        }
+    pub fn saelens_parameters(&self, config: &SaeConfig, prefix: &str) -> Parameters {
+        Parameters::new(config, |tensor| {
+            let name = format!("{prefix}{}", tensor.name);
+            if tensor.role == Role::Encoder { self.feature_major(&name) } else { self.f64s(&name) }
+        })
     }
 
     /// Parameters as dictionary_learning's cases lay them out: both matrices feature-major.
-    pub fn dictionary_learning_parameters(&self, prefix: &str, b_dec: &str) -> Parameters {
-        Parameters {
-            w_enc: self.f64s(&format!("{prefix}.W_enc")),
-            b_enc: self.f64s(&format!("{prefix}.b_enc")),
-            w_dec: self.f64s(&format!("{prefix}.W_dec")),
-            b_dec: self.f64s(b_dec),
-        }
+    pub fn dictionary_learning_parameters(&self, config: &SaeConfig, prefix: &str, b_dec: &str) -> Parameters {
+        Parameters::new(config, |tensor| match tensor.role {
+            Role::OutputBias => self.f64s(b_dec),
+            _ => self.f64s(&format!("{prefix}{}", tensor.name)),
+        })
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
@@ -162,30 +166,92 @@ pub fn batches(vectors: &Vectors) -> Vec<Vec<f64>> {
 pub fn dense(list: &List, n: usize) -> Vec<f64> {
     let mut dense = vec![0.0; list.len() * n];
     for (entries, row) in list.iter().zip(dense.chunks_exact_mut(n)) {
-        for entry in entries.iter().filter(|entry| entry.carries) {
-            row[entry.feature] = entry.key;
+        for entry in entries {
+            row[entry.feature] = entry.reported();
         }
     }
     dense
 }
 
-/// A training case's SAE, with SAELens's AuxK where the case has dead features.
-pub fn top_k_config(vectors: &Vectors) -> SaeConfig {
+/// The losses of a pass by SAELens's names.
+pub fn losses(config: &SaeConfig, pass: &Forward) -> Vec<(String, f64)> {
+    let description = config.describe();
+    let fields = description.fields.iter().zip(&pass.fields).map(|(field, found)| {
+        let name = match (field.name.as_str(), field.below) {
+            ("auxk" | "gate", _) => "auxiliary_reconstruction_loss".into(),
+            (_, Some(width)) => format!("inner_mse_loss_{width}"),
+            (name, None) => format!("{name}_loss"),
+        };
+        (name, found.loss)
+    });
+    let penalty = description.lists[0].entry.penalty().map(|name| (format!("{name}_loss"), pass.penalty));
+    let closed_form = description.closed_form.map(|_| ("pre_act_loss".into(), pass.closed_form));
+    fields.chain(penalty).chain(closed_form).collect()
+}
+
+/// The SAE of one of SAELens's training cases, with its AuxK where the case has dead features.
+pub fn saelens_config(vectors: &Vectors) -> SaeConfig {
     let config = &vectors.case["config"];
-    let has_dead = vectors.f64s("dead_mask").contains(&1.0);
-    let coefficient = has_dead.then(|| number(config, "aux_loss_coefficient"));
-    let topk = TopK {
-        k: number(config, "k") as usize,
-        rescale_acts_by_decoder_norm: flag(config, "rescale_acts_by_decoder_norm"),
-        auxk: coefficient.map(|coefficient| AuxK { form: AuxKForm::SaeLens, coefficient, most: None }),
-    };
     let [_, _, d_in] = vectors.dims("x")[..] else { panic!("{}: x is not [steps, rows, d]", vectors.name) };
     SaeConfig {
         d_in,
         features: vectors.dims("dead_mask")[0],
         apply_b_dec_to_input: flag(config, "apply_b_dec_to_input"),
-        architecture: topk.into(),
+        architecture: saelens_architecture(vectors),
     }
+}
+
+fn saelens_architecture(vectors: &Vectors) -> Architecture {
+    let config = &vectors.case["config"];
+    let has_dead = vectors.f64s("dead_mask").contains(&1.0);
+    let auxk = || {
+        let coefficient = has_dead.then(|| number(config, "aux_loss_coefficient"));
+        coefficient.map(|coefficient| AuxK { form: AuxKForm::SaeLens, coefficient, most: None })
+    };
+    let k = || number(config, "k") as usize;
+    let rescale = || flag(config, "rescale_acts_by_decoder_norm");
+    let coefficient = |name: &str| number(&vectors.case["coefficients"], name);
+    match config["architecture"].as_str() {
+        Some("topk") => TopK { k: k(), rescale_acts_by_decoder_norm: rescale(), auxk: auxk() }.into(),
+        Some("batchtopk") => BatchTopK { k: k(), rescale_acts_by_decoder_norm: rescale(), auxk: auxk() }.into(),
+        Some("matryoshka_batchtopk") => {
+            let widths = config["matryoshka_widths"].as_array().unwrap().iter();
+            Matryoshka {
+                k: k(),
+                widths: widths.map(|width| width.as_u64().unwrap() as usize).collect(),
+                weights: None,
+                rescale_acts_by_decoder_norm: rescale(),
+                auxk: auxk(),
+            }
+            .into()
+        }
+        Some("standard") => Relu { l1: coefficient("l1"), normed: true, capacity: None }.into(),
+        Some("gated") => Gated { l1: coefficient("l1"), normed: true, detached: false, capacity: None }.into(),
+        Some("jumprelu") => JumpRelu {
+            penalty: match config["jumprelu_sparsity_loss_mode"].as_str() {
+                Some("step") => Penalty::Step,
+                Some("quadratic") => Penalty::Quadratic { target: number(config, "target_l0") },
+                Some("tanh") => Penalty::Tanh { scale: number(config, "jumprelu_tanh_scale") },
+                other => panic!("{}: a penalty {other:?}", vectors.name),
+            },
+            l0: coefficient("l0"),
+            bandwidth: number(config, "jumprelu_bandwidth"),
+            straight_through_to_input: flag(config, "jumprelu_ste_to_input"),
+            log_threshold: false,
+            pre_activation: config["pre_act_loss_coefficient"]
+                .as_f64()
+                .map(|coefficient| PreActivation { coefficient, of: Features::Dead }),
+            capacity: None,
+        }
+        .into(),
+        other => panic!("{}: an architecture {other:?}", vectors.name),
+    }
+}
+
+/// The SAE of one of dictionary_learning's training cases.
+pub fn dictionary_learning_config(vectors: &Vectors) -> SaeConfig {
+    let [n, d] = vectors.dims("init.W_enc")[..] else { panic!("{}: W_enc is not a matrix", vectors.name) };
+    SaeConfig::top_k(d, n, number(&vectors.case["config"], "k") as usize)
 }
 
 /// Steps of silence after which a feature is dead, more than a case has.
@@ -210,11 +276,15 @@ impl Worst {
     }
 
     pub fn compare(&mut self, name: &str, actual: &[f64], expected: &[f64]) {
+        self.compare_within(self.tolerance, name, actual, expected);
+    }
+
+    pub fn compare_within(&mut self, tolerance: f64, name: &str, actual: &[f64], expected: &[f64]) {
         assert_eq!(actual.len(), expected.len(), "{name}");
         let magnitude = expected.iter().fold(0.0, |max: f64, e| max.max(e.abs()));
         for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
             let difference = (actual - expected).abs();
-            assert!(difference <= self.tolerance * magnitude, "{name}[{i}]: {actual}, not {expected}");
+            assert!(difference <= tolerance * magnitude, "{name}[{i}]: {actual}, not {expected}");
             if magnitude > 0.0 {
                 self.deviation = self.deviation.max(difference / magnitude);
             }
@@ -223,9 +293,8 @@ impl Worst {
     }
 
     pub fn compare_each(&mut self, name: &str, actual: &Parameters, expected: &Parameters) {
-        for (group, (actual, expected)) in Parameters::NAMES.iter().zip(actual.each().into_iter().zip(expected.each()))
-        {
-            self.compare(&format!("{name}.{group}"), actual, expected);
+        for ((tensor, actual), (_, expected)) in actual.each().zip(expected.each()) {
+            self.compare(&format!("{name}.{}", tensor.name), actual, expected);
         }
     }
 
