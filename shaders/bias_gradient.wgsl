@@ -10,10 +10,6 @@
 // before left it;
 // `finish` puts all together.
 // Where CLOSED is 1 features without a run have a gradient too. BIASED: the bias is a parameter, and so are OWN scalars.
-#define CLOSED 0
-#define BIASED 1
-#define OWN 0
-#define EXTRAS 0
 struct Params {
     rows: u32,
     quads: u32,

@@ -9,7 +9,7 @@
 #define COLUMNS 1
 #define CONTINUED 1
 #define ADMITS 0
-#define SLOPES 0
+#define TRAINS 0
 struct Params {
     first_row: u32,
     rows: u32,

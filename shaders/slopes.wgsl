@@ -8,7 +8,7 @@
 #define GATE 0
 #define DETACHED 0
 #define ADMITS 0
-#define SLOPES 1
+#define TRAINS 1
 struct Params {
     quads: u32,
     /// First feature of the shard.

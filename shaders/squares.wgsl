@@ -4,7 +4,6 @@
 // with CLOSED a row more in centred, the sum of the others; w_dec: [count, quads] vec4;
 // scalars: planes of [count]; range: Range. 32 threads per row.
 #define SECOND 1
-#define CLOSED 0
 struct Params {
     rows: u32,
     quads: u32,

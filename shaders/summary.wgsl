@@ -4,8 +4,6 @@
 // Range. Eight threads per run, a block of rows each at a time.
 // The extras of a term: (slope along the decoder row, pull on its norm, gradient of OWN_0, penalty), (gradients of OWN_1
 // and OWN_2, loss of the closed form, -).
-#define OWN 0
-#define CLOSED 0
 struct Params {
     /// First feature of the shard.
     first: u32,

@@ -10,9 +10,6 @@
 #define SECOND 1
 #define SILENT 0
 #define BF16 0
-#define CLOSED 0
-#define BIASED 1
-#define OWN 0
 struct Params {
     rows: u32,
     quads: u32,

@@ -24,7 +24,7 @@ fn decoded_value(e: Entry) -> f32 {
     return select(value, 0.0, value < 0.0);
 }
 
-#if SLOPES
+#if TRAINS
 fn at_gate(e: Entry, s: vec2<f32>) -> f32 {
 #if NORMED
     return fma(sparsity(), scalar(NORM, e.feature), s.y);

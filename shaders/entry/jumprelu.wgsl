@@ -39,7 +39,7 @@ fn gate_value(e: Entry) -> f32 {
     return 0.0;
 }
 
-#if SLOPES
+#if TRAINS
 #if TANH
 fn squashed(e: Entry) -> f32 {
     return tanh(params.c2 * decoded_value(e) * scalar(NORM, e.feature));

@@ -16,7 +16,7 @@ fn gate_value(e: Entry) -> f32 {
     return 0.0;
 }
 
-#if SLOPES
+#if TRAINS
 fn slope(e: Entry, s: vec2<f32>) -> f32 {
 #if NORMED
     return fma(sparsity(), scalar(NORM, e.feature), s.x);

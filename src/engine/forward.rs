@@ -15,7 +15,7 @@ use crate::sae::description::Input;
 pub struct Forward {
     /// The rows, `[rows, quads]` vec4.
     pub x: Buffer,
-    /// The rows less `b_dec`, or as they are.
+    /// The rows less `b_dec`, or as they are; then their sum where the closed form needs it.
     pub centred: Buffer,
     /// Their codes, list 0.
     pub entries: Entries,
@@ -33,6 +33,8 @@ pub struct Forward {
     unit_factor: Buffer,
     selector: Box<dyn Selector>,
     center: Pipeline<center::main::Kernel>,
+    /// Where the closed form needs the sum of the rows.
+    total: Option<Pipeline<center::total::Kernel>>,
     count: Pipeline<count::main::Kernel>,
     residual: Pipeline<residual::main::Kernel>,
     inner_residual: Pipeline<residual::main::Kernel>,
@@ -62,6 +64,7 @@ impl Forward {
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
         let x = vectors()?;
+        let closed = pass == Pass::Training && parameters.description().closed_form.is_some();
         let inner = |below: usize| {
             Ok(Inner {
                 below: below as u32,
@@ -79,7 +82,7 @@ impl Forward {
         Ok(Self {
             stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
             x,
-            centred: vectors()?,
+            centred: batch.buffer("centred rows", (u64::from(rows) + u64::from(closed)) * u64::from(parameters.quads()) * 4)?,
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
             guard: batch.buffer("guard", 2)?,
@@ -88,6 +91,7 @@ impl Forward {
             unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
             selector: select::selector(&gpu.for_part("selection"), parameters, &entries, rows, tuning, pass)?,
             center: gpu.pipeline(&[])?,
+            total: if closed { Some(gpu.pipeline(&[])?) } else { None },
             count: gpu.pipeline(&[])?,
             residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
             inner_residual: gpu.pipeline(&[("ERROR", 0), ("SUFFIX", 1)])?,
@@ -129,18 +133,17 @@ impl Forward {
 
     /// Centres the first `rows` rows.
     pub fn record_center(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
-        let bindings = center::main::Bindings {
-            x: &self.x,
-            b_dec: &parameters.b_dec,
-            centred: &self.centred,
-            guard: &self.guard,
-            params: center::Params {
-                rows,
-                quads: parameters.quads(),
-                subtract: u32::from(parameters.description().input == Input::Centred),
-            },
+        let (x, b_dec, centred, guard) = (&self.x, &parameters.b_dec, &self.centred, &self.guard);
+        let params = center::Params {
+            rows,
+            quads: parameters.quads(),
+            subtract: u32::from(parameters.description().input == Input::Centred),
+            one: 1.0,
         };
-        recording.run(&self.center, bindings);
+        recording.run(&self.center, center::main::Bindings { x, b_dec, centred, guard, params });
+        if let Some(total) = &self.total {
+            recording.run(total, center::total::Bindings { centred, params });
+        }
     }
 
     /// Finds the codes of the first `rows` rows.

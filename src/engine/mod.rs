@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod backward;
+mod closed;
 pub mod dead;
 pub mod entries;
 pub mod entry;

@@ -105,11 +105,10 @@ impl TrainingStep {
         recipe.validate()?;
         let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
         let backward = Backward::new(gpu, &parameters, &forward)?;
-        let lists = parameters.description().lists.len();
         let mut this = Self {
             variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
             dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
-            optimizer: Optimizer::new(gpu, &parameters, recipe.moments, lists)?,
+            optimizer: Optimizer::new(gpu, &parameters, recipe.moments)?,
             norms: gpu.pipeline(&parameters.planes().defines())?,
             programs: Stages::new(World::Solo).programs(gpu)?,
             taken: 0,
@@ -150,7 +149,7 @@ impl TrainingStep {
             step.run(|r| dead.record_loss(r, inputs));
         }
         let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient);
-        let losses = Losses { parameters, forward, second_gradient };
+        let losses = Losses { parameters, forward, second_gradient, step: &optimizer.step };
         step.run(|r| backward.record_chunks(r, losses, recipe));
         step.meet(Exchange::Chunks);
         step.run(|r| {
@@ -235,7 +234,8 @@ impl TrainingStep {
         }
         self.taken += 1;
         self.forward.upload(gpu, rows, d)?;
-        let constants = StepConstants { number: self.taken, learning_rate };
+        let sparsity = self.recipe.sparsity_at(u64::from(self.taken) - 1);
+        let constants = StepConstants { number: self.taken, learning_rate, sparsity };
         self.optimizer.upload(gpu, &self.recipe, constants);
         Ok(())
     }

@@ -81,7 +81,7 @@ launch! {
 
     update::encoder: |p| grid(p.groups.into());
     update::decoder: |p| grid(p.groups.into());
-    update::bias: |p| groups_for::<update::bias::Kernel>(p.count.into());
+    update::own: |p| groups_for::<update::own::Kernel>(p.count.into());
     model::main: |p| groups_for::<model::main::Kernel>(p.quads.into());
     activity::main: |p| groups_for::<activity::main::Kernel>(p.count.into());
     merge::main: |p| groups_for::<merge::main::Kernel>(p.count.into());
