@@ -8,6 +8,7 @@ mod metadata;
 mod model;
 mod number;
 mod order;
+mod penalty;
 mod resolved;
 mod settings;
 mod size;

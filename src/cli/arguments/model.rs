@@ -1,18 +1,19 @@
 //! The SAE to train: architecture and sizes.
 
 use clap::{ArgGroup, Args, ValueEnum};
-use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
+use monosem::sae::{AuxK, AuxKForm, BatchTopK, Matryoshka, SaeConfig, TopK};
 use monosem::{Error, Result};
 use serde::Serialize;
 
 use super::number::{Choice, count, or_default, positive};
+use super::penalty::PenaltyArguments;
 
 #[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Model", group = ArgGroup::new("size").args(["features", "expansion"]))]
 pub struct ModelArguments {
     /// Architecture of the SAE
-    #[arg(long, default_value = "topk")]
+    #[arg(long, default_value = "topk", value_name = "ARCH")]
     arch: Architecture,
     /// Number of features; it or --expansion is needed
     #[arg(long, visible_alias = "d-sae", value_name = "N", value_parser = count::<usize>, allow_hyphen_values = true)]
@@ -20,9 +21,15 @@ pub struct ModelArguments {
     /// Number of features, as a multiple of the activations' width
     #[arg(long, value_name = "X", value_parser = count::<usize>, allow_hyphen_values = true)]
     pub expansion: Option<usize>,
-    /// Active features per token (L0)
-    #[arg(long, default_value_t = 32, value_parser = count::<usize>, allow_hyphen_values = true)]
-    k: usize,
+    /// Active features per token (L0): of each for topk, on average for batchtopk and matryoshka [default: 32]
+    #[arg(long, value_name = "K|default", value_parser = or_default(count::<usize>), allow_hyphen_values = true)]
+    k: Option<Choice<usize>>,
+    /// Features of each level of matryoshka but the last, which has all [default: 1/32, 3/32, 7/32 and 15/32 of them]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count::<usize>, allow_hyphen_values = true)]
+    widths: Vec<usize>,
+    /// Weight of each level's squared error, the last one's included [default: 1 each]
+    #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = positive, allow_hyphen_values = true)]
+    width_weights: Vec<f64>,
     /// Rank features by activation x decoder norm, and do not constrain decoder norms (as SAELens's TopK does)
     #[arg(
         long,
@@ -34,7 +41,7 @@ pub struct ModelArguments {
         value_name = "true|false",
         hide_possible_values = true
     )]
-    pub rescale_acts_by_decoder_norm: bool,
+    rescale_acts_by_decoder_norm: bool,
     /// Auxiliary loss that revives dead features: `normalised` by the variance of the error (OpenAI's), `saelens`, or
     /// none
     #[arg(long, default_value = "none", value_name = "none|normalised|saelens", hide_possible_values = true)]
@@ -45,7 +52,13 @@ pub struct ModelArguments {
     /// The most dead features per token in the auxiliary loss [default: half the width of the activations]
     #[arg(long, value_name = "K|default", value_parser = or_default(count::<usize>), allow_hyphen_values = true)]
     pub auxk_k: Option<Choice<usize>>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    penalty: PenaltyArguments,
 }
+
+/// Active features per token where no number is given.
+const K: usize = 32;
 
 /// The values of `--auxk`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -64,7 +77,28 @@ enum AuxKLoss {
 enum Architecture {
     #[default]
     Topk,
+    Batchtopk,
+    Matryoshka,
+    Relu,
+    Jumprelu,
+    Gated,
 }
+
+impl Architecture {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Topk => "topk",
+            Self::Batchtopk => "batchtopk",
+            Self::Matryoshka => "matryoshka",
+            Self::Relu => "relu",
+            Self::Jumprelu => "jumprelu",
+            Self::Gated => "gated",
+        }
+    }
+}
+
+/// The architectures that rank features.
+const RANKED: &[&str] = &["topk", "batchtopk", "matryoshka"];
 
 impl ModelArguments {
     /// With this many features where the flags give no number.
@@ -112,13 +146,76 @@ impl ModelArguments {
                 .and_then(|expansion| width.checked_mul(expansion))
                 .ok_or_else(|| Error::Config("--expansion makes more features than can be counted".into()))?,
         };
-        let config = match self.arch {
-            Architecture::Topk => {
-                TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale_acts_by_decoder_norm, auxk: self.auxk()? }
+        self.refuse_foreign_flags()?;
+        let (k, rescale_acts_by_decoder_norm) = (self.k(), self.rescale_acts_by_decoder_norm);
+        let architecture = match self.arch {
+            Architecture::Topk => TopK { k, rescale_acts_by_decoder_norm, auxk: self.auxk()? }.into(),
+            Architecture::Batchtopk => BatchTopK { k, rescale_acts_by_decoder_norm, auxk: self.auxk()? }.into(),
+            Architecture::Matryoshka => {
+                let widths = self.widths(features);
+                let weights = (!self.width_weights.is_empty()).then(|| self.width_weights.clone());
+                Matryoshka { k, widths, weights, rescale_acts_by_decoder_norm, auxk: self.auxk()? }.into()
             }
+            Architecture::Relu => self.penalty.relu()?.into(),
+            Architecture::Jumprelu => self.penalty.jumprelu()?.into(),
+            Architecture::Gated => self.penalty.gated()?.into(),
         };
-        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture: config.into() };
+        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture };
         config.validate()?;
         Ok(config)
+    }
+
+    /// Whether decoder rows are held at norm 1.
+    pub fn has_unit_norm_decoder(&self) -> bool {
+        match self.arch {
+            Architecture::Topk | Architecture::Batchtopk | Architecture::Matryoshka => {
+                !self.rescale_acts_by_decoder_norm
+            }
+            Architecture::Relu | Architecture::Gated => !self.penalty.l1_by_decoder_norm(),
+            Architecture::Jumprelu => false,
+        }
+    }
+
+    /// Active features per token.
+    fn k(&self) -> usize {
+        self.k.flatten().unwrap_or(K)
+    }
+
+    /// The widths of Matryoshka's levels, the last one's included.
+    fn widths(&self, features: usize) -> Vec<usize> {
+        // dictionary_learning_demo's groups: 1/32, 1/16, 1/8, 1/4 and the rest.
+        let usual =
+            || [1, 3, 7, 15].map(|share| features * share / 32).into_iter().filter(|width| *width > 0).collect();
+        let mut widths = if self.widths.is_empty() { usual() } else { self.widths.clone() };
+        widths.dedup();
+        if widths.last() != Some(&features) {
+            widths.push(features);
+        }
+        widths
+    }
+
+    /// Fails if a flag is given that this architecture has no use for.
+    fn refuse_foreign_flags(&self) -> Result<()> {
+        let mut given = self.penalty.given();
+        given.extend(self.k.flatten().map(|_| ("--k", RANKED)));
+        given.extend((!self.widths.is_empty()).then_some(("--widths", &["matryoshka"][..])));
+        given.extend((!self.width_weights.is_empty()).then_some(("--width-weights", &["matryoshka"][..])));
+        given.extend(self.rescale_acts_by_decoder_norm.then_some(("--rescale-acts-by-decoder-norm", RANKED)));
+        given.extend((self.auxk != AuxKLoss::None).then_some(("--auxk", RANKED)));
+        let arch = self.arch.name();
+        match given.iter().find(|(_, of)| !of.contains(&arch)) {
+            None => Ok(()),
+            Some((flag, of)) => {
+                let of = of.join(", ");
+                Err(Error::Config(format!(
+                    "{flag} is of --arch {of}, not {arch}: leave it out, or choose another --arch"
+                )))
+            }
+        }
+    }
+
+    /// Active features per token, where the architecture fixes their number.
+    pub fn fixed_k(&self) -> Option<usize> {
+        RANKED.contains(&self.arch.name()).then(|| self.k())
     }
 }

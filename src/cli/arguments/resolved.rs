@@ -38,6 +38,9 @@ impl Resolved {
         all.insert("lr".into(), recipe.learning_rate.into());
         all.insert("warmup".into(), integer("warmup", recipe.warmup_steps)?);
         all.insert("decay".into(), integer("decay", recipe.decay_steps)?);
+        if let Some(k) = settings.model.fixed_k() {
+            all.insert("k".into(), integer("k", k as u64)?);
+        }
         if let Some(auxk) = settings.model.auxk()? {
             all.insert("auxk-coefficient".into(), auxk.coefficient.into());
             all.insert("auxk-k".into(), integer("auxk-k", auxk.most(config) as u64)?);

@@ -90,7 +90,7 @@ impl Settings {
             warmup_steps: training.warmup.flatten().unwrap_or(usual.warmup_steps),
             decay_steps: training.decay.flatten().unwrap_or(usual.decay_steps),
             clip: (training.clip != 0.0).then_some(training.clip),
-            unit_norm_decoder: !self.model.rescale_acts_by_decoder_norm,
+            unit_norm_decoder: self.model.has_unit_norm_decoder(),
             dead_window: training.dead_window,
             moments: training.moments.with_seed(training.seed),
             ..usual
