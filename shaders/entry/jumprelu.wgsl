@@ -6,7 +6,7 @@
 #define PRE_ACTIVATION 0
 #define TANH 0
 #define QUADRATIC 1
-#define TO_INPUT 0
+#define TO_INPUT 1
 
 fn threshold(feature: u32) -> f32 {
 #if LOG
