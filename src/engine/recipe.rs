@@ -33,6 +33,9 @@ pub struct Recipe {
     pub unit_norm_decoder: bool,
     /// A feature is dead once it has not fired for this many tokens.
     pub dead_window: u64,
+    /// Steps over which the coefficient of the penalty on active features rises from 0.
+    #[serde(default)]
+    pub sparsity_warmup_steps: u64,
     /// The type that Adam's moments of W_enc and W_dec are stored in.
     pub moments: MomentPrecision,
 }
@@ -81,6 +84,7 @@ impl Recipe {
             clip: Some(1.0),
             unit_norm_decoder: true,
             dead_window: DEAD_WINDOW,
+            sparsity_warmup_steps: 0,
             moments: MomentPrecision::F32,
         }
     }
@@ -126,16 +130,26 @@ impl Recipe {
 
     /// The learning rate of a step, the first being 0: a linear rise from 0, a plateau, a linear fall towards 0.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
-        let rise = match self.warmup_steps {
-            0 => 1.0,
-            warmup => (step as f64 / warmup as f64).min(1.0),
-        };
+        let rise = rise(step, self.warmup_steps);
         let left = self.steps.saturating_sub(step);
         let fall = match self.decay_steps {
             0 => 1.0,
             decay => (left as f64 / decay as f64).min(1.0),
         };
         self.learning_rate * rise.min(fall)
+    }
+
+    /// What the coefficient of the penalty on active features is multiplied by in a step, the first being 0.
+    pub fn sparsity_at(&self, step: u64) -> f64 {
+        rise(step, self.sparsity_warmup_steps)
+    }
+}
+
+/// From 0 to 1 over so many steps.
+fn rise(step: u64, warmup: u64) -> f64 {
+    match warmup {
+        0 => 1.0,
+        warmup => (step as f64 / warmup as f64).min(1.0),
     }
 }
 
