@@ -40,6 +40,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod gpu;
+pub mod histogram;
 #[doc(hidden)]
 pub mod kernels;
 #[doc(hidden)]

@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 
 use super::stream::{DeviceSae, Done, Stream};
 use crate::data::{Batch, RowStatistics};
-use crate::engine::parameters::Shard;
-use crate::engine::planes::Plane;
 use crate::engine::select::{Screening, Tuning};
 use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
-use crate::gpu::shaders::{Step, mark};
-use crate::gpu::{Gpu, Pipeline, Recording, Slot};
-use crate::sae::{SaeConfig, Weights};
+use crate::gpu::{Gpu, Recording};
+use crate::sae::{FeatureDensity, SaeConfig, Weights};
 
 /// Quality of the reconstruction of some rows. Sums over rows are taken in f64. Without variance or rows a quotient is
 /// NaN or infinite.
@@ -38,6 +35,8 @@ pub struct Evaluation {
     pub all: Reconstruction,
     /// Fraction of the features that fired on none of them.
     pub unfired_fraction: f64,
+    /// The share of them that each feature fires on.
+    pub density: FeatureDensity,
     /// The groups that occur, each measured on its own rows alone, about their own mean.
     pub groups: BTreeMap<u32, Reconstruction>,
 }
@@ -119,6 +118,8 @@ pub struct Evaluator {
     config: SaeConfig,
     all: Sums,
     groups: BTreeMap<u32, Sums>,
+    /// Rows that each feature fired on.
+    fired: Vec<u64>,
     finished: u64,
 }
 
@@ -144,12 +145,13 @@ impl Evaluator {
     /// As [`Encoder::new`](super::Encoder::new).
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
         let sae = DeviceSae::new(gpu, weights, batch, tuning)?;
-        let recording = record(&sae)?;
-        let reported = [&sae.forward.row_statistics, &sae.forward.guard].map(Clone::clone);
+        let recording = record(&sae);
+        let forward = &sae.forward;
+        let reported = [&forward.row_statistics, &forward.guard, &forward.entries.list].map(Clone::clone);
         let config = weights.config().clone();
-        let all = Sums::new(config.d_in);
+        let (all, fired) = (Sums::new(config.d_in), vec![0; config.features]);
         let stream = Stream::new(sae, recording, reported.into())?;
-        Ok(Self { stream, config, all, groups: BTreeMap::new(), finished: 0 })
+        Ok(Self { stream, config, all, groups: BTreeMap::new(), fired, finished: 0 })
     }
 
     /// Takes a batch; `group` says which group, if any, each of its rows is in. The batch before it is then measured.
@@ -184,8 +186,14 @@ impl Evaluator {
 
     /// Measures the oldest batch under way; false if there is none.
     fn finish_oldest(&mut self) -> Result<bool> {
-        let Some(Done { results, kept, .. }) = self.stream.next()? else { return Ok(false) };
+        let Some(Done { rows, results, kept }) = self.stream.next()? else { return Ok(false) };
         check_guard(results.get(1)[0])?;
+        // The rows that only fill the batch come last.
+        let entries = (rows * self.stream.sae.forward.entries.k) as usize;
+        for [feature, place, ..] in results.get::<[u32; 4]>(2).into_iter().take(entries) {
+            // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
+            self.fired[feature as usize] += u64::from(place >> 25 != 0);
+        }
         for (&KeptRow { norm, group }, measured) in kept.iter().zip(results.get::<[f32; 4]>(0)) {
             let measures = RowMeasures::new(norm, measured);
             self.all.add(measures);
@@ -212,16 +220,18 @@ impl Evaluator {
     /// As [`Evaluator::add`], and [`Error::Config`] if there was no row.
     pub fn finish(mut self) -> Result<Evaluation> {
         self.settle()?;
-        let Self { config, all, groups, .. } = &self;
+        let Self { config, all, groups, fired, .. } = &self;
         let all = all.reconstruction(config.d_in);
         if all.tokens == 0 {
             return Err(Error::Config("there is no row to evaluate on".into()));
         }
         let groups = groups.iter().map(|(&group, sums)| (group, sums.reconstruction(config.d_in)));
+        let density = FeatureDensity::of(fired.iter().copied(), all.tokens);
         Ok(Evaluation {
             all,
             groups: groups.collect(),
-            unfired_fraction: unfired(&self.stream.sae)? as f64 / config.features as f64,
+            unfired_fraction: density.unfired as f64 / config.features as f64,
+            density,
         })
     }
 }
@@ -230,33 +240,11 @@ fn norm(row: &[f32]) -> f64 {
     row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 
-/// A forward pass that also finds which features fire.
-fn record(sae: &DeviceSae) -> Result<Recording> {
-    let DeviceSae { gpu, parameters, forward } = sae;
-    let mark: Pipeline<mark::main::Kernel> = gpu.pipeline(&parameters.planes().defines())?;
-    // Its number is what a feature that fired is marked with.
-    let step = gpu.buffer_from("step", &[Step { number: 1, ..Step::default() }])?;
-    let rows = forward.rows();
+/// A forward pass.
+fn record(sae: &DeviceSae) -> Recording {
+    let DeviceSae { parameters, forward, .. } = sae;
     let mut recording = sae.record_codes();
-    forward.record_decode(&mut recording, parameters, rows);
-    forward.record_residual(&mut recording, parameters, rows);
-    let entries = &forward.entries;
-    for Shard { first, count, scalars, .. } in &parameters.shards {
-        let params = mark::Params { entries: rows * entries.k, first: *first, count: *count };
-        let step = Slot::from(&step);
-        recording.run(&mark, mark::main::Bindings { entries: &entries.list, scalars, step, params });
-    }
-    Ok(recording)
-}
-
-/// The number of features that were not marked.
-fn unfired(sae: &DeviceSae) -> Result<usize> {
-    let DeviceSae { gpu, parameters, .. } = sae;
-    let mut unfired = 0;
-    for shard in &parameters.shards {
-        let range = parameters.planes().bytes(Plane::Mark, shard.count);
-        let marks: Vec<u32> = gpu.read_range(&shard.scalars, range)?.wait(gpu)?.get(0);
-        unfired += marks.iter().filter(|&&mark| mark == 0).count();
-    }
-    Ok(unfired)
+    forward.record_decode(&mut recording, parameters, forward.rows());
+    forward.record_residual(&mut recording, parameters, forward.rows());
+    recording
 }

@@ -5,13 +5,16 @@ use std::path::Path;
 
 use clap::Args;
 use monosem::apply::{Evaluation, Evaluator, Reconstruction, blame_row};
-use monosem::data::{Batches, Sources};
+use monosem::data::{Batches, FilteredRows, Sources};
+use monosem::gpu::Gpu;
 use monosem::run::OpenedSae;
+use monosem::sae::{Weights, WithK};
 use monosem::train::DEAD_WINDOW;
 use monosem::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::arguments::{Application, ApplyArguments, RowArguments};
+use super::arguments::{Application, ApplyArguments, Choice, RowArguments, count, unless};
+use super::density::{density_json, print_density};
 use super::origin::{self, SaeOrigin};
 use super::output::{self, print, print_result, readable, tell};
 
@@ -22,29 +25,35 @@ pub struct Arguments {
     apply: ApplyArguments,
     #[command(flatten)]
     rows: RowArguments,
+    /// Measure FVU with K active features per token as well, in another pass over the rows for each K [default: half
+    /// and twice the SAE's own K, where it has one]
+    #[arg(
+        long,
+        value_name = "K,..|none",
+        value_delimiter = ',',
+        value_parser = unless(&["none"], count::<usize>),
+        allow_hyphen_values = true
+    )]
+    at_k: Vec<Choice<usize>>,
 }
 
 /// Evaluates on every row that is not excluded.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Application { sae, data, batch } = arguments.apply.open()?;
-    let config = sae.weights.config();
+    let others = arguments.with_other_k(&*sae.weights)?;
     let mut sources = known_sources(Sources::open(data.clone()))?;
     let rows = arguments.rows.select(data)?;
     let gpu = arguments.apply.device.open()?;
-    let tuning = arguments.apply.tuning(&gpu, config, batch);
-    let mut evaluator = Evaluator::with_tuning(&gpu, &*sae.weights, batch, tuning)?;
-    for batch in Batches::in_order(rows.clone(), batch)? {
-        let batch = batch?;
-        let groups = match &sources {
-            Some(sources) => known_sources(sources.of(&batch.numbers).map(Some))?,
-            None => None,
-        };
-        sources = sources.filter(|_| groups.is_some());
-        let added = evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]));
-        added.map_err(|error| blame_row(error, &rows, evaluator.finished()))?;
+    let result = arguments.evaluate(&gpu, &*sae.weights, &rows, batch, &mut sources)?;
+    let mut at_k = Vec::new();
+    for (k, weights) in &others {
+        match arguments.evaluate(&gpu, weights, &rows, batch, &mut None) {
+            Ok(result) => at_k.push((*k, result.all.fvu)),
+            // What was measured is not lost for it.
+            Err(error @ Error::OutOfMemory { .. }) => tell(&format!("note: FVU is not measured at k {k}: {error}")),
+            Err(error) => return Err(error),
+        }
     }
-    evaluator.settle().map_err(|error| blame_row(error, &rows, evaluator.finished()))?;
-    let result = evaluator.finish()?;
     let (all, exclusion) = (&result.all, rows.exclusion());
     let fields = [
         ("tokens", json!(all.tokens)),
@@ -64,6 +73,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if output::json() {
         let mut line = origin::object(fields);
         line.extend(origin::object([
+            ("fvu_at_k", at_k.iter().map(|(k, fvu)| (k.to_string(), json!(fvu))).collect::<Map<_, _>>().into()),
+            ("density", density_json(&result.density)),
             ("sae", SaeOrigin::of(&arguments.apply.sae, &sae)?.json()),
             ("data", origin::data_json(rows.data())),
         ]));
@@ -74,10 +85,63 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         return print_result("eval", Value::Object(line));
     }
-    for (name, value) in fields {
+    let at_k = at_k.iter().map(|(k, fvu)| (format!("fvu at k {k}"), json!(fvu)));
+    for (name, value) in fields.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(at_k) {
         print(&format!("{name:24}  {:>12}", readable(&value)))?;
     }
-    sources.map_or(Ok(()), |sources| print_table(&sources))
+    sources.map_or(Ok(()), |sources| print_table(&sources))?;
+    print_density(&result.density)
+}
+
+impl Arguments {
+    /// The SAE with the other numbers of active features that it is to be measured at.
+    fn with_other_k<'a>(&self, weights: &'a dyn Weights) -> Result<Vec<(usize, WithK<'a>)>> {
+        let with = |k: usize| Some((k, WithK::new(weights, k)?));
+        if self.at_k.is_empty() {
+            let Some(k) = weights.config().k() else { return Ok(Vec::new()) };
+            return Ok([k / 2, k.saturating_mul(2)].into_iter().filter_map(with).collect());
+        }
+        if self.at_k.len() > 1 && self.at_k.contains(&None) {
+            return Err(Error::Config("--at-k: between commas there are numbers, not `none`".into()));
+        }
+        let given = self.at_k.iter().flatten().map(|&k| {
+            with(k).ok_or_else(|| {
+                let features = weights.config().features;
+                Error::Config(format!(
+                    "--at-k {k}: this SAE of {features} features cannot have {k} of them active per token; give at most \
+                     as many as it has, or --at-k none if its kind has no fixed number"
+                ))
+            })
+        });
+        given.collect()
+    }
+
+    /// One pass over the rows. Sources that cannot be used are given up.
+    fn evaluate(
+        &self,
+        gpu: &Gpu,
+        weights: &dyn Weights,
+        rows: &FilteredRows,
+        batch: usize,
+        sources: &mut Option<Sources>,
+    ) -> Result<Evaluation> {
+        let tuning = self.apply.tuning(gpu, weights.config(), batch);
+        let mut evaluator = Evaluator::with_tuning(gpu, weights, batch, tuning)?;
+        for batch in Batches::in_order(rows.clone(), batch)? {
+            let batch = batch?;
+            let groups = match sources {
+                Some(sources) => known_sources(sources.of(&batch.numbers).map(Some))?,
+                None => None,
+            };
+            if groups.is_none() {
+                *sources = None;
+            }
+            let added = evaluator.add(&batch, |row| groups.as_ref().and_then(|groups| groups[row]));
+            added.map_err(|error| blame_row(error, rows, evaluator.finished()))?;
+        }
+        evaluator.settle().map_err(|error| blame_row(error, rows, evaluator.finished()))?;
+        evaluator.finish()
+    }
 }
 
 /// What is known of sources: nothing where they cannot be used, with a note, because all else can be measured.

@@ -6,6 +6,7 @@ mod codes_file;
 mod completions;
 mod config;
 mod data;
+mod density;
 mod devices;
 mod encode;
 mod eval;

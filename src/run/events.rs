@@ -69,7 +69,8 @@ pub enum Event<'a> {
         /// The line was written.
         is_logged: bool,
     },
-    /// A line of metrics.jsonl could not be written: it is kept, and written with the next one.
+    /// A line of metrics.jsonl, or its counterpart for TensorBoard, could not be written: it is kept, and written with
+    /// the next one.
     MetricsDelayed {
         /// The reason.
         error: &'a Error,

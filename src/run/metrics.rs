@@ -2,27 +2,21 @@
 //! run.
 
 use std::fs::{File, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::append_file::AppendFile;
 use super::directory::RunDirectory;
+use super::job::Job;
 use crate::error::{Error, Result};
 use crate::train::{Progress, Validation};
 
 const NAME: &str = "metrics.jsonl";
 
 /// The metrics file of a run under way.
-pub(super) struct MetricsFile {
-    file: File,
-    path: PathBuf,
-    /// Bytes in the file.
-    bytes: u64,
-    /// Lines that the file system has refused so far.
-    unwritten: Vec<String>,
-}
+pub(super) struct MetricsFile(AppendFile<String>);
 
 impl MetricsFile {
     /// Creates the file, which must be new.
@@ -54,17 +48,17 @@ impl MetricsFile {
             // Some network file systems have no locks.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        Ok(Self { file, path, bytes: 0, unwritten: Vec::new() })
+        Ok(Self(AppendFile::new(file, path)))
     }
 
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.0.bytes
     }
 
     /// Lines that the file system has refused so far.
     pub fn unwritten(&self) -> Vec<String> {
-        self.unwritten.clone()
+        self.0.unwritten.clone()
     }
 
     /// Discards what was written after the first `bytes`, and appends the lines that could not be written then.
@@ -72,12 +66,7 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::Io`].
     pub fn rewind(&mut self, bytes: u64, unwritten: Vec<String>) -> Result<()> {
-        let length = self.file.metadata().map_err(Error::io(&self.path))?.len();
-        self.bytes = bytes.min(length);
-        let rewound = self.file.set_len(self.bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)));
-        rewound.map_err(Error::io(&self.path))?;
-        self.unwritten = unwritten;
-        self.flush()
+        self.0.rewind(bytes, unwritten)
     }
 
     /// Appends a line. One that cannot be written is kept, and written before the next.
@@ -85,8 +74,7 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::Io`].
     pub fn append(&mut self, metrics: &Value) -> Result<()> {
-        self.unwritten.push(format!("{metrics}\n"));
-        self.flush()
+        self.0.append(format!("{metrics}\n"))
     }
 
     /// Writes the lines that could not be written before.
@@ -94,16 +82,7 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::Io`].
     pub fn flush(&mut self) -> Result<()> {
-        // In one write, so that whoever follows the file sees whole lines.
-        let lines = self.unwritten.concat();
-        if let Err(error) = self.file.write_all(lines.as_bytes()) {
-            // A part of a line must not stay. Where that cannot be had either, a resume cuts it off.
-            let _ = self.file.set_len(self.bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)));
-            return Err(Error::io(&self.path)(error));
-        }
-        self.bytes += lines.len() as u64;
-        self.unwritten.clear();
-        Ok(())
+        self.0.flush()
     }
 }
 
@@ -129,24 +108,23 @@ pub(super) struct Pace {
     pub seconds_here: f64,
     /// Steps taken before that.
     pub first_step: u64,
-    /// Rows of an epoch; none of a stream.
-    pub rows: Option<u64>,
 }
 
 /// The metrics of a step (docs/metrics.md).
-pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>, pace: &Pace) -> Value {
-    let Progress { step, tokens, .. } = *progress;
+pub(super) fn metrics_json(job: &Job, progress: &Progress, validation: Option<&Validation>, pace: &Pace) -> Value {
+    let Progress { step, tokens, dead, .. } = *progress;
     let tokens_here = tokens as f64 * (step - pace.first_step) as f64 / step as f64;
     let mut metrics = json!({
         "step": step,
         "tokens": tokens,
-        "epoch": pace.rows.map(|rows| tokens as f64 / rows as f64),
+        "epoch": job.rows.rows().map(|rows| tokens as f64 / rows as f64),
         "loss": progress.loss,
         "fvu": progress.fvu,
         "l0": progress.l0,
         "gradient_norm": progress.gradient_norm,
         "learning_rate": progress.learning_rate,
-        "dead": progress.dead,
+        "dead": dead,
+        "dead_fraction": (tokens >= job.recipe.dead_window).then(|| f64::from(dead) / job.config.features as f64),
         "uncertain_rows": progress.uncertain_rows,
         "seconds": pace.seconds,
         "tokens_per_second": tokens_here / pace.seconds_here,
@@ -159,34 +137,4 @@ pub(super) fn metrics_json(progress: &Progress, validation: Option<&Validation>,
         metrics["val_l0"] = (*l0).into();
     }
     metrics
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_cannot_be_written_are_written_later() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(NAME);
-        let writable = File::create_new(&path).unwrap();
-        let mut metrics =
-            MetricsFile { file: writable.try_clone().unwrap(), path: path.clone(), bytes: 0, unwritten: Vec::new() };
-        metrics.append(&json!({ "step": 1 })).unwrap();
-        metrics.file = File::open(&path).unwrap();
-        for step in [2, 3] {
-            assert!(matches!(metrics.append(&json!({ "step": step })), Err(Error::Io { .. })));
-        }
-        assert_eq!((metrics.bytes(), metrics.unwritten().len()), (11, 2));
-
-        // In the process that had them, or in the one that resumes.
-        let all = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n";
-        let (bytes, unwritten) = (metrics.bytes(), metrics.unwritten());
-        metrics.file = writable;
-        metrics.flush().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), all);
-        metrics.rewind(bytes, unwritten).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), all);
-        assert_eq!((metrics.bytes(), metrics.unwritten().len()), (33, 0));
-    }
 }

@@ -3,6 +3,7 @@
 //! [`Run::create`] or [`Run::resume`] a [`Job`], then [`Run::train`] it; what happens meanwhile is an [`Event`].
 //! [`open_sae`] opens the SAE of a run, finished or not, or of a checkpoint.
 
+mod append_file;
 pub mod checkpoint;
 mod directory;
 mod events;
@@ -12,6 +13,7 @@ mod open;
 mod options;
 mod position;
 mod record;
+mod tensorboard;
 mod training;
 mod tuning;
 mod tuning_cache;

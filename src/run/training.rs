@@ -17,13 +17,15 @@ use super::metrics::{LogSchedule, MetricsFile, Pace};
 use super::options::{End, RunOptions, Validated};
 use super::position::{MarkChange, Position};
 use super::record::{Outcome, RunRecord};
+use super::tensorboard::EventFile;
 use crate::data::{Batches, FileIdentity, Provenance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::storage::checksum_file;
 use crate::train::Trainer;
 
-/// A job under way in its directory: config.toml, run.json, metrics.jsonl, checkpoints/ and at the end sae/.
+/// A job under way in its directory: config.toml, run.json, metrics.jsonl, TensorBoard's event files, checkpoints/ and at
+/// the end sae/.
 ///
 /// A new directory is removed again if the run ends before its first step is finished.
 pub struct Run {
@@ -35,6 +37,7 @@ pub struct Run {
     checkpoints: Checkpoints,
     directory: RunDirectory,
     metrics: MetricsFile,
+    event_file: EventFile,
     log: LogSchedule,
     record: RunRecord,
     validation: Option<Validated>,
@@ -113,7 +116,8 @@ impl Run {
             }
             None => (job.begin(gpu, &mut batches)?, Position::default()),
         };
-        metrics.rewind(position.metrics_bytes, std::mem::take(&mut position.unwritten_metrics))?;
+        let unwritten = std::mem::take(&mut position.unwritten_metrics);
+        metrics.rewind(position.metrics_bytes, unwritten.clone())?;
         if options.profile {
             trainer.start_profile()?;
         }
@@ -121,6 +125,7 @@ impl Run {
         let mut record = RunRecord::new(options.started, &job, &data, gpu.description(), &trainer);
         record.set_resumed_under(&position.resumed_under);
         record.write(&mut directory)?;
+        let event_file = EventFile::create(&mut directory, trainer.submitted(), &unwritten)?;
         Ok(Self {
             log: LogSchedule { every: options.log_every, steps: job.recipe.steps },
             validation: options.validation,
@@ -132,6 +137,7 @@ impl Run {
             batches,
             directory,
             metrics,
+            event_file,
             checkpoints,
             record,
             started: Instant::now(),
@@ -178,12 +184,10 @@ impl Run {
 
     /// How far the run is, and how fast.
     fn pace(&self) -> Pace {
-        let rows = self.job.rows.rows();
         Pace {
             seconds: self.seconds(),
             seconds_here: self.started.elapsed().as_secs_f64(),
             first_step: self.first_step,
-            rows,
         }
     }
 

@@ -47,6 +47,15 @@ impl Architecture {
         }
     }
 
+    /// The same with `k` active features per row; none if there is no such number.
+    pub(super) fn with_k(&self, k: usize) -> Option<Self> {
+        match self {
+            Self::TopK(topk) => Some(TopK { k, ..topk.clone() }.into()),
+            // These are applied with a threshold.
+            Self::BatchTopK(_) | Self::Matryoshka(_) | Self::Relu(_) | Self::JumpRelu(_) | Self::Gated(_) => None,
+        }
+    }
+
     pub(super) fn k(&self) -> Option<usize> {
         match self {
             Self::TopK(TopK { k, .. })

@@ -4,6 +4,7 @@
 mod architecture;
 mod auxk;
 mod batch_topk;
+mod density;
 pub mod description;
 mod gated;
 mod jumprelu;
@@ -12,6 +13,7 @@ mod relu;
 mod saelens;
 mod topk;
 mod weights;
+mod with_k;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,7 @@ use description::{Description, TensorSpec};
 pub use architecture::Architecture;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
+pub use density::FeatureDensity;
 pub use gated::Gated;
 pub use jumprelu::{JumpRelu, PreActivation};
 pub use matryoshka::Matryoshka;
@@ -30,6 +33,7 @@ pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
+pub use with_k::WithK;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///

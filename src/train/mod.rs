@@ -1,6 +1,7 @@
 //! Training: where an SAE starts, and the loop that takes it further. It knows neither files nor terminals: what
 //! happens is told in [`Progress`].
 
+mod features;
 mod geometric_median;
 mod initialize;
 mod profile;
@@ -10,6 +11,7 @@ mod validation;
 pub use crate::engine::parameters::DeviceWeights;
 pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe};
 pub use crate::engine::state::{StateSink, StateSource, Tile};
+pub use features::FeatureStatistics;
 pub use geometric_median::geometric_median;
 pub use initialize::{InitialWeights, initialize};
 pub use profile::Profile;

@@ -248,6 +248,11 @@ impl Trainer {
         self.submitted
     }
 
+    /// Rows of the steps submitted so far.
+    pub(super) fn tokens_submitted(&self) -> u64 {
+        self.submitted * self.recipe.batch as u64
+    }
+
     /// Steps whose results have been returned.
     pub fn finished(&self) -> u64 {
         self.finished - self.settled.len() as u64

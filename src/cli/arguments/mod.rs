@@ -18,7 +18,7 @@ pub use apply::{Application, ApplyArguments, open_sae};
 pub use data::{RowArguments, open_files};
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
-pub use number::{count, count_or_zero};
+pub use number::{Choice, count, count_or_zero, unless};
 pub use resolved::Resolved;
 pub use settings::Settings;
 pub use size::Size;

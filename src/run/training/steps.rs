@@ -13,13 +13,19 @@ use crate::run::events::{Event, Listener};
 use crate::run::metrics::metrics_json;
 use crate::run::options::End;
 use crate::sae::save;
-use crate::train::{Progress, Validation};
+use crate::train::{FeatureStatistics, Progress, Validation};
 
 /// How often to ask whether to stop, while waiting for rows.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long to wait for rows before saying so, and between two such lines.
 const WAITING_SECONDS: u64 = 30;
+
+/// An evaluation of the SAE between two steps.
+struct Measured {
+    validation: Option<Validation>,
+    features: FeatureStatistics,
+}
 
 impl Run {
     pub(super) fn take_steps(&mut self, stop: &dyn Fn(u64) -> bool, events: &mut Listener<'_>) -> Result<End> {
@@ -135,14 +141,19 @@ impl Run {
     fn finish_step(&mut self, progress: &Progress, events: &mut Listener<'_>) -> Result<()> {
         self.directory.keep();
         self.uncertain_steps += u64::from(progress.uncertain_rows > 0);
-        let validation = if self.is_validated(progress.step) { self.validate() } else { Ok(None) };
-        let (validation, failure) = validation.map_or_else(|error| (None, Some(error)), |measured| (measured, None));
-        let metrics = metrics_json(progress, validation.as_ref(), &self.pace());
+        let measured = self.measure(progress.step);
+        let (measured, failure) = measured.map_or_else(|error| (None, Some(error)), |measured| (measured, None));
+        let validation = measured.as_ref().and_then(|measured| measured.validation.as_ref());
+        let metrics = metrics_json(&self.job, progress, validation, &self.pace());
         let is_logged = self.log.includes(progress.step) || validation.is_some();
-        if is_logged && let Err(error) = self.metrics.append(&metrics) {
-            events(&Event::MetricsDelayed { error: &error })?;
+        if is_logged {
+            let features = measured.as_ref().map(|measured| &measured.features);
+            let written = [self.metrics.append(&metrics), self.event_file.append(&metrics, features)];
+            for error in written.iter().filter_map(|written| written.as_ref().err()) {
+                events(&Event::MetricsDelayed { error })?;
+            }
         }
-        events(&Event::Step { progress, validation: validation.as_ref(), metrics: &metrics, is_logged })?;
+        events(&Event::Step { progress, validation, metrics: &metrics, is_logged })?;
         if self.checkpoints.is_ready_for(progress.step) {
             let manifest = self.manifest(progress.step);
             self.checkpoints.commit(manifest);
@@ -158,9 +169,19 @@ impl Run {
         self.validation.as_ref().is_some_and(|validation| is_last || step.is_multiple_of(validation.every.get()))
     }
 
-    /// The quality on held-out rows, if nothing is under way that has changed the SAE further.
+    /// What an evaluation after `step` steps measures, if one is due and nothing is under way that has changed the SAE
+    /// further.
+    fn measure(&mut self, step: u64) -> Result<Option<Measured>> {
+        let is_due = self.is_validated(step) || step == self.job.recipe.steps;
+        if !is_due || self.trainer.is_ahead() {
+            return Ok(None);
+        }
+        Ok(Some(Measured { validation: self.validate()?, features: self.trainer.feature_statistics()? }))
+    }
+
+    /// The quality on held-out rows, if there are any.
     fn validate(&mut self) -> Result<Option<Validation>> {
-        let Some(validation) = self.validation.as_ref().filter(|_| !self.trainer.is_ahead()) else { return Ok(None) };
+        let Some(validation) = &self.validation else { return Ok(None) };
         let rows = &validation.rows;
         let batch = self.job.recipe.batch.min(usize::try_from(rows.rows()).unwrap_or(usize::MAX));
         let measured = self.trainer.validate(Batches::in_order(rows.clone(), batch)?);
@@ -201,6 +222,7 @@ impl Run {
     fn save(&mut self, events: &mut Listener<'_>) -> Result<End> {
         self.commit_checkpoint(events)?;
         self.metrics.flush()?;
+        self.event_file.flush()?;
         let path = self.directory.join("sae");
         if path.exists() {
             // A run that was killed before it could record that it was done; this one ends with the same.

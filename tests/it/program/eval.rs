@@ -89,7 +89,8 @@ fn people_get_a_list_and_a_table() {
     let json = run.eval(&[&run.data]);
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     // People know what they typed, and the device is on stderr.
-    let only_json = ["type", "version", "commit", "sae", "data", "device", "driver", "backend", "sources"];
+    let only_json =
+        ["type", "version", "commit", "sae", "data", "device", "driver", "backend", "sources", "fvu_at_k", "density"];
     assert!(only_json.iter().all(|name| json.get(name).is_some()), "{json}");
     let measures = json.as_object().unwrap().iter().filter(|(name, _)| !only_json.contains(&name.as_str()));
     for (name, value) in measures {
@@ -101,10 +102,11 @@ fn people_get_a_list_and_a_table() {
     }
     let table = lines.iter().position(|line| line.is_empty()).unwrap() + 1;
     assert_eq!(lines[table], ["source", "tokens", "fvu", "explained_variance", "mse", "l0", "cosine"]);
-    let first: Vec<&str> = lines[table + 1..].iter().map(|line| line[0]).collect();
+    let first: Vec<&str> = lines[table + 1..].iter().map_while(|line| line.first().copied()).collect();
     assert_eq!(first, ["2", "books", "forums"]);
     assert!(!text.contains('\u{1b}'), "{text:?}");
-    let widths: Vec<usize> = text.lines().skip(table).map(|line| line.chars().count()).collect();
+    let rows = text.lines().skip(table).take_while(|line| !line.is_empty());
+    let widths: Vec<usize> = rows.map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
 }
 
@@ -194,4 +196,47 @@ fn unusable_data_is_refused() {
     let file = fs::File::options().write(true).open(&short).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     eval(&short, &[], 3, "short");
+}
+
+#[test]
+fn density_counts_every_feature_and_other_k_are_as_their_own_sae() {
+    let run = Run::new();
+    let all = run.eval(&[&run.data]);
+    let [edges, features] = ["log10_edges", "features"].map(|name| all["density"][name].as_array().unwrap());
+    assert_eq!((edges.len(), features.len()), (41, 40));
+    let fired: u64 = features.iter().map(|count| count.as_u64().unwrap()).sum();
+    let unfired = all["density"]["unfired"].as_u64().unwrap();
+    assert_eq!(fired + unfired, FEATURES as u64);
+    assert_eq!(unfired as f64 / FEATURES as f64, all["unfired_fraction"].as_f64().unwrap());
+
+    // By default half and twice the 4 of the run; each is what another SAE of that k has.
+    let at = |line: &Value, k: &str| line["fvu_at_k"][k].as_f64();
+    assert_eq!(all["fvu_at_k"].as_object().unwrap().len(), 2);
+    let (half, own, twice) = (at(&all, "2").unwrap(), all["fvu"].as_f64().unwrap(), at(&all, "8").unwrap());
+    assert!(half > own && twice != own, "{all}");
+    let cfg = fs::read_to_string(run.path("run/sae/cfg.json")).unwrap();
+    fs::write(run.path("run/sae/cfg.json"), cfg.replace("\"k\": 4", "\"k\": 8")).unwrap();
+    let of_twice = run.eval(&[&run.data]);
+    assert_eq!((of_twice["l0"].as_f64().map(|l0| l0 > 4.0), of_twice["fvu"].as_f64()), (Some(true), Some(twice)));
+    fs::write(run.path("run/sae/cfg.json"), cfg).unwrap();
+    let directory = run.path("run");
+    let eval = |rest: &[&str]| -> Value {
+        let printed = succeed(&run.arguments(directory.to_str().unwrap(), &[&run.data], &[&["--json"], rest].concat()));
+        serde_json::from_str(&printed).unwrap()
+    };
+    let given = eval(&["--at-k", "1,4,8"]);
+    assert_eq!((at(&given, "4"), at(&given, "8")), (Some(own), Some(twice)));
+    assert!(at(&given, "1").unwrap() > half);
+    assert_eq!(eval(&["--at-k", "none"])["fvu_at_k"], json!({}));
+    for (wrong, words) in
+        [("25", "--at-k 25: this SAE of 24 features"), ("none,2", "between commas"), ("0", "at least 1")]
+    {
+        fail(&run.arguments(directory.to_str().unwrap(), &[&run.data], &["--at-k", wrong]), 2, words);
+    }
+
+    let text = succeed(&run.arguments(directory.to_str().unwrap(), &[&run.data], &[]));
+    assert!(text.contains("fvu at k 2 ") && text.contains("fvu at k 8 "), "{text}");
+    let table = text.split("log10 density").nth(1).unwrap();
+    let counts = table.lines().skip(1).map(|line| line.split("  ").find_map(|cell| cell.trim().parse::<u64>().ok()));
+    assert_eq!(counts.flatten().sum::<u64>(), FEATURES as u64, "{table}");
 }

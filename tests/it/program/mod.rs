@@ -23,6 +23,7 @@ pub mod rows;
 pub mod selftest;
 pub mod settings;
 pub mod stream;
+pub mod tensorboard;
 pub mod terminal;
 pub mod train;
 pub mod tuning;

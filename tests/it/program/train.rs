@@ -134,6 +134,8 @@ fn the_run_is_recorded() {
     let mut names: Vec<_> =
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
+    assert!(names[1].starts_with("events.out.tfevents."), "{names:?}");
+    names.remove(1);
     assert_eq!(names, ["config.toml", "metrics.jsonl", "run.json", "sae"]);
 }
 
