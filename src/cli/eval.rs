@@ -8,7 +8,7 @@ use monosem::apply::{Evaluation, Evaluator, Reconstruction, blame_row};
 use monosem::data::{Batches, FilteredRows, Sources};
 use monosem::gpu::Gpu;
 use monosem::run::OpenedSae;
-use monosem::sae::{Weights, WithK};
+use monosem::sae::{Weights, WithConfig};
 use monosem::train::DEAD_WINDOW;
 use monosem::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -95,8 +95,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 impl Arguments {
     /// The SAE with the other numbers of active features that it is to be measured at.
-    fn with_other_k<'a>(&self, weights: &'a dyn Weights) -> Result<Vec<(usize, WithK<'a>)>> {
-        let with = |k: usize| Some((k, WithK::new(weights, k)?));
+    fn with_other_k<'a>(&self, weights: &'a dyn Weights) -> Result<Vec<(usize, WithConfig<'a>)>> {
+        let with = |k: usize| Some((k, WithConfig::with_k(weights, k)?));
         if self.at_k.is_empty() {
             let Some(k) = weights.config().k() else { return Ok(Vec::new()) };
             return Ok([k / 2, k.saturating_mul(2)].into_iter().filter_map(with).collect());
