@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod backward;
+mod closed;
 pub mod dead;
 pub mod entries;
 pub mod entry;

@@ -15,7 +15,7 @@ mod relu;
 mod saelens;
 mod topk;
 mod weights;
-mod with_k;
+mod with_config;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
-pub use with_k::WithK;
+pub use with_config::WithConfig;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///
