@@ -8,7 +8,7 @@
 #define BY_CUT 1
 #define SCALED 1
 #define ADMITS 1
-#define SLOPES 0
+#define TRAINS 0
 struct Params {
     rows: u32,
     /// First feature of the chunk, counted in the shard.

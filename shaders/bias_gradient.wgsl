@@ -1,13 +1,15 @@
 // The gradient of b_dec: the sum of g over the batch (rule B), less the encoder's part, the sum over features of the
 // bias's gradient times the encoder row (rule F: 64 features, 1,024, a chunk, the tree of chunks). And the squared norm
-// of the features' gradients by rule F.
+// of the features' gradients, and the losses that are sums over features, by rule F.
 // gradient: [rows, quads] vec4; row_blocks: [row blocks, quads] vec4; runs: [runs + 1] (feature, first term); bounds:
 // [features / 64 + 1];
-// w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS];
+// w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS]; chunk_losses:
+// [CHUNKS] (penalty, closed form);
 // b_dec_gradient: [quads] vec4.
 // `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, from where the shard
 // before left it;
 // `finish` puts all together.
+// Where CLOSED is 1 features without a run have a gradient too. BIASED: the bias is a parameter, and so are OWN scalars.
 struct Params {
     rows: u32,
     quads: u32,
@@ -19,6 +21,8 @@ struct Params {
     chunk: u32,
     /// Whether b_dec also reaches the loss through the encoder's input.
     input_centred: u32,
+    /// Whether `rows` adds to what it summed before.
+    adds: u32,
     /// 1, which no compiler may know.
     one: f32,
 }
@@ -31,8 +35,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read> scalars: array<u32>;
 @group(0) @binding(6) var<storage, read_write> chunk_sums: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> chunk_squares: array<f32>;
-@group(0) @binding(8) var<storage, read_write> b_dec_gradient: array<vec4<f32>>;
-@group(0) @binding(9) var<uniform> params: Params;
+@group(0) @binding(8) var<storage, read_write> chunk_losses: array<vec2<f32>>;
+@group(0) @binding(9) var<storage, read_write> b_dec_gradient: array<vec4<f32>>;
+@group(0) @binding(10) var<uniform> params: Params;
 
 #import grid
 #import rows_block
@@ -49,6 +54,9 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var sum = vec4(0.0);
+    if params.adds != 0u {
+        sum = row_blocks[at];
+    }
     for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
         sum = fma(vec4(params.one), gradient[row * params.quads + quad], sum);
     }
@@ -79,11 +87,17 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         let feature = block + thread / TILE_QUADS * 64u;
         var sum = vec4(0.0);
         if feature < end {
+#if CLOSED
+            for (var at = feature - params.first; at < min(feature + 64u, end) - params.first; at++) {
+                sum = fma(vec4(scalar(SLOPES, at)), w_enc[at * params.quads + column], sum);
+            }
+#else
             let last = bounds[feature / 64u + 1u];
             for (var run = bounds[feature / 64u]; run < last; run++) {
                 let feature_here = runs[run].x - params.first;
                 sum = fma(vec4(scalar(SLOPES, feature_here)), w_enc[feature_here * params.quads + column], sum);
             }
+#end
         }
         workgroupBarrier();
         parts[thread] = sum;
@@ -101,48 +115,61 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     }
 }
 
-/// The squared norm of a feature's gradients.
-fn square_of(feature: u32) -> f32 {
+/// Of a feature: the squared norm of its gradients, the penalty, the closed form's loss.
+fn sums_of(feature: u32) -> vec4<f32> {
+    var losses = vec2(0.0);
+#if CLOSED
+    losses = vec2(scalar(LOSS, feature), scalar(CLOSED_LOSS, feature));
+#else
     if word(RUN, feature) == 0u {
-        return 0.0;
+        return vec4(0.0);
     }
-    let rows = fma(params.one, scalar(SQUARES_DEC, feature), scalar(SQUARES_ENC, feature));
-    return fma(scalar(SLOPES, feature), scalar(SLOPES, feature), rows);
+#if EXTRAS
+    losses = vec2(scalar(LOSS, feature), 0.0);
+#end
+#end
+    var square = fma(params.one, scalar(SQUARES_DEC, feature), scalar(SQUARES_ENC, feature));
+#if BIASED
+    square = fma(scalar(SLOPES, feature), scalar(SLOPES, feature), square);
+#end
+#for i in 0..${OWN}
+    square = fma(scalar(OWN_SUM_${i}, feature), scalar(OWN_SUM_${i}, feature), square);
+#end
+    return vec4(square, losses, 0.0);
 }
 
-var<workgroup> square_parts: array<f32, 256>;
-
-/// As `chunks`, of each feature's squared norm: a workgroup per chunk, 16 blocks of 1,024 features at a time.
+/// As `chunks`, of these sums: a workgroup per chunk, 16 blocks of 1,024 features at a time.
 @compute @workgroup_size(256)
 fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let chunk = params.first / params.chunk + group_index(group);
     let begin = max(params.first, chunk * params.chunk);
     let end = min(params.first + params.count, (chunk + 1u) * params.chunk);
-    var total = 0.0;
+    var total = vec4(0.0);
     if chunk * params.chunk < params.first && chunk < CHUNKS {
-        total = chunk_squares[chunk];
+        total = vec4(chunk_squares[chunk], chunk_losses[chunk], 0.0);
     }
     for (var first = begin; first < end; first += 64u * 256u) {
-        var sum = 0.0;
+        var sum = vec4(0.0);
         let own = first + thread * 64u;
         for (var feature = own; feature < min(own + 64u, end); feature++) {
-            sum = fma(params.one, square_of(feature - params.first), sum);
+            sum = fma(vec4(params.one), sums_of(feature - params.first), sum);
         }
         workgroupBarrier();
-        square_parts[thread] = sum;
+        parts[thread] = sum;
         workgroupBarrier();
         if thread == 0u {
             for (var block = 0u; block < 256u / BLOCKS; block++) {
-                var whole = 0.0;
+                var whole = vec4(0.0);
                 for (var part = 0u; part < BLOCKS; part++) {
-                    whole = fma(params.one, square_parts[block * BLOCKS + part], whole);
+                    whole = fma(vec4(params.one), parts[block * BLOCKS + part], whole);
                 }
-                total = fma(params.one, whole, total);
+                total = fma(vec4(params.one), whole, total);
             }
         }
     }
     if thread == 0u && begin < end {
-        chunk_squares[chunk] = total;
+        chunk_squares[chunk] = total.x;
+        chunk_losses[chunk] = total.yz;
     }
 }
 

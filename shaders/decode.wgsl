@@ -1,4 +1,4 @@
-// Sums value · decoder row over the entries of each row, by rule X: chunks of features, then the tree of chunks.
+// Sums value · decoder row over the entries of each row, or with GATE the gate's value, by rule X: chunks of features, then the tree of chunks.
 // entries: [capacity] vec4<u32>, features ascending in a row; starts: [rows + 1]; w_dec: [features of the shard, quads]
 // vec4; scalars: planes of [count];
 // partials: [rows, LEVELS + 1, quads] vec4, the open nodes of a row that continues in the next range; sums: [rows, quads]
@@ -8,8 +8,9 @@
 // PIECE_THREADS apart.
 #define COLUMNS 1
 #define CONTINUED 1
+#define GATE 0
 #define ADMITS 0
-#define SLOPES 0
+#define TRAINS 0
 struct Params {
     first_row: u32,
     rows: u32,
@@ -124,7 +125,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             bound = (chunk + 1u) * params.chunk;
         }
         let feature = entry.x - params.shard;
-        let value = vec4(decoded_value(Entry(feature, row, flags_of(entry.y), bitcast<f32>(entry.z))));
+        let e = Entry(feature, row, flags_of(entry.y), bitcast<f32>(entry.z));
+#if GATE
+        let value = vec4(gate_value(e));
+#else
+        let value = vec4(decoded_value(e));
+#end
         let line = feature * params.quads;
 #for c in 0..${COLUMNS}
         node_0_${c} = fma(value, w_dec[line + quad_${c}], node_0_${c});

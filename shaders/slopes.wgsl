@@ -1,11 +1,14 @@
-// Makes the terms of the sorted entries: s = g · decoder row (rule D) in the field of the entry's list, and what its
+// Makes the terms of the sorted entries: s = g · decoder row (rule D) in the fields of the entry's list, and what its
 // kind makes of it.
 // pairs: [capacity] (feature, entry), sorted; entries: [capacity] vec4<u32>; g0, g1: [rows, quads] vec4, the gradients
-// of list 0's and list 1's field; w_dec: [count, quads] vec4; scalars: planes of [count]; terms: [capacity] vec4<u32>; range: Range. A thread per
-// term of the range, in turns.
+// of list 0's field and of list 1's, or where GATE is 1 of list 0's second; w_dec: [count, quads] vec4; scalars: planes of
+// [count]; rows: [rows] statistics; terms: [capacity, 1 + EXTRAS] vec4<u32>; range: Range; step: Step. A thread per term
+// of the range, in turns.
 #define SECOND 1
+#define GATE 0
+#define DETACHED 0
 #define ADMITS 0
-#define SLOPES 1
+#define TRAINS 1
 struct Params {
     quads: u32,
     /// First feature of the shard.
@@ -14,6 +17,11 @@ struct Params {
     count: u32,
     /// Threads of the dispatch.
     threads: u32,
+    /// What the kind is told: c0 is the coefficient of its penalty over the rows of the batch.
+    c0: f32,
+    c1: f32,
+    c2: f32,
+    c3: f32,
 }
 
 @group(0) @binding(0) var<storage, read> pairs: array<vec2<u32>>;
@@ -22,15 +30,25 @@ struct Params {
 @group(0) @binding(3) var<storage, read> g1: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> w_dec: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> scalars: array<u32>;
-@group(0) @binding(6) var<storage, read_write> terms: array<vec4<u32>>;
-@group(0) @binding(7) var<uniform> range: Range;
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> terms: array<vec4<u32>>;
+@group(0) @binding(8) var<uniform> range: Range;
+@group(0) @binding(9) var<uniform> step: Step;
+@group(0) @binding(10) var<uniform> params: Params;
 
 #import entry_type
 #import scalars
+#import step
+
+/// The coefficient of the penalty in this step, over the rows of the batch.
+fn sparsity() -> f32 {
+    return params.c0 * step.sparsity;
+}
+
 #import entry
 #import grid
 #import range
+#import terms
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -42,18 +60,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let row = row_of(entry.y);
         let g_line = row * params.quads;
         let w_line = feature * params.quads;
-        var s = 0.0;
+#if GATE
+        var s = vec2(0.0);
+        for (var quad = 0u; quad < params.quads; quad++) {
+            let g = g0[g_line + quad];
+            let gate = g1[g_line + quad];
+            let w = w_dec[w_line + quad];
+#for c in 0..4
+            s = fma(vec2(g[${c}], gate[${c}]), vec2(w[${c}]), s);
+#end
+        }
+#else
+        var sum = 0.0;
 #if SECOND
         if list_of(entry.y) == 1u {
             for (var quad = 0u; quad < params.quads; quad++) {
                 let g = g1[g_line + quad];
                 let w = w_dec[w_line + quad];
 #for c in 0..4
-                s = fma(g[${c}], w[${c}], s);
+                sum = fma(g[${c}], w[${c}], sum);
 #end
             }
             // Dead features are linear in u, whatever the architecture.
-            terms[at] = vec4(entry.y, bitcast<u32>(s), 0u, entry.z);
+            terms[at * STRIDE] = vec4(entry.y, bitcast<u32>(sum), 0u, entry.z);
             continue;
         }
 #end
@@ -61,10 +90,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let g = g0[g_line + quad];
             let w = w_dec[w_line + quad];
 #for c in 0..4
-            s = fma(g[${c}], w[${c}], s);
+            sum = fma(g[${c}], w[${c}], sum);
 #end
         }
+        let s = vec2(sum, 0.0);
+#end
         let e = Entry(feature, row, flags_of(entry.y), bitcast<f32>(entry.z));
-        terms[at] = vec4(entry.y, bitcast<u32>(slope(e, s)), bitcast<u32>(decoded_value(e)), 0u);
+#if DETACHED
+        let a1 = 0.0;
+#else
+        let a1 = gate_value(e);
+#end
+        terms[at * STRIDE] = vec4(entry.y, bitcast<u32>(slope(e, s)), bitcast<u32>(decoded_value(e)), bitcast<u32>(a1));
+#for x in 0..${EXTRAS}
+        terms[at * STRIDE + 1u + ${x}u] = bitcast<vec4<u32>>(extra_${x}(e, s));
+#end
     }
 }

@@ -1,10 +1,11 @@
 // Squared norms of the gradients of the active features' rows, by rules B and R, into the planes SQUARES_ENC and
-// SQUARES_DEC.
-// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; w_dec:
-// [count, quads] vec4;
-// scalars: planes of [count]; range: Range. 32 threads per run.
+// SQUARES_DEC; where CLOSED is 1, of all rows of the shard, for the closed form (closed.wgsl) may have a gradient for any.
+// runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads] vec4,
+// with CLOSED a row more in centred, the sum of the others; w_dec: [count, quads] vec4;
+// scalars: planes of [count]; range: Range. 32 threads per row.
 #define SECOND 1
 struct Params {
+    rows: u32,
     quads: u32,
     /// First feature of the shard.
     first: u32,
@@ -37,27 +38,67 @@ struct Params {
 #import encoder_sum
 #import decoder_sum
 
+/// A feature, counted in the shard, and the terms of its run; a feature of `params.count` is none.
+struct Row {
+    feature: u32,
+    begin: u32,
+    end: u32,
+}
+
+fn row_at(at: u32) -> Row {
+#if CLOSED
+    if at >= params.count {
+        return Row(params.count, 0u, 0u);
+    }
+    let next = word(RUN, at);
+    if next == 0u {
+        return Row(at, 0u, 0u);
+    }
+    return Row(at, runs[next - 1u].y, runs[next].y);
+#else
+    let run = range.first_run + at;
+    if run >= range.end_run {
+        return Row(params.count, 0u, 0u);
+    }
+    return Row(runs[run].x - params.first, runs[run].y, runs[run + 1u].y);
+#end
+}
+
+fn row_count() -> u32 {
+#if CLOSED
+    return params.count;
+#else
+    return range.end_run - range.first_run;
+#end
+}
+
 @compute @workgroup_size(64)
 fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % ROW_THREADS;
-    let begin = range.first_run + group_index(group) * ROWS_PER_WORKGROUP;
-    for (var base = begin; base < range.end_run; base += params.groups * ROWS_PER_WORKGROUP) {
-        let run = base + thread / ROW_THREADS;
-        let is_run = run < range.end_run;
+    let begin = group_index(group) * ROWS_PER_WORKGROUP;
+    for (var base = begin; base < row_count(); base += params.groups * ROWS_PER_WORKGROUP) {
+        let row = row_at(base + thread / ROW_THREADS);
+        let is_row = row.feature < params.count;
         var lanes = vec4(0.0);
-        if is_run {
+        if is_row {
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
-                let sums = encoder_sums(runs[run].y, runs[run + 1u].y, column);
+                let sums = encoder_sums(row.begin, row.end, column);
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
-                    lanes = fma(sums.column_${c}, sums.column_${c}, lanes);
+#if CLOSED
+                    let total_${c} = centred[params.rows * params.quads + column + ROW_THREADS * ${c}u];
+                    let gradient_${c} = fma(vec4(scalar(SHIFT, row.feature)), total_${c}, sums.column_${c});
+#else
+                    let gradient_${c} = sums.column_${c};
+#end
+                    lanes = fma(gradient_${c}, gradient_${c}, lanes);
                 }
 #end
             }
         }
         let square = row_sum(lanes, thread);
-        if is_run && lane == 0u {
-            scalars[SQUARES_ENC * params.count + runs[run].x - params.first] = bitcast<u32>(square);
+        if is_row && lane == 0u {
+            scalars[SQUARES_ENC * params.count + row.feature] = bitcast<u32>(square);
         }
     }
 }
@@ -65,29 +106,33 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 @compute @workgroup_size(64)
 fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % ROW_THREADS;
-    let begin = range.first_run + group_index(group) * ROWS_PER_WORKGROUP;
-    for (var base = begin; base < range.end_run; base += params.groups * ROWS_PER_WORKGROUP) {
-        let run = base + thread / ROW_THREADS;
-        let is_run = run < range.end_run;
-        var feature = 0u;
+    let begin = group_index(group) * ROWS_PER_WORKGROUP;
+    for (var base = begin; base < row_count(); base += params.groups * ROWS_PER_WORKGROUP) {
+        let row = row_at(base + thread / ROW_THREADS);
+        let feature = row.feature;
+        let is_row = feature < params.count;
         var lanes = vec4(0.0);
-        if is_run {
-            feature = runs[run].x - params.first;
+        if is_row {
             let norm = scalar(NORM, feature);
-            let along = scalar(ALONG, feature);
+            let along = select(0.0, scalar(ALONG, feature), row.begin < row.end);
+#if EXTRAS
+            let pull = scalar(PULL, feature);
+#else
+            let pull = 0.0;
+#end
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
-                let sums = decoder_sums(runs[run].y, runs[run + 1u].y, column);
+                let sums = decoder_sums(row.begin, row.end, column);
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
                     let v = w_dec[feature * params.quads + column + ROW_THREADS * ${c}u];
-                    let gradient_${c} = decoder_gradient(sums.column_${c}, v, norm, along);
+                    let gradient_${c} = decoder_gradient(sums.column_${c}, v, norm, along, pull);
                     lanes = fma(gradient_${c}, gradient_${c}, lanes);
                 }
 #end
             }
         }
         let square = row_sum(lanes, thread);
-        if is_run && lane == 0u {
+        if is_row && lane == 0u {
             scalars[SQUARES_DEC * params.count + feature] = bitcast<u32>(square);
         }
     }

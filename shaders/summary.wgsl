@@ -1,6 +1,9 @@
-// Sums the scalars of each run's terms by rule B into the planes of its feature: RUN, SLOPES, ALONG, FIRED.
-// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; scalars: planes of [count]; range: Range.
-// Eight threads per run, a block of rows each at a time.
+// Sums the scalars of each run's terms by rule B into the planes of its feature: RUN, SLOPES, ALONG, FIRED, and where
+// terms have extras PULL, LOSS, CLOSED_LOSS and the gradients of OWN scalars.
+// runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; scalars: planes of [count]; range:
+// Range. Eight threads per run, a block of rows each at a time.
+// The extras of a term: (slope along the decoder row, pull on its norm, gradient of OWN_0, penalty), (gradients of OWN_1
+// and OWN_2, loss of the closed form, -).
 struct Params {
     /// First feature of the shard.
     first: u32,
@@ -25,12 +28,16 @@ struct Params {
 #import grid
 #import range
 #import planes
+#import terms
 
 const TEAM: u32 = 8u;
 const TEAMS: u32 = 8u;
 
-/// Sums of p, of (a0 + a1) p and of ones where a0 fires.
+/// Sums of p, of (a0 + a1) p where terms have no extras, and of ones where a0 fires.
 var<workgroup> block_sums: array<vec4<f32>, 64>;
+#for x in 0..${EXTRAS}
+var<workgroup> block_extras_${x}: array<vec4<f32>, 64>;
+#end
 
 /// The first term of [low, high) whose block is at least `block`.
 fn term_from(block: u32, low: u32, high: u32) -> u32 {
@@ -38,7 +45,7 @@ fn term_from(block: u32, low: u32, high: u32) -> u32 {
     var end = high;
     while first < end {
         let middle = first + (end - first) / 2u;
-        if block_of(terms[middle].x) < block {
+        if block_of(terms[middle * STRIDE].x) < block {
             first = middle + 1u;
         } else {
             end = middle;
@@ -63,26 +70,46 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             end_term = runs[run + 1u].y;
         }
         var total = vec4(0.0);
+#for x in 0..${EXTRAS}
+        var extras_${x} = vec4(0.0);
+#end
         for (var list = 0u; list < lists; list++) {
             for (var first = 0u; first < params.blocks; first += TEAM) {
                 // Blocks of list 1 follow those of list 0 (entry_list.wgsl).
                 let block = (list << 16u) + first + lane;
                 var sum = vec4(0.0);
+#for x in 0..${EXTRAS}
+                var extra_${x} = vec4(0.0);
+#end
                 let last = term_from(block + 1u, first_term, end_term);
                 for (var at = term_from(block, first_term, end_term); at < last; at++) {
-                    let term = terms[at];
+                    let term = terms[at * STRIDE];
                     let p = bitcast<f32>(term.y);
                     let a = bitcast<vec2<f32>>(term.zw);
                     let fired = select(0.0, 1.0, list == 0u && a.x > 0.0);
+#if EXTRAS
+                    sum = vec4(fma(params.one, p, sum.x), 0.0, sum.z + fired, 0.0);
+#for x in 0..${EXTRAS}
+                    let of_term_${x} = bitcast<vec4<f32>>(terms[at * STRIDE + 1u + ${x}u]);
+                    extra_${x} = fma(vec4(params.one), of_term_${x}, extra_${x});
+#end
+#else
                     // Of a0 and a1 one is zero.
                     let along = fma(params.one, a.x, a.y);
                     sum = vec4(fma(params.one, p, sum.x), fma(along, p, sum.y), sum.z + fired, 0.0);
+#end
                 }
                 workgroupBarrier();
                 block_sums[thread] = sum;
+#for x in 0..${EXTRAS}
+                block_extras_${x}[thread] = extra_${x};
+#end
                 workgroupBarrier();
                 for (var other = 0u; other < TEAM; other++) {
                     total = fma(vec4(params.one), block_sums[thread - lane + other], total);
+#for x in 0..${EXTRAS}
+                    extras_${x} = fma(vec4(params.one), block_extras_${x}[thread - lane + other], extras_${x});
+#end
                 }
             }
         }
@@ -90,8 +117,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let feature = runs[run].x - params.first;
             scalars[RUN * params.count + feature] = run + 1u;
             scalars[SLOPES * params.count + feature] = bitcast<u32>(total.x);
-            scalars[ALONG * params.count + feature] = bitcast<u32>(total.y);
             scalars[FIRED * params.count + feature] = u32(total.z);
+#if EXTRAS
+            scalars[ALONG * params.count + feature] = bitcast<u32>(extras_0.x);
+            scalars[PULL * params.count + feature] = bitcast<u32>(extras_0.y);
+            scalars[LOSS * params.count + feature] = bitcast<u32>(extras_0.w);
+            let gradient_0 = extras_0.z;
+#for x in 1..${EXTRAS}
+            let gradient_1 = extras_${x}.x;
+            let gradient_2 = extras_${x}.y;
+#end
+#for i in 0..${OWN}
+            scalars[OWN_SUM_${i} * params.count + feature] = bitcast<u32>(gradient_${i});
+#end
+#if CLOSED
+            scalars[CLOSED_LOSS * params.count + feature] = bitcast<u32>(extras_1.z);
+#end
+#else
+            scalars[ALONG * params.count + feature] = bitcast<u32>(total.y);
+#end
         }
     }
 }

@@ -1,8 +1,8 @@
 // Adam over the rows of a shard, each matrix apart: those that have a run, with their gradient summed on the way, or
-// those that have none (SILENT). Adam over the features' own scalars.
-// runs: [runs + 1] (feature, first term); terms: [capacity] vec4<u32>; centred, g0, g1: [rows, quads] vec4; scalars,
-// marks: planes of [count]; weights, m, v: [count, quads] of one matrix; range: Range; step: Step; clip: Clip; guard:
-// Guard.
+// those that have none (SILENT). Adam over the features' own scalars: the bias where BIASED is 1, and OWN others.
+// runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads] vec4,
+// with CLOSED a row more in centred, the sum of the others; scalars, marks: planes of [count]; weights, m, v: [count,
+// quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
 // 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R
 // (docs/architecture.md).
 // Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less
@@ -11,6 +11,7 @@
 #define SILENT 0
 #define BF16 0
 struct Params {
+    rows: u32,
     quads: u32,
     /// First feature of the shard.
     first: u32,
@@ -22,6 +23,8 @@ struct Params {
     project: u32,
     /// Whether decoder rows keep norm 1.
     unit_norm: u32,
+    /// Bit i: what would take OWN_i below 0 leaves it at 0.
+    non_negative: u32,
     /// Seed of the rounding, its low and its high half.
     seed_low: u32,
     seed_high: u32,
@@ -187,7 +190,15 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #end
 #for c in 0..${COLUMNS}
             if column + ROW_THREADS * ${c}u < params.quads {
-                let parameter = update_at(row.feature, column + ROW_THREADS * ${c}u, ENCODER, sums.column_${c});
+                let quad = column + ROW_THREADS * ${c}u;
+#if CLOSED
+                let shift = bitcast<f32>(atomicLoad(&marks[SHIFT * params.count + row.feature]));
+                let total = centred[params.rows * params.quads + quad];
+                let gradient = fma(vec4(shift), total, sums.column_${c});
+#else
+                let gradient = sums.column_${c};
+#end
+                let parameter = update_at(row.feature, quad, ENCODER, gradient);
                 if any_not_finite(parameter) {
                     atomicStore(&marks[FLAWED * params.count + row.feature], 1u);
                 }
@@ -216,10 +227,17 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var lanes = vec4(0.0);
         if is_row {
             let norm = scalar(NORM, feature);
+            var along = 0.0;
+            var pull = 0.0;
 #if SILENT
-            let along = 0.0;
+#if CLOSED
+            pull = scalar(PULL, feature);
+#end
 #else
-            let along = scalar(ALONG, feature);
+            along = scalar(ALONG, feature);
+#if EXTRAS
+            pull = scalar(PULL, feature);
+#end
 #end
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
 #if SILENT
@@ -230,7 +248,7 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
                     let quad = column + ROW_THREADS * ${c}u;
-                    let gradient = decoder_gradient(sums.column_${c}, weights[line + quad], norm, along);
+                    let gradient = decoder_gradient(sums.column_${c}, weights[line + quad], norm, along, pull);
                     let parameter = update_at(feature, quad, DECODER, gradient);
                     lanes = fma(parameter, parameter, lanes);
                 }
@@ -259,20 +277,37 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 }
 
-/// The bias, a thread per feature.
+/// Adam over one of a feature's scalars; its moments are the plane `moments` and the one after it.
+fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, is_non_negative: bool) {
+    let old = vec3(scalar(plane, feature), scalar(moments, feature), scalar(moments + 1u, feature));
+    let after = adam(vec4(old.x), vec4(old.y), vec4(old.z), vec4(gradient));
+    let parameter = select(after.parameter.x, 0.0, is_non_negative && after.parameter.x < 0.0);
+    scalars[plane * params.count + feature] = bitcast<u32>(parameter);
+    scalars[moments * params.count + feature] = bitcast<u32>(after.m.x);
+    scalars[(moments + 1u) * params.count + feature] = bitcast<u32>(after.v.x);
+    if is_not_finite(parameter) {
+        scalars[FLAWED * params.count + feature] = 1u;
+    }
+}
+
+/// The feature's own scalars, a thread per feature.
 @compute @workgroup_size(64)
-fn bias(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn own(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let feature = group_index(group) * 64u + thread;
     if guard.status != 0u || feature >= params.count {
         return;
     }
-    let gradient = select(0.0, scalar(SLOPES, feature), word(RUN, feature) != 0u);
-    let moments = vec2(scalar(MOMENTS, feature), scalar(MOMENTS + 1u, feature));
-    let after = adam(vec4(scalar(BIAS, feature)), vec4(moments.x), vec4(moments.y), vec4(gradient));
-    scalars[BIAS * params.count + feature] = bitcast<u32>(after.parameter.x);
-    scalars[MOMENTS * params.count + feature] = bitcast<u32>(after.m.x);
-    scalars[(MOMENTS + 1u) * params.count + feature] = bitcast<u32>(after.v.x);
-    if is_not_finite(after.parameter.x) {
-        scalars[FLAWED * params.count + feature] = 1u;
-    }
+#if CLOSED
+    let has_sums = true;
+#else
+    let has_sums = word(RUN, feature) != 0u;
+#end
+#if BIASED
+    update_scalar(feature, BIAS, MOMENTS, select(0.0, scalar(SLOPES, feature), has_sums), false);
+#end
+#for i in 0..${OWN}
+    let gradient_${i} = select(0.0, scalar(OWN_SUM_${i}, feature), has_sums);
+    let is_non_negative_${i} = (params.non_negative & (1u << ${i}u)) != 0u;
+    update_scalar(feature, OWN_${i}, OWN_MOMENTS_${i}, gradient_${i}, is_non_negative_${i});
+#end
 }

@@ -1,5 +1,5 @@
 // TopK: what is listed and above 0 is decoded as it is. Shaders that import an entry import entry_type.wgsl before it,
-// and say by ADMITS and SLOPES which of its functions they need.
+// and say by ADMITS and TRAINS which of its functions they need.
 
 #if ADMITS
 /// The flags of an entry with this pre-activation; without any it is not listed.
@@ -18,9 +18,9 @@ fn gate_value(e: Entry) -> f32 {
     return 0.0;
 }
 
-#if SLOPES
-/// The gradient of the loss at u, from that at the decoded value.
-fn slope(e: Entry, s: f32) -> f32 {
-    return select(0.0, s, (e.flags & VALUE) != 0u);
+#if TRAINS
+/// The gradient of the loss at u, from those at the decoded value and at the gate's.
+fn slope(e: Entry, s: vec2<f32>) -> f32 {
+    return select(0.0, s.x, (e.flags & VALUE) != 0u);
 }
 #end

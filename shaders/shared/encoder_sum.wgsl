@@ -8,10 +8,10 @@ fn encoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     var total = Sums();
     var at = begin;
     while at < end {
-        let block = block_of(terms[at].x);
+        let block = block_of(terms[at * STRIDE].x);
         var sum = Sums();
         while at < end {
-            let term = terms[at];
+            let term = terms[at * STRIDE];
             if block_of(term.x) != block {
                 break;
             }

@@ -11,6 +11,8 @@ struct Step {
     beta2: f32,
     one_minus_beta2: f32,
     epsilon: f32,
+    /// What the coefficient of the penalty on active features is multiplied by.
+    sparsity: f32,
 }
 
 /// The gradient's norm before clipping, and what every gradient is multiplied by.

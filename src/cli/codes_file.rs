@@ -63,7 +63,7 @@ impl CodesFile {
 
     /// Writes the codes of the next rows, all of them finite.
     pub fn write(&mut self, codes: &HostCodes) -> Result<()> {
-        let HostCodes { features, values } = codes;
+        let HostCodes { features, values, .. } = codes;
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::Diverged {
                 step: None,

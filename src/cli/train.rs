@@ -10,8 +10,9 @@ use monosem::run::{self, End, Job, Run, RunOptions};
 use monosem::{Error, Result};
 
 use super::arguments::{Resolved, Settings, TuningArguments};
-use super::config;
+use super::config::{self, Layer};
 use super::output::{self, print_result, tell};
+use super::presets::{self, Preset};
 use super::report::{RunReport, summary_of};
 use super::row_source::RowSource;
 use super::signals::Signals;
@@ -32,6 +33,10 @@ pub struct Arguments {
     /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Train by a published recipe: openai-topk, dictionary-learning-topk, saelens-topk or sparsify-adam. Its settings
+    /// count as defaults: flags and --config win over them [default: none]
+    #[arg(long, value_name = "NAME", value_parser = presets::parse)]
+    preset: Option<&'static Preset>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical
     #[arg(long)]
     profile: bool,
@@ -44,6 +49,7 @@ pub struct Arguments {
 /// Settings that may change when a run resumes: its result does not depend on them.
 const CHANGEABLE: &[&str] = &[
     "data",
+    "init",
     "val",
     "eval-every",
     "checkpoint-every",
@@ -89,6 +95,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         return already_complete(arguments);
     }
 
+    let start = settings.initialization.start(&config, &recipe)?;
     let rows = source.rows(&settings)?;
     let provenance = settings.metadata.over(rows.provenance());
     let validation = settings
@@ -98,7 +105,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let screening = settings.screening.value();
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
-    let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
+    let job = Job { config, recipe, tuning, seed: settings.training.seed, start, rows };
     job.check_memory()?;
     if !is_resumed {
         signals.deadly_while(|| job.wait_for_rows())?;
@@ -108,7 +115,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         log_every: settings.training.log_every,
         validation,
         provenance: Some(provenance),
-        config_toml: Some(resolved.to_toml()?),
+        config_toml: Some(resolved.to_toml(arguments.preset)?),
         profile: arguments.profile,
         started,
     };
@@ -166,11 +173,18 @@ fn already_complete(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The settings of the command line over those of a file: --config's, or that of the run to resume.
+/// The settings of the command line over those of a preset and of a file: --config's, or that of the run to resume.
 fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<PathBuf>) -> Result<Settings> {
     let flags = &arguments.settings;
-    match arguments.config.clone().or(previous) {
-        Some(path) => config::under_flags(&path, matches, &Settings::displaced(matches)),
-        None => Ok(flags.clone()),
+    let preset = arguments.preset.map(|preset| Layer::Values(preset.settings));
+    let layers: Vec<_> = match (&arguments.config, &previous) {
+        (Some(file), _) => preset.into_iter().chain([Layer::File(file)]).collect(),
+        // A preset that is not the run's must not go unnoticed.
+        (None, Some(file)) => [Layer::File(file)].into_iter().chain(preset).collect(),
+        (None, None) => preset.into_iter().collect(),
+    };
+    if layers.is_empty() {
+        return Ok(flags.clone());
     }
+    config::under_flags(&layers, matches, Settings::displaces)
 }

@@ -1,11 +1,14 @@
 //! The optimizer: Adam's moments, the counters of the features, and the kernels that take them a step further.
 
 use super::backward::{Backward, Losses};
+use super::forward::Forward;
 use super::parameters::{Parameters, Shard};
 use super::recipe::{MomentPrecision, Recipe};
+use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::sae::description::{Inference, Role};
 
 /// Adam's moments of a matrix of a shard, or of a row of the model.
 pub struct Moments {
@@ -33,13 +36,15 @@ pub struct Optimizer {
     pub step: Buffer,
     /// Features that have not fired for the recipe's window, `[1]`.
     pub dead: Buffer,
+    /// The threshold that the SAE is used with, if it is one for all features.
+    pub threshold: Option<Threshold>,
     kernels: Kernels,
 }
 
 struct Kernels {
     encoder: [Pipeline<update::encoder::Kernel>; 2],
     decoder: [Pipeline<update::decoder::Kernel>; 2],
-    bias: Pipeline<update::bias::Kernel>,
+    own: Pipeline<update::own::Kernel>,
     model: Pipeline<model::main::Kernel>,
     activity: Pipeline<activity::main::Kernel>,
 }
@@ -51,6 +56,8 @@ pub struct StepConstants {
     pub number: u32,
     /// The schedule's.
     pub learning_rate: f64,
+    /// What the coefficient of the penalty on active features is multiplied by.
+    pub sparsity: f64,
 }
 
 impl Optimizer {
@@ -58,16 +65,15 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, precision: MomentPrecision, lists: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &Parameters, precision: MomentPrecision) -> Result<Self> {
         let planes = parameters.planes().defines();
         let bf16 = u32::from(precision != MomentPrecision::F32);
-        let defines = |silent: u32| {
-            [&planes[..], &[("SECOND", u32::from(lists > 1)), ("BF16", bf16), ("SILENT", silent)]].concat()
-        };
+        let second = u32::from(parameters.description().has_second_gradient());
+        let defines = |silent: u32| [&planes[..], &[("SECOND", second), ("BF16", bf16), ("SILENT", silent)]].concat();
         let kernels = Kernels {
             encoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
             decoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
-            bias: gpu.pipeline(&defines(1))?,
+            own: gpu.pipeline(&defines(1))?,
             model: gpu.pipeline(&[])?,
             activity: gpu.pipeline(&planes)?,
         };
@@ -90,6 +96,10 @@ impl Optimizer {
             b_dec: Moments { m: b_dec()?, v: b_dec()? },
             step: batch.buffer("step", size_of::<Step>() as u64 / 4)?,
             dead: batch.buffer("dead features", 1)?,
+            threshold: match parameters.description().inference {
+                Inference::Listed => None,
+                Inference::Threshold => Some(Threshold::new(batch)?),
+            },
             kernels,
         })
     }
@@ -118,6 +128,10 @@ impl Optimizer {
             params: model::Params { quads: losses.parameters.quads() },
         };
         recording.run(&self.kernels.model, bindings);
+        let Forward { guard, .. } = losses.forward;
+        if let (Some(threshold), Some(least)) = (&self.threshold, losses.forward.selector().least_kept()) {
+            threshold.record(recording, least, guard);
+        }
     }
 
     fn record_shard(
@@ -132,7 +146,7 @@ impl Optimizer {
         let (shard, moments) = (&parameters.shards[number], &self.moments[number]);
         let (runs, terms, scalars) = (&backward.sorted.runs, &backward.terms, &shard.scalars);
         let (step, clip, guard) = (Slot::from(&self.step), Slot::from(&backward.clip), Slot::from(&forward.guard));
-        let params = update_params(parameters, recipe, shard);
+        let params = update_params(parameters, forward.rows(), recipe, shard);
         let ranges = &backward.ranges[number];
         let active = ranges.iter().map(|range| {
             let groups = backward.groups(backward.most_runs(*range), update::ROWS_PER_WORKGROUP);
@@ -176,7 +190,7 @@ impl Optimizer {
             };
             recording.run(&self.kernels.decoder[silent], bindings);
         }
-        recording.run(&self.kernels.bias, update::bias::Bindings { scalars, step, clip, guard, params });
+        recording.run(&self.kernels.own, update::own::Bindings { scalars, step, clip, guard, params });
         let params = activity::Params { count: shard.count, window: recipe.dead_window_steps() };
         let (dead, guard) = (&self.dead, &forward.guard);
         recording.run(&self.kernels.activity, activity::main::Bindings { scalars, dead, guard, step, params });
@@ -184,19 +198,25 @@ impl Optimizer {
 }
 
 /// For every row of a shard.
-fn update_params(parameters: &Parameters, recipe: &Recipe, shard: &Shard) -> update::Params {
+fn update_params(parameters: &Parameters, rows: u32, recipe: &Recipe, shard: &Shard) -> update::Params {
     let seed = match recipe.moments {
         MomentPrecision::F32 => 0,
         MomentPrecision::Bf16 { seed } => seed,
     };
     let unit_norm = u32::from(recipe.unit_norm_decoder);
+    let non_negative = parameters.description().tensors.iter().filter(|tensor| tensor.non_negative);
     update::Params {
+        rows,
         quads: parameters.quads(),
         first: shard.first,
         count: shard.count,
         groups: shard.count.div_ceil(update::ROWS_PER_WORKGROUP),
         project: unit_norm,
         unit_norm,
+        non_negative: non_negative.fold(0, |bits, tensor| match tensor.role {
+            Role::Own(number) => bits | 1 << number,
+            _ => bits,
+        }),
         seed_low: seed as u32,
         seed_high: (seed >> 32) as u32,
         one: 1.0,
@@ -216,5 +236,6 @@ pub fn step_constants(recipe: &Recipe, constants: StepConstants) -> Step {
         beta2: beta2 as f32,
         one_minus_beta2: (1.0 - beta2) as f32,
         epsilon: epsilon as f32,
+        sparsity: constants.sparsity as f32,
     }
 }

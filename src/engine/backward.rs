@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 
+use super::closed::Closed;
+use super::entries::Pass;
+use super::entry;
 use super::forward::Forward;
 use super::parameters::{CHUNKS, Parameters, Shard};
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::shaders::gate::GRID_WIDTH;
 use crate::gpu::shaders::{bias_gradient, clip, slopes, squares, summary};
-use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording};
+use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording, Slot};
 use crate::kernels::{Sort, Sorted};
 
 /// Buffers and kernels of a backward pass.
@@ -26,6 +29,8 @@ pub struct Backward {
     pub chunk_sums: Buffer,
     /// Squared norms of the features' gradients by chunk, `[CHUNKS]`.
     pub chunk_squares: Buffer,
+    /// The penalty and the closed form's loss by chunk, `[CHUNKS]` vec2.
+    pub chunk_losses: Buffer,
     /// `[quads]` vec4.
     pub b_dec_gradient: Buffer,
     /// The norm of the whole gradient, and what it is multiplied by.
@@ -57,6 +62,7 @@ struct Kernels {
     bias_squares: Pipeline<bias_gradient::squares::Kernel>,
     bias_finish: Pipeline<bias_gradient::finish::Kernel>,
     clip: Pipeline<clip::main::Kernel>,
+    closed: Option<Closed>,
 }
 
 /// Operands of a backward pass.
@@ -66,8 +72,10 @@ pub struct Losses<'a> {
     pub parameters: &'a Parameters,
     /// The forward pass of the batch.
     pub forward: &'a Forward,
-    /// The gradient of list 1's field, if there is one.
+    /// The gradient of list 1's field, or of the gate's, if there is one.
     pub second_gradient: Option<&'a Buffer>,
+    /// Constants of the step.
+    pub step: &'a Buffer,
 }
 
 impl<'a> Losses<'a> {
@@ -89,11 +97,15 @@ impl Backward {
     /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: &Parameters, forward: &Forward) -> Result<Self> {
         let planes = parameters.planes().defines();
-        let second = ("SECOND", u32::from(forward.entries.starts.len() > 1));
-        let with_second = [&planes[..], &[second]].concat();
+        let description = parameters.description();
+        let with_second = [&planes[..], &[("SECOND", description.has_second_gradient().into())]].concat();
+        let kind = description.lists[0].entry;
+        let gate = description.gate();
+        let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
+        let slopes = [&with_second[..], &entry::defines(kind, Pass::Training), &of_gate].concat();
         let kernels = Kernels {
             sort: Sort::new(gpu)?,
-            slopes: gpu.pipeline(&with_second)?,
+            slopes: gpu.pipeline_with_entry(entry::entry(kind), &slopes)?,
             summary: gpu.pipeline(&planes)?,
             squares_encoder: gpu.pipeline(&with_second)?,
             squares_decoder: gpu.pipeline(&with_second)?,
@@ -102,6 +114,7 @@ impl Backward {
             bias_squares: gpu.pipeline(&planes)?,
             bias_finish: gpu.pipeline(&planes)?,
             clip: gpu.pipeline(&[])?,
+            closed: description.closed_form.map(|closed_form| Closed::new(gpu, parameters, closed_form)).transpose()?,
         };
         let capacity = forward.entries.capacity;
         let widths: Vec<u32> = forward.inner.iter().map(|inner| inner.below).collect();
@@ -113,10 +126,11 @@ impl Backward {
         Ok(Self {
             sorted: Sorted::new(codes, capacity, parameters.features(), &features)?,
             ranges,
-            terms: codes.buffer("terms", 4 * u64::from(capacity))?,
+            terms: codes.buffer("terms", 4 * u64::from(1 + description.extras()) * u64::from(capacity))?,
             row_blocks: gpu.buffer("gradient by row block", u64::from(row_blocks) * width)?,
             chunk_sums: gpu.buffer("encoder part by chunk", u64::from(CHUNKS) * width)?,
             chunk_squares: gpu.buffer("squared norms by chunk", CHUNKS.into())?,
+            chunk_losses: gpu.buffer("losses by chunk", 2 * u64::from(CHUNKS))?,
             b_dec_gradient: gpu.buffer("gradient of b_dec", width)?,
             clip: gpu.buffer("clip", 2)?,
             kernels,
@@ -129,20 +143,28 @@ impl Backward {
         let entries = &losses.forward.entries;
         self.kernels.sort.record(recording, &entries.list, &entries.counts, entries.second, &self.sorted);
         // The narrowest level's gradient is that of all.
-        self.record_row_sums(recording, losses, losses.forward.gradient(0));
+        self.record_row_sums(recording, losses, losses.forward.gradient(0), false);
+        let gate = losses.parameters.description().gate().filter(|gate| gate.bias && !gate.detached);
+        if let (Some(_), Some(gradient)) = (gate, losses.second_gradient) {
+            self.record_row_sums(recording, losses, gradient, true);
+        }
         for (shard, ranges) in losses.parameters.shards.iter().zip(&self.ranges) {
-            for range in ranges {
-                self.record_terms(recording, losses, shard, *range);
-                self.record_squares(recording, losses, recipe, shard, *range);
+            if let Some(closed) = &self.kernels.closed {
+                closed.record_shift(recording, losses, recipe, shard);
             }
+            ranges.iter().for_each(|range| self.record_terms(recording, losses, shard, *range));
+            if let Some(closed) = &self.kernels.closed {
+                closed.record(recording, losses, recipe, shard);
+            }
+            ranges.iter().for_each(|range| self.record_squares(recording, losses, recipe, shard, *range));
             self.record_shard_chunks(recording, losses, shard);
         }
     }
 
-    /// Sums the gradient of a field over blocks of rows.
-    pub fn record_row_sums(&self, recording: &mut Recording, losses: Losses<'_>, gradient: &Buffer) {
+    /// Sums the gradient of a field over blocks of rows, or adds it to what was summed before.
+    fn record_row_sums(&self, recording: &mut Recording, losses: Losses<'_>, gradient: &Buffer, adds: bool) {
         let row_blocks = &self.row_blocks;
-        let params = self.bias_params(losses, 0, 0);
+        let params = bias_gradient::Params { adds: adds.into(), ..self.bias_params(losses, 0, 0) };
         recording.run(&self.kernels.bias_rows, bias_gradient::rows::Bindings { gradient, row_blocks, params });
     }
 
@@ -171,6 +193,8 @@ impl Backward {
     fn record_terms(&self, recording: &mut Recording, losses: Losses<'_>, shard: &Shard, range: LevelRange) {
         let [g0, g1] = losses.gradients(range.level);
         let threads = slopes::main::Kernel::WORKGROUP[0];
+        let kind = losses.parameters.description().lists[0].entry;
+        let [c0, c1, c2, c3] = entry::constants(kind, losses.forward.rows());
         let bindings = slopes::main::Bindings {
             pairs: self.sorted.pairs(),
             entries: &losses.forward.entries.list,
@@ -178,13 +202,19 @@ impl Backward {
             g1,
             w_dec: &shard.w_dec,
             scalars: &shard.scalars,
+            rows: &losses.forward.row_statistics,
             terms: &self.terms,
             range: self.sorted.range(range.number),
+            step: Slot::from(losses.step),
             params: slopes::Params {
                 quads: losses.parameters.quads(),
                 first: shard.first,
                 count: shard.count,
                 threads: threads * self.groups(self.sorted.capacity(), threads),
+                c0,
+                c1,
+                c2,
+                c3,
             },
         };
         recording.run(&self.kernels.slopes, bindings);
@@ -214,11 +244,13 @@ impl Backward {
         range: LevelRange,
     ) {
         let [g0, g1] = losses.gradients(range.level);
+        let most_rows = if self.kernels.closed.is_some() { shard.count } else { self.most_runs(range) };
         let params = squares::Params {
+            rows: losses.forward.rows(),
             quads: losses.parameters.quads(),
             first: shard.first,
             count: shard.count,
-            groups: self.groups(self.most_runs(range), squares::ROWS_PER_WORKGROUP),
+            groups: self.groups(most_rows, squares::ROWS_PER_WORKGROUP),
             project: recipe.unit_norm_decoder.into(),
             one: 1.0,
         };
@@ -242,8 +274,9 @@ impl Backward {
             params,
         };
         recording.run(&self.kernels.bias_chunks, bindings);
-        let (scalars, chunk_squares) = (&shard.scalars, &self.chunk_squares);
-        recording.run(&self.kernels.bias_squares, bias_gradient::squares::Bindings { scalars, chunk_squares, params });
+        let (scalars, chunk_squares, chunk_losses) = (&shard.scalars, &self.chunk_squares, &self.chunk_losses);
+        let bindings = bias_gradient::squares::Bindings { scalars, chunk_squares, chunk_losses, params };
+        recording.run(&self.kernels.bias_squares, bindings);
     }
 
     fn bias_params(&self, losses: Losses<'_>, first: u32, count: u32) -> bias_gradient::Params {
@@ -255,6 +288,7 @@ impl Backward {
             count,
             chunk: parameters.chunk(),
             input_centred: u32::from(parameters.config().apply_b_dec_to_input),
+            adds: 0,
             one: 1.0,
         }
     }

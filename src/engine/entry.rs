@@ -18,19 +18,22 @@ pub fn entry(kind: EntryKind) -> Entry {
 /// Its definitions. Training lists entries that only train.
 pub fn defines(kind: EntryKind, pass: Pass) -> Vec<(&'static str, u32)> {
     match kind {
-        EntryKind::TopK | EntryKind::Relu { .. } | EntryKind::Gated { .. } => Vec::new(),
-        EntryKind::JumpRelu(JumpReluEntry { log, pre_activation, .. }) => vec![
+        EntryKind::TopK => Vec::new(),
+        EntryKind::Relu { normed, .. } | EntryKind::Gated { normed, .. } => vec![("NORMED", normed.into())],
+        EntryKind::JumpRelu(JumpReluEntry { penalty, to_input, log, pre_activation, .. }) => vec![
             ("TRAINING", u32::from(pass == Pass::Training)),
             ("LOG", log.into()),
             ("PRE_ACTIVATION", pre_activation.into()),
+            ("TANH", matches!(penalty, Penalty::Tanh { .. }).into()),
+            ("QUADRATIC", matches!(penalty, Penalty::Quadratic { .. }).into()),
+            ("TO_INPUT", to_input.into()),
         ],
     }
 }
 
-/// Its constants, c0 to c3, for the mean over `rows` rows; the coefficient of its penalty is multiplied by
-/// `sparsity_factor`.
-pub fn constants(kind: EntryKind, rows: u32, sparsity_factor: f64) -> [f32; 4] {
-    let over_rows = |coefficient: f64| coefficient * sparsity_factor / f64::from(rows);
+/// Its constants, c0 to c3, for the mean over `rows` rows.
+pub fn constants(kind: EntryKind, rows: u32) -> [f32; 4] {
+    let over_rows = |coefficient: f64| coefficient / f64::from(rows);
     let constants = match kind {
         EntryKind::TopK => [0.0; 4],
         EntryKind::Relu { sparsity, .. } | EntryKind::Gated { sparsity, .. } => [over_rows(sparsity), 0.0, 0.0, 0.0],
@@ -44,4 +47,16 @@ pub fn constants(kind: EntryKind, rows: u32, sparsity_factor: f64) -> [f32; 4] {
         }
     };
     constants.map(|constant| constant as f32)
+}
+
+/// The penalty on a row with `l0` active features; none if it is a sum over entries, which the device makes.
+pub fn row_penalty(kind: EntryKind, l0: f64) -> Option<f64> {
+    match kind {
+        EntryKind::TopK | EntryKind::Relu { .. } | EntryKind::Gated { .. } => None,
+        EntryKind::JumpRelu(JumpReluEntry { penalty, sparsity, .. }) => match penalty {
+            Penalty::Step => Some(sparsity * l0),
+            Penalty::Quadratic { target } => Some(sparsity * 2.0 / target * (l0 - target).powi(2)),
+            Penalty::Tanh { .. } => None,
+        },
+    }
 }

@@ -8,6 +8,7 @@ use super::parameters::{CHUNKS, Parameters, Shard};
 use crate::error::Result;
 use crate::gpu::shaders::decode;
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
+use crate::sae::description::Value;
 
 /// Buffers of a field over at most a batch of rows.
 pub struct Field {
@@ -99,14 +100,20 @@ impl Decoder {
     ///
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it, and as [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, levels: usize, pass: Pass) -> Result<Self> {
+    pub fn new(
+        gpu: &Gpu,
+        parameters: &Parameters,
+        rows: u32,
+        levels: usize,
+        (value, pass): (Value, Pass),
+    ) -> Result<Self> {
         let several = parameters.shards.len() > 1 || levels > 1;
         let row = u64::from(parameters.quads()) * 4 * u64::from(ROOT + 1);
         let slice = if several { (gpu.max_binding_bytes() / (4 * row)).clamp(1, rows.max(1).into()) } else { 0 };
         // Three vectors per thread are faster where a CPU computes, fewer registers elsewhere.
         let columns = if gpu.description().is_software() { 3 } else { 1 };
         let kind = parameters.description().lists[0].entry;
-        let own = [("COLUMNS", columns), ("CONTINUED", several.into())];
+        let own = [("COLUMNS", columns), ("CONTINUED", several.into()), ("GATE", u32::from(value == Value::Gate))];
         let defines = [&parameters.planes().defines()[..], &entry::defines(kind, pass), &own].concat();
         Ok(Self {
             pipeline: gpu.pipeline_with_entry(entry::entry(kind), &defines)?,

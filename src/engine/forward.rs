@@ -9,13 +9,13 @@ use crate::data::RowsView;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
-use crate::sae::description::Input;
+use crate::sae::description::{Input, Value};
 
 /// Buffers and kernels of a forward pass over at most `rows` rows.
 pub struct Forward {
     /// The rows, `[rows, quads]` vec4.
     pub x: Buffer,
-    /// The rows less `b_dec`, or as they are.
+    /// The rows less `b_dec`, or as they are; then their sum where the closed form needs it.
     pub centred: Buffer,
     /// Their codes, list 0.
     pub entries: Entries,
@@ -25,6 +25,8 @@ pub struct Forward {
     pub row_statistics: Buffer,
     /// Reconstructions from the first features alone that are trained too, by ascending width.
     pub inner: Vec<Inner>,
+    /// The reconstruction from the gate's values that is trained too, if there is one.
+    pub gate: Option<Gate>,
     /// Raised by whatever is not finite.
     pub guard: Buffer,
     /// The kernel that decodes lists.
@@ -33,6 +35,8 @@ pub struct Forward {
     unit_factor: Buffer,
     selector: Box<dyn Selector>,
     center: Pipeline<center::main::Kernel>,
+    /// Where the closed form needs the sum of the rows.
+    total: Option<Pipeline<center::total::Kernel>>,
     count: Pipeline<count::main::Kernel>,
     residual: Pipeline<residual::main::Kernel>,
     inner_residual: Pipeline<residual::main::Kernel>,
@@ -50,6 +54,27 @@ pub struct Inner {
     pub row_statistics: Buffer,
 }
 
+/// The reconstruction from the gate's values.
+pub struct Gate {
+    /// All of it.
+    pub field: Field,
+    /// (squared error, -, -, -) of each row.
+    pub row_statistics: Buffer,
+    decoder: Decoder,
+    weight: f64,
+}
+
+/// Operands of a field's loss and gradient.
+#[derive(Clone, Copy)]
+struct Residual<'a> {
+    rows: u32,
+    field: &'a Field,
+    statistics: &'a Buffer,
+    weight: f64,
+    /// The next wider level, whose gradient is added.
+    wider: Option<&'a Field>,
+}
+
 impl Forward {
     /// Compiles the kernels, and makes the buffers.
     ///
@@ -62,6 +87,7 @@ impl Forward {
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
         let x = vectors()?;
+        let closed = pass == Pass::Training && parameters.description().closed_form.is_some();
         let inner = |below: usize| {
             Ok(Inner {
                 below: below as u32,
@@ -76,18 +102,30 @@ impl Forward {
             }
             Pass::Evaluation => Vec::new(),
         };
+        let gate = parameters.description().gate().filter(|_| pass == Pass::Training).map(|gate| {
+            Ok(Gate {
+                field: Field::new(gpu, parameters, rows)?,
+                row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
+                decoder: Decoder::new(gpu, parameters, rows, 1, (Value::Gate, pass))?,
+                weight: gate.weight,
+            })
+        });
+        let gate = gate.transpose()?;
         Ok(Self {
             stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
             x,
-            centred: vectors()?,
+            centred: batch
+                .buffer("centred rows", (u64::from(rows) + u64::from(closed)) * u64::from(parameters.quads()) * 4)?,
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
             guard: batch.buffer("guard", 2)?,
-            decoder: Decoder::new(gpu, parameters, rows, inner.len() + 1, pass)?,
+            decoder: Decoder::new(gpu, parameters, rows, inner.len() + 1, (Value::Decoded, pass))?,
+            gate,
             inner,
             unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
             selector: select::selector(&gpu.for_part("selection"), parameters, &entries, rows, tuning, pass)?,
             center: gpu.pipeline(&[])?,
+            total: if closed { Some(gpu.pipeline(&[])?) } else { None },
             count: gpu.pipeline(&[])?,
             residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
             inner_residual: gpu.pipeline(&[("ERROR", 0), ("SUFFIX", 1)])?,
@@ -129,18 +167,17 @@ impl Forward {
 
     /// Centres the first `rows` rows.
     pub fn record_center(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
-        let bindings = center::main::Bindings {
-            x: &self.x,
-            b_dec: &parameters.b_dec,
-            centred: &self.centred,
-            guard: &self.guard,
-            params: center::Params {
-                rows,
-                quads: parameters.quads(),
-                subtract: u32::from(parameters.description().input == Input::Centred),
-            },
+        let (x, b_dec, centred, guard) = (&self.x, &parameters.b_dec, &self.centred, &self.guard);
+        let params = center::Params {
+            rows,
+            quads: parameters.quads(),
+            subtract: u32::from(parameters.description().input == Input::Centred),
+            one: 1.0,
         };
-        recording.run(&self.center, bindings);
+        recording.run(&self.center, center::main::Bindings { x, b_dec, centred, guard, params });
+        if let Some(total) = &self.total {
+            recording.run(total, center::total::Bindings { centred, params });
+        }
     }
 
     /// Finds the codes of the first `rows` rows.
@@ -158,6 +195,10 @@ impl Forward {
         let levels = inner.chain([(parameters.features(), &self.field)]);
         let levels: Vec<Level<'_>> = levels.map(|(below, field)| Level { below, nodes: &field.nodes }).collect();
         self.decoder.record(recording, parameters, self.listed(), &levels, rows);
+        if let Some(Gate { field, decoder, .. }) = &self.gate {
+            let level = Level { below: parameters.features(), nodes: &field.nodes };
+            decoder.record(recording, parameters, self.listed(), &[level], rows);
+        }
     }
 
     /// Losses and gradients of the reconstructions; the gradient is that of the mean over `rows` rows.
@@ -169,25 +210,38 @@ impl Forward {
         let weights = &weights[weights.len() - widths.len()..];
         let mut wider: Option<&Field> = None;
         for (&(field, statistics), &weight) in widths.iter().zip(weights).rev() {
-            let bindings = residual::main::Bindings {
-                x: &self.x,
-                sums: &field.sums,
-                b_dec: &parameters.b_dec,
-                other: wider.map_or(&field.sums, |wider| &wider.gradient),
-                gradient: &field.gradient,
-                rows: statistics,
-                guard: &self.guard,
-                factor: Slot::from(&self.unit_factor),
-                params: residual::Params {
-                    rows,
-                    quads: parameters.quads(),
-                    scale: weight as f32 * 2.0 / rows as f32,
-                    one: 1.0,
-                },
-            };
-            recording.run(if wider.is_some() { &self.inner_residual } else { &self.residual }, bindings);
+            self.record_residual_of(recording, parameters, Residual { rows, field, statistics, weight, wider });
             wider = Some(field);
         }
+        if let Some(Gate { field, row_statistics: statistics, weight, .. }) = &self.gate {
+            let residual = Residual { rows, field, statistics, weight: *weight, wider: None };
+            self.record_residual_of(recording, parameters, residual);
+        }
+    }
+
+    fn record_residual_of(
+        &self,
+        recording: &mut Recording,
+        parameters: &Parameters,
+        Residual { rows, field, statistics, weight, wider }: Residual<'_>,
+    ) {
+        let bindings = residual::main::Bindings {
+            x: &self.x,
+            sums: &field.sums,
+            b_dec: &parameters.b_dec,
+            other: wider.map_or(&field.sums, |wider| &wider.gradient),
+            gradient: &field.gradient,
+            rows: statistics,
+            guard: &self.guard,
+            factor: Slot::from(&self.unit_factor),
+            params: residual::Params {
+                rows,
+                quads: parameters.quads(),
+                scale: weight as f32 * 2.0 / rows as f32,
+                one: 1.0,
+            },
+        };
+        recording.run(if wider.is_some() { &self.inner_residual } else { &self.residual }, bindings);
     }
 
     /// The gradient at what the features of a level decode to; the narrowest is level 0.

@@ -85,13 +85,19 @@ impl Plane {
 
 /// The planes of an SAE, by their numbers. Bias and norm come first in all, so that what encodes needs no numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planes(Vec<Plane>);
+pub struct Planes {
+    planes: Vec<Plane>,
+    /// Vectors of sums of a term.
+    extras: u32,
+    /// The bias is a parameter.
+    is_biased: bool,
+}
 
 impl Planes {
     /// Those that encoding and evaluating need.
     pub fn inference(description: &Description) -> Self {
         let shared = [Plane::Bias, Plane::Norm, Plane::Mark].into_iter();
-        Self(shared.chain(own(description).map(Plane::Own)).collect())
+        Self { planes: shared.chain(own(description).map(Plane::Own)).collect(), extras: 0, is_biased: false }
     }
 
     /// Those that training needs.
@@ -123,18 +129,20 @@ impl Planes {
         for number in own(description) {
             planes.extend([Own(number), OwnFirstMoment(number), OwnSecondMoment(number), OwnSum(number)]);
         }
-        if description.extras() > 0 {
+        let extras = description.extras();
+        if extras > 0 {
             planes.extend([Pull, Loss]);
         }
         if description.closed_form.is_some() {
             planes.extend([Shift, ClosedLoss]);
         }
-        Self(planes)
+        let is_biased = description.tensors.iter().any(|tensor| tensor.role == Role::EncoderBias);
+        Self { planes, extras, is_biased }
     }
 
     /// Their number.
     pub fn count(&self) -> u32 {
-        self.0.len() as u32
+        self.planes.len() as u32
     }
 
     /// The bytes of a plane in the scalars of a shard of `features` features.
@@ -142,7 +150,7 @@ impl Planes {
     /// # Panics
     /// If the SAE has no such plane: which it has is decided in this file.
     pub fn bytes(&self, plane: Plane, features: u32) -> std::ops::Range<u64> {
-        let number = self.0.iter().position(|known| *known == plane);
+        let number = self.planes.iter().position(|known| *known == plane);
         let number = number.unwrap_or_else(|| panic!("no plane {plane:?}")) as u64;
         let bytes = 4 * u64::from(features);
         number * bytes..(number + 1) * bytes
@@ -150,7 +158,15 @@ impl Planes {
 
     /// The definitions of shaders/shared/planes.wgsl.
     pub fn defines(&self) -> Vec<(&'static str, u32)> {
-        (0..).zip(&self.0).filter_map(|(number, plane)| Some((plane.define()?, number))).collect()
+        let of_kind = |is_of: fn(&Plane) -> bool| self.planes.iter().filter(|plane| is_of(plane)).count() as u32;
+        let numbers = (0..).zip(&self.planes).filter_map(|(number, plane)| Some((plane.define()?, number)));
+        let trained = [
+            ("BIASED", self.is_biased.into()),
+            ("OWN", of_kind(|plane| matches!(plane, Plane::OwnSum(_)))),
+            ("EXTRAS", self.extras),
+            ("CLOSED", of_kind(|plane| *plane == Plane::Shift)),
+        ];
+        numbers.chain(trained).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
 use super::dead::{Dead, DeadInputs};
 use super::entries::Pass;
+use super::entry;
 use super::forward::Forward;
 use super::parameters::Parameters;
 use super::recipe::Recipe;
@@ -16,7 +17,7 @@ use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::data::RowsView;
 use crate::error::{Divergence, Error, Result};
-use crate::gpu::shaders::{Clip as ClipResult, Guard, center};
+use crate::gpu::shaders::{Clip as ClipResult, Guard, Step, center};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
 
 /// Parameters and optimizer on the device, and the program that takes them one step further.
@@ -81,14 +82,19 @@ struct Reported<'a> {
     distances: &'a Buffer,
     /// The statistics of the rows of narrower levels.
     inner: Vec<&'a Buffer>,
+    /// The same of the gate's reconstruction.
+    gate: Option<&'a Buffer>,
     auxiliary: Option<[&'a Buffer; 3]>,
+    /// The losses of chunks, and the step's constants.
+    penalty: Option<[&'a Buffer; 2]>,
 }
 
 impl<'a> Reported<'a> {
-    /// [`ALWAYS`], the inner levels, then the auxiliary loss.
+    /// [`ALWAYS`], then the others in their order.
     fn buffers(&self) -> Vec<&'a Buffer> {
         let always: [_; ALWAYS] = [self.rows, self.clip, self.dead, self.guard, self.uncertain, self.distances];
-        always.into_iter().chain(self.inner.iter().copied()).chain(self.auxiliary.into_iter().flatten()).collect()
+        let fields = self.inner.iter().copied().chain(self.gate).chain(self.auxiliary.into_iter().flatten());
+        always.into_iter().chain(fields).chain(self.penalty.into_iter().flatten()).collect()
     }
 }
 
@@ -105,11 +111,10 @@ impl TrainingStep {
         recipe.validate()?;
         let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
         let backward = Backward::new(gpu, &parameters, &forward)?;
-        let lists = parameters.description().lists.len();
         let mut this = Self {
             variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
             dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
-            optimizer: Optimizer::new(gpu, &parameters, recipe.moments, lists)?,
+            optimizer: Optimizer::new(gpu, &parameters, recipe.moments)?,
             norms: gpu.pipeline(&parameters.planes().defines())?,
             programs: Stages::new(World::Solo).programs(gpu)?,
             taken: 0,
@@ -149,8 +154,9 @@ impl TrainingStep {
             step.meet(Exchange::DeadSums);
             step.run(|r| dead.record_loss(r, inputs));
         }
-        let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient);
-        let losses = Losses { parameters, forward, second_gradient };
+        let gate = forward.gate.as_ref().map(|gate| &gate.field.gradient);
+        let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient).or(gate);
+        let losses = Losses { parameters, forward, second_gradient, step: &optimizer.step };
         step.run(|r| backward.record_chunks(r, losses, recipe));
         step.meet(Exchange::Chunks);
         step.run(|r| {
@@ -235,7 +241,8 @@ impl TrainingStep {
         }
         self.taken += 1;
         self.forward.upload(gpu, rows, d)?;
-        let constants = StepConstants { number: self.taken, learning_rate };
+        let sparsity = self.recipe.sparsity_at(u64::from(self.taken) - 1);
+        let constants = StepConstants { number: self.taken, learning_rate, sparsity };
         self.optimizer.upload(gpu, &self.recipe, constants);
         Ok(())
     }
@@ -303,8 +310,15 @@ impl TrainingStep {
             uncertain: forward.selector().uncertain(),
             distances: &variance.distances,
             inner: forward.inner.iter().map(|inner| &inner.row_statistics).collect(),
+            gate: forward.gate.as_ref().map(|gate| &gate.row_statistics),
             auxiliary: dead.as_ref().map(|dead| [&dead.row_statistics, &dead.factor, &dead.found]),
+            penalty: self.penalty().map(|_| [&backward.chunk_losses, &optimizer.step]),
         }
+    }
+
+    /// The name of the penalty on active features, if there is one.
+    fn penalty(&self) -> Option<&'static str> {
+        self.parameters.description().lists[0].entry.penalty()
     }
 
     /// Waits for a step's results.
@@ -315,40 +329,60 @@ impl TrainingStep {
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
         let guard: Guard = results.get(3)[0];
-        // What follows from a full list need not be finite; the rows do not follow from it.
-        if guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0 {
+        if is_list_full(guard) {
             return Ok(Outcome::ListFull);
         }
         check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
         let rows = &rows[..self.recipe.batch];
-        let inner = self.forward.inner.len();
-        let fields = self.parameters.description().fields.iter();
-        let losses = fields.enumerate().filter(|(number, _)| *number != inner).map(|(number, field)| {
-            let place = ALWAYS + number.min(inner);
-            let is_auxiliary = number > inner;
-            let scale = match is_auxiliary {
-                false => field.weight,
-                true if results.get::<u32>(place + 2)[0] > 0 => {
-                    field.weight * f64::from(results.get::<f32>(place + 1)[0])
-                }
-                // Where none is dead the device computed nothing.
-                true => return (field.name.clone(), 0.0),
-            };
+        let mean_of = |place: usize| {
             let rows: Vec<[f32; 4]> = results.get(place);
-            let sum: f64 = rows[..self.recipe.batch].iter().map(|row| f64::from(row[0])).sum();
-            (field.name.clone(), scale * sum / self.recipe.batch as f64)
-        });
+            rows[..self.recipe.batch].iter().map(|row| f64::from(row[0])).sum::<f64>() / self.recipe.batch as f64
+        };
+        let description = self.parameters.description();
+        let mut place = ALWAYS;
+        let mut losses = Vec::new();
+        let inner = self.forward.inner.len();
+        for (_, field) in description.fields.iter().enumerate().filter(|(number, _)| *number != inner) {
+            if field.list == 0 {
+                losses.push((field.name.clone(), field.weight * mean_of(place)));
+                place += 1;
+            } else {
+                // Where none is dead the device computed nothing.
+                let found = results.get::<u32>(place + 2)[0] > 0;
+                let factor = || f64::from(results.get::<f32>(place + 1)[0]);
+                losses.push((field.name.clone(), if found { field.weight * factor() * mean_of(place) } else { 0.0 }));
+                place += 3;
+            }
+        }
+        if let Some(name) = self.penalty() {
+            let chunks: Vec<[f32; 2]> = results.get(place);
+            let sum = |which: usize| chunks.iter().map(|losses| f64::from(losses[which])).sum::<f64>();
+            let step: Step = results.get(place + 1)[0];
+            let of_row = |row: &[f32; 4]| entry::row_penalty(description.lists[0].entry, row[3].into());
+            let of_rows: Option<f64> = rows.iter().map(of_row).sum();
+            let of_rows = of_rows.map(|sum| f64::from(step.sparsity) * sum / rows.len() as f64);
+            losses.push((name.into(), of_rows.unwrap_or_else(|| sum(0))));
+            losses.extend(description.closed_form.map(|_| ("pre_act".into(), sum(1))));
+        }
         Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),
             variance: results.get::<f32>(5)[..self.recipe.batch].iter().map(|&distance| f64::from(distance)).sum(),
-            losses: losses.collect(),
+            losses,
             active: rows.iter().map(|row| f64::from(row[3])).sum(),
             gradient_norm: clip.norm,
             dead: results.get(2)[0],
             uncertain_rows: results.get(4)[0],
         }))
+    }
+
+    /// The threshold that the SAE is used with, if it is one for all features and a step kept any.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn threshold(&self, gpu: &Gpu) -> Result<Option<f32>> {
+        self.optimizer.threshold.as_ref().map_or(Ok(None), |threshold| threshold.read(gpu))
     }
 
     /// The parameters.
@@ -367,15 +401,26 @@ impl TrainingStep {
     }
 }
 
+/// Whether entries did not fit their list. What follows from a full list need not be finite; the rows do not follow from
+/// it.
+pub fn is_list_full(guard: Guard) -> bool {
+    guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+}
+
 /// Fails if a guard is raised.
 ///
 /// # Errors
-/// [`Error::Diverged`].
+/// [`Error::Diverged`], or [`Error::Device`] if a list is full.
 pub fn check_guard(guard: Guard) -> Result<()> {
     use center::{GRADIENT_NOT_FINITE, INPUT_NOT_FINITE, LOSS_NOT_FINITE};
     // The complement of the row is that of shaders/shared/guard.wgsl.
     let row = Some(u64::from(!guard.row));
     let raised = |bit: u32| guard.status & bit != 0;
+    if is_list_full(guard) {
+        return Err(Error::Device(
+            "the active features of these rows do not fit their list: take fewer rows at a time".into(),
+        ));
+    }
     let (what, row) = match guard.status {
         0 => return Ok(()),
         _ if raised(INPUT_NOT_FINITE) => (Divergence::InputNotFinite, row),

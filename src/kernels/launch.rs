@@ -2,8 +2,8 @@
 
 use super::groups_for;
 use crate::gpu::shaders::{
-    activity, admit, batch, bias_gradient, center, clip, count, dead, decode, mark, merge, model, norms, residual,
-    runs, select_wide, slopes, squares, summary, update, variance, widen,
+    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, norms,
+    residual, runs, select_wide, slopes, squares, summary, threshold, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -38,6 +38,7 @@ macro_rules! launch {
 launch! {
     widen::main: |p| groups_for::<widen::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     center::main: |p| groups_for::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
+    center::total: |p| groups_for::<center::total::Kernel>(p.quads.into());
     count::main: |p| groups_for::<count::main::Kernel>(p.rows.into());
     decode::main: |p| groups_for::<decode::main::Kernel>(
         u64::from(p.rows) * u64::from(p.pieces) * u64::from(decode::PIECE_THREADS));
@@ -72,6 +73,8 @@ launch! {
     summary::main: |p| grid(p.groups.into());
     squares::encoder: |p| grid(p.groups.into());
     squares::decoder: |p| grid(p.groups.into());
+    closed::shift: |p| groups_for::<closed::shift::Kernel>(p.count.into());
+    closed::main: |p| rows(p.count);
     bias_gradient::rows: |p| groups_for::<bias_gradient::rows::Kernel>(
         blocks(p.rows, bias_gradient::BLOCK_ROWS) * u64::from(p.quads));
     bias_gradient::chunks: |p| chunks(p.first, p.count, p.chunk, p.quads.div_ceil(bias_gradient::TILE_QUADS));
@@ -81,8 +84,9 @@ launch! {
 
     update::encoder: |p| grid(p.groups.into());
     update::decoder: |p| grid(p.groups.into());
-    update::bias: |p| groups_for::<update::bias::Kernel>(p.count.into());
+    update::own: |p| groups_for::<update::own::Kernel>(p.count.into());
     model::main: |p| groups_for::<model::main::Kernel>(p.quads.into());
     activity::main: |p| groups_for::<activity::main::Kernel>(p.count.into());
+    threshold::main: |_| [1, 1, 1];
     merge::main: |p| groups_for::<merge::main::Kernel>(p.count.into());
 }

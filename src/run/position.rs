@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Manifest, Marks};
+use super::start::Start;
 use crate::data::{FileIdentity, RowOrder};
 use crate::error::{Error, Result};
 
@@ -27,6 +28,9 @@ pub(super) struct Position {
     pub is_at_end: bool,
     /// Seed of the job.
     pub seed: u64,
+    /// Where the run started.
+    #[serde(default)]
+    pub start: Start,
     /// Where the run resumed under other marks, oldest first.
     pub resumed_under: Vec<MarkChange>,
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::directory::RunDirectory;
 use super::job::Job;
 use super::position::MarkChange;
+use super::start::Start;
 use crate::data::{Exclusion, FileIdentity, RowOrder};
 use crate::engine::select::Tuning;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub(super) struct RunRecord {
     commit: Option<&'static str>,
     command_line: Vec<String>,
     seed: u64,
+    /// Where it started.
+    start: Start,
     adapter: String,
     adapter_kind: &'static str,
     backend: &'static str,
@@ -89,6 +92,7 @@ impl RunRecord {
             commit: option_env!("MONOSEM_COMMIT"),
             command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             seed: job.seed,
+            start: job.start.clone(),
             adapter: adapter.name.clone(),
             adapter_kind: adapter.kind,
             backend: adapter.backend,

@@ -206,6 +206,7 @@ impl Run {
             order: self.job.rows.order(),
             is_at_end: self.has_no_more_rows && !self.job.rows.can_go_on(),
             seed: self.job.seed,
+            start: self.job.start.clone(),
             resumed_under: self.resumed_under.clone(),
         };
         Manifest {

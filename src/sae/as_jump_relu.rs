@@ -63,6 +63,18 @@ impl<W: Weights> AsJumpRelu<W> {
     }
 }
 
+/// Weights under training as the SAE that they make: where features are ranked over whole batches, `threshold` decides
+/// which are active; without one none ever was, and every positive value is.
+///
+/// # Errors
+/// As [`AsJumpRelu::with_threshold`].
+pub(crate) fn as_trained<'a>(weights: impl Weights + 'a, threshold: Option<f32>) -> Result<Box<dyn Weights + 'a>> {
+    match weights.config().describe().inference {
+        Inference::Listed => Ok(Box::new(weights)),
+        Inference::Threshold => Ok(Box::new(AsJumpRelu::with_threshold(weights, threshold.unwrap_or(0.0))?)),
+    }
+}
+
 fn norms(weights: &dyn Weights, decoder: &TensorSpec) -> Result<Vec<f64>> {
     let [features, d] = decoder.shape(weights.config());
     let mut norms = Vec::with_capacity(features);

@@ -382,6 +382,16 @@ impl Description {
         self.fields.iter().filter(|field| field.list == 0 && field.value == Value::Decoded)
     }
 
+    /// The second field of the main list, that of its gate, if there is one.
+    pub fn gate(&self) -> Option<&FieldSpec> {
+        self.fields.iter().find(|field| field.value == Value::Gate)
+    }
+
+    /// Whether terms have a part in the gradient of a second field: that of the dead features or of the gate.
+    pub fn has_second_gradient(&self) -> bool {
+        self.lists.len() > 1 || self.gate().is_some()
+    }
+
     /// The most vectors of sums that a term of any list has ([`EntryKind::extras`]).
     pub fn extras(&self) -> u32 {
         self.lists.iter().map(|list| list.entry.extras()).max().unwrap_or(0)

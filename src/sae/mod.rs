@@ -19,7 +19,7 @@ mod sparsify;
 mod stored;
 mod topk;
 mod weights;
-mod with_k;
+mod with_config;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,7 @@ use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
 pub use as_jump_relu::AsJumpRelu;
+pub(crate) use as_jump_relu::as_trained;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
 pub use density::FeatureDensity;
@@ -41,7 +42,7 @@ pub use saelens::{NewDirectory, save};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
-pub use with_k::WithK;
+pub use with_config::WithConfig;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///

@@ -153,7 +153,7 @@ impl Case {
             scan: gpu.pipeline_with_entry(entry::entry(self.kind), &defines)?,
             write: gpu.pipeline_with_entry(entry::entry(self.kind), &defines)?,
         };
-        let [c0, c1, c2, c3] = entry::constants(self.kind, self.rows as u32, 1.0);
+        let [c0, c1, c2, c3] = entry::constants(self.kind, self.rows as u32);
         let mut list = DeviceList::new(gpu, self.rows, self.capacity)?;
         let cut = Tensor::new(gpu, &[Cut { ties: ALL_TIES, ..Cut::default() }])?;
         for chunk in Chunk::all(self.n, width, cuts) {

@@ -65,7 +65,7 @@ impl Case {
             let word = |at: usize| if at / width < used { POISON } else { 0 };
             Tensor::new(gpu, &(0..CHUNKS as usize * width).map(word).collect::<Vec<_>>())
         };
-        let (chunk_sums, chunk_squares) = (by_chunk(stored(d))?, by_chunk(1)?);
+        let (chunk_sums, chunk_squares, chunk_losses) = (by_chunk(stored(d))?, by_chunk(1)?, by_chunk(2)?);
         let gradient = Tensor::new(gpu, &pad(&gradients[0], d))?;
         let row_blocks = Tensor::poisoned(gpu, lists.rows.div_ceil(BLOCK_ROWS as usize) * stored(d))?;
         let b_dec_gradient = Tensor::poisoned(gpu, stored(d))?;
@@ -76,6 +76,7 @@ impl Case {
             count: count as u32,
             chunk,
             input_centred: input_centred.into(),
+            adds: 0,
             one: 1.0,
         };
         for shard in shards(cuts) {
@@ -97,7 +98,8 @@ impl Case {
                     params,
                 };
                 recording.run(&by_chunks, bindings);
-                let bindings = squares::Bindings { scalars: &scalars, chunk_squares: &chunk_squares, params };
+                let (chunk_squares, chunk_losses) = (&chunk_squares, &chunk_losses);
+                let bindings = squares::Bindings { scalars: &scalars, chunk_squares, chunk_losses, params };
                 recording.run(&by_squares, bindings);
             })?;
             scalars.read(&[])?;

@@ -18,7 +18,7 @@ pub fn center(gpu: &Gpu, x: &[f32], b_dec: &[f32], subtract: bool) -> Result<Cen
     let pipeline = gpu.pipeline::<main::Kernel>(&[])?;
     let (x, b_dec) = (Tensor::new(gpu, &pad(x, d))?, Tensor::new(gpu, &pad(b_dec, d))?);
     let (centred, guard) = (Tensor::poisoned(gpu, rows * stored(d))?, Tensor::new(gpu, &AT_REST)?);
-    let params = Params { rows: rows as u32, quads: quads(d), subtract: subtract.into() };
+    let params = Params { rows: rows as u32, quads: quads(d), subtract: subtract.into(), one: 1.0 };
     submit(gpu, |recording| {
         let bindings = main::Bindings { x: &x, b_dec: &b_dec, centred: &centred, guard: &guard, params };
         recording.run(&pipeline, bindings);

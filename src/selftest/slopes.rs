@@ -1,6 +1,7 @@
 use super::check::{Check, Checker, FOLD};
 use super::lists::{Batch, HostEntry, Lists, Runs};
 use super::tensors::{POISON, Scalars, Tensor, cuts, f64s, floats, pad, planes, random, shards, submit};
+use super::trained::device_step;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::slopes::{Params, main};
@@ -48,13 +49,14 @@ impl Case {
         let pairs: Vec<[u32; 2]> = sorted.map(|at| [lists.entries[at].feature, lists.place(at) as u32]).collect();
         let (pairs, entries) = (Tensor::new(gpu, &pairs)?, Tensor::new(gpu, &lists.words())?);
         let batch = self.batch.upload(gpu)?;
+        let (rows, step) = (Tensor::poisoned(gpu, 4 * lists.rows)?, Tensor::new(gpu, &[device_step(1)])?);
         let terms = Tensor::new(gpu, &vec![[POISON; 4]; runs.terms.len()])?;
         for shard in shards(cuts) {
             let w_dec = Tensor::new(gpu, &pad(&self.w_dec[shard.start * d..shard.end * d], d))?;
             let range = Tensor::new(gpu, &runs.range(&shard))?;
             let scalars = Scalars::new(gpu, planes(), shard.len())?;
             let (first, count) = (shard.start as u32, shard.len() as u32);
-            let params = Params { quads: quads(d), first, count, threads };
+            let params = Params { quads: quads(d), first, count, threads, ..Params::default() };
             submit(gpu, |recording| {
                 let bindings = main::Bindings {
                     pairs: &pairs,
@@ -63,8 +65,10 @@ impl Case {
                     g1: &batch.g1,
                     w_dec: &w_dec,
                     scalars: &scalars,
+                    rows: &rows,
                     terms: &terms,
                     range: (&range).into(),
+                    step: (&step).into(),
                     params,
                 };
                 recording.run(&pipeline, bindings);

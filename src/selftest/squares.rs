@@ -68,6 +68,7 @@ impl Case {
             let w_dec = Tensor::new(gpu, &pad(&self.w_dec[shard.start * d..shard.end * d], d))?;
             let range = Tensor::new(gpu, &runs.range(&shard))?;
             let params = Params {
+                rows: self.batch.lists.rows as u32,
                 quads: quads(d),
                 first: shard.start as u32,
                 count: shard.len() as u32,

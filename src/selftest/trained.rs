@@ -11,7 +11,7 @@ use crate::engine::planes::Plane;
 use crate::engine::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::update::{Params, bias, decoder, encoder};
+use crate::gpu::shaders::update::{Params, decoder, encoder, own};
 use crate::gpu::shaders::{Clip, Step};
 use crate::kernels::quads;
 use crate::reference::{self, Adam, adam, lists};
@@ -27,7 +27,7 @@ const EPSILON: f64 = f32::EPSILON as f64;
 pub fn device_step(step: u64) -> Step {
     let Adam { lr, beta1, beta2, epsilon, .. } = ADAM;
     let recipe = Recipe { beta1, beta2, epsilon, ..Recipe::top_k(1, 1, 1) };
-    step_constants(&recipe, StepConstants { number: step as u32, learning_rate: lr })
+    step_constants(&recipe, StepConstants { number: step as u32, learning_rate: lr, sparsity: 1.0 })
 }
 
 /// A tensor and its moments.
@@ -205,7 +205,7 @@ impl Model<f32> {
         };
         let encoders = [gpu.pipeline::<encoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
         let decoders = [gpu.pipeline::<decoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
-        let biases = gpu.pipeline::<bias::Kernel>(&defines(1))?;
+        let scalars_of_features = gpu.pipeline::<own::Kernel>(&defines(1))?;
         let runs = &batch.runs;
         let summaries: Vec<_> = (0..runs.features.len()).map(|run| lists::summary(&runs.reference(run))).collect();
         let slopes: Vec<f32> = summaries.iter().map(|sum| sum.slopes as f32).collect();
@@ -227,12 +227,14 @@ impl Model<f32> {
             let w_dec = Matrix::new(gpu, &self.w_dec, shard.clone(), d, settings.bf16)?;
             let range = Tensor::new(gpu, &runs.range(&shard))?;
             let params = Params {
+                rows: batch.lists.rows as u32,
                 quads: quads(d),
                 first: shard.start as u32,
                 count: shard.len() as u32,
                 groups: settings.groups,
                 project: settings.unit_norm.into(),
                 unit_norm: settings.unit_norm.into(),
+                non_negative: 0,
                 seed_low: ROUNDING_SEED as u32,
                 seed_high: (ROUNDING_SEED >> 32) as u32,
                 one: 1.0,
@@ -272,7 +274,7 @@ impl Model<f32> {
                     recording.run(decoder, bindings);
                 }
                 let (step, clip, guard) = ((&step).into(), (&clip).into(), (&guard).into());
-                recording.run(&biases, bias::Bindings { scalars: &scalars, step, clip, guard, params });
+                recording.run(&scalars_of_features, own::Bindings { scalars: &scalars, step, clip, guard, params });
             })?;
             let written = [Plane::Bias, Plane::FirstMoment, Plane::SecondMoment, Plane::Norm, Plane::Flawed];
             let read = scalars.read(&written)?;

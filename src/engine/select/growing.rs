@@ -64,7 +64,7 @@ impl Growing {
             row_counts: gpu.buffer("entries of rows", 4 * u64::from(rows))?,
             constants: match admission {
                 Admission::Cut => [0.0; 4],
-                Admission::Entry(kind) => entry::constants(kind, rows, 1.0),
+                Admission::Entry(kind) => entry::constants(kind, rows),
             },
             count: kernels.compile()?,
             scan: kernels.compile()?,

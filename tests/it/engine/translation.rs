@@ -26,18 +26,18 @@ pub type Defines = Vec<(&'static str, u32)>;
 /// The entry of a list that a shader takes, if it takes one, and definitions.
 pub type Variant = (Option<Entry>, Defines);
 
-/// The planes that SAEs have: those that encode, that train, with the dead features of each published loss and with
-/// scalars of their own.
+/// The planes that SAEs have: those that encode, that train, with dead features and with scalars of
+/// their own.
 fn planes() -> Vec<Planes> {
     let describe = |architecture| SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe();
     let topk = |auxk: Option<AuxKForm>| TopK { auxk: auxk.map(AuxK::new), ..TopK::new(1) }.into();
-    let forms = [None, Some(AuxKForm::SaeLens), Some(AuxKForm::Normalised)];
+    let forms = [None, Some(AuxKForm::Normalised)];
     let pre_activation = Some(PreActivation { coefficient: 1.0, of: Features::All });
     let others: [Architecture; 2] = [
         JumpRelu { pre_activation, ..JumpRelu::inference() }.into(),
         Gated { l1: 1.0, normed: true, detached: true, capacity: None }.into(),
     ];
-    let inference = [topk(None), others[1].clone()].map(|architecture| Planes::inference(&describe(architecture)));
+    let inference = [Planes::inference(&describe(others[1].clone()))];
     let training = forms.map(topk).into_iter().chain(others);
     inference.into_iter().chain(training.map(|architecture| Planes::training(&describe(architecture)))).collect()
 }
@@ -52,8 +52,11 @@ fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
 
 /// Each entry of a list, with the definitions that it is given.
 fn entries() -> impl Iterator<Item = (Entry, Defines)> {
-    let of = |pass| KINDS.into_iter().map(move |kind| (entry::entry(kind), entry::defines(kind, pass)));
-    of(Pass::Training).chain(of(Pass::Evaluation))
+    KINDS.into_iter().flat_map(|kind| {
+        let mut defines = [Pass::Training, Pass::Evaluation].map(|pass| entry::defines(kind, pass)).to_vec();
+        defines.dedup();
+        defines.into_iter().map(move |defines| (entry::entry(kind), defines))
+    })
 }
 
 /// The entries and definitions with which the library compiles a shader.
@@ -79,7 +82,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
         "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1])]),
-        "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1])]),
+        "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
         "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
@@ -99,7 +102,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "SLOPES"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "TRAINS"];
     for source in ALL {
         let known: HashSet<&str> =
             variants(*source).iter().flat_map(|(_, defines)| defines).map(|(name, _)| *name).collect();

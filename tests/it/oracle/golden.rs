@@ -17,22 +17,22 @@ use crate::oracle::vectors::{
 
 #[test]
 fn golden_saelens_topk_steps_on_the_device() {
-    saelens_steps(|vectors| !is_rescaled(vectors) && !has_dead(vectors));
+    saelens_steps(TOP_K, |vectors| !is_rescaled(vectors) && !has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_scaled_keys_on_the_device() {
-    saelens_steps(|vectors| is_rescaled(vectors) && !has_dead(vectors));
+    saelens_steps(TOP_K, |vectors| is_rescaled(vectors) && !has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_dead_features_on_the_device() {
-    saelens_steps(|vectors| !is_rescaled(vectors) && has_dead(vectors));
+    saelens_steps(TOP_K, |vectors| !is_rescaled(vectors) && has_dead(vectors));
 }
 
 #[test]
 fn golden_saelens_topk_steps_with_scaled_keys_and_dead_features_on_the_device() {
-    saelens_steps(|vectors| is_rescaled(vectors) && has_dead(vectors));
+    saelens_steps(TOP_K, |vectors| is_rescaled(vectors) && has_dead(vectors));
 }
 
 fn is_rescaled(vectors: &Vectors) -> bool {
@@ -43,9 +43,36 @@ fn has_dead(vectors: &Vectors) -> bool {
     vectors.f64s("dead_mask").contains(&1.0)
 }
 
-/// The cases of which `wanted` is true; fails if there is none.
-fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
-    let mut cases = vectors::cases(|class| class == "TopKTrainingSAE");
+#[test]
+fn golden_saelens_standard_steps_on_the_device() {
+    saelens_steps("StandardTrainingSAE", |_| true);
+}
+
+#[test]
+fn golden_saelens_jumprelu_steps_on_the_device() {
+    saelens_steps("JumpReLUTrainingSAE", |_| true);
+}
+
+#[test]
+fn golden_saelens_gated_steps_on_the_device() {
+    saelens_steps("GatedTrainingSAE", |_| true);
+}
+
+#[test]
+fn golden_saelens_batchtopk_steps_on_the_device() {
+    saelens_steps("BatchTopKTrainingSAE", |_| true);
+}
+
+#[test]
+fn golden_saelens_matryoshka_steps_on_the_device() {
+    saelens_steps("MatryoshkaBatchTopKTrainingSAE", |_| true);
+}
+
+const TOP_K: &str = "TopKTrainingSAE";
+
+/// The cases of a class of SAELens of which `wanted` is true; fails if there is none.
+fn saelens_steps(class: &str, wanted: impl Fn(&Vectors) -> bool) {
+    let mut cases = vectors::cases(|of_case| of_case == class);
     cases.retain(|vectors| wanted(vectors));
     assert!(!cases.is_empty(), "no such case in {}", vectors::directory().display());
     for vectors in cases {
@@ -60,11 +87,16 @@ fn saelens_steps(wanted: impl Fn(&Vectors) -> bool) {
             // SAELens was given the same dead features in every step, whichever fired meanwhile.
             run.set_last_fired(&last_fired(&dead_mask)).unwrap();
             let results = run.step(x, lr).unwrap();
-            let auxiliary: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
-            worst.compare("loss", &[loss(&results) + auxiliary], &golden("loss"));
-            worst.compare("loss.mse", &[loss(&results)], &golden("loss.mse_loss"));
-            if has_dead(&vectors) {
-                worst.compare("loss.auxk", &[auxiliary], &golden("loss.auxiliary_reconstruction_loss"));
+            let others: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
+            worst.compare("loss", &[loss(&results) + others], &golden("loss"));
+            for golden in vectors.names(&format!("step{s}.loss.")) {
+                let own = |(name, loss): &(String, f64)| {
+                    golden.ends_with(&format!(".{}", vectors::saelens_loss(name))).then_some(*loss)
+                };
+                let mse = golden.ends_with(".mse_loss").then(|| loss(&results));
+                // SAELens reports an auxiliary loss of 0 where no feature is dead.
+                let actual = mse.or_else(|| results.losses.iter().find_map(own)).unwrap_or(0.0);
+                worst.compare(&golden, &[actual], &vectors.f64s(&golden));
             }
             worst.compare("feature_acts", &dense(&run.lists().unwrap()[0], run.features()), &golden("feature_acts"));
             worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
