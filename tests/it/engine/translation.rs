@@ -52,6 +52,7 @@ pub fn variants(source: Source) -> Vec<Defines> {
         "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
+        "variance" => combinations(&[("ERROR", &[0, 1])]),
         "select_wide" => combinations(&[("SCALED", &[0, 1]), ("RAW", &[0, 1])]),
         _ => vec![vec![]],
     };
