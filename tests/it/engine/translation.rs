@@ -90,7 +90,6 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
         "batch" => combinations(&[("SCALED", &[0, 1])]),
-        "variance" => combinations(&[("ERROR", &[0, 1])]),
         "select_wide" => combinations(&[("SCALED", &[0, 1]), ("RAW", &[0, 1])]),
         _ => vec![vec![]],
     };
