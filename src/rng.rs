@@ -13,6 +13,8 @@ pub enum Purpose {
     Rounding = 2,
     /// The order of rows in a mixing buffer.
     Mixing = 3,
+    /// Rows that the scale of initial weights is measured with.
+    Probes = 4,
 }
 
 /// Philox4x32-10 ("Parallel random numbers: as easy as 1, 2, 3", Salmon et al. 2011), addressed instead of advanced.

@@ -1,9 +1,8 @@
 //! The codes of rows.
 
-use super::stream::{DeviceSae, Done, Stream};
+use super::stream::{DeviceSae, Done, Part, Stream};
 use crate::data::RowsView;
 use crate::engine::select::{Screening, Tuning};
-use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::Weights;
@@ -15,14 +14,33 @@ pub struct Encoder {
     uncertain_rows: u32,
 }
 
-/// The codes of some rows on the host: `k` entries per row, by ascending feature; a value of 0 is an entry that is not
-/// active.
+/// The codes of some rows on the host, by ascending feature in each row. With TopK every row has k entries, of which one
+/// with a value of 0 is not active.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCodes {
-    /// `[rows, k]`.
+    /// Where each row's entries begin in the others: `[rows + 1]`.
+    pub starts: Vec<usize>,
+    /// `[entries]`.
     pub features: Vec<u32>,
-    /// The activations as the SAE reports them: `[rows, k]`. What f32 cannot hold is infinite or NaN.
+    /// The activations as the SAE reports them: `[entries]`. What f32 cannot hold is infinite or NaN.
     pub values: Vec<f32>,
+}
+
+impl HostCodes {
+    /// Of no rows.
+    fn empty() -> Self {
+        Self { starts: vec![0], features: Vec::new(), values: Vec::new() }
+    }
+
+    /// The same, and those of the rows that follow.
+    fn add(&mut self, part: &Part) {
+        let before = self.features.len();
+        self.starts.extend(part.starts[1..].iter().map(|start| before + start));
+        self.features.extend(part.entries.iter().map(|entry| entry[0]));
+        // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
+        let value = |&[_, place, _, key]: &[u32; 4]| if place >> 25 == 0 { 0.0 } else { f32::from_bits(key) };
+        self.values.extend(part.entries.iter().map(value));
+    }
 }
 
 impl Encoder {
@@ -42,10 +60,8 @@ impl Encoder {
     /// As [`Encoder::new`].
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
         let sae = DeviceSae::new(gpu, weights, batch, tuning)?;
-        let forward = &sae.forward;
-        let reported = [&forward.entries.list, &forward.guard, forward.selector().uncertain()].map(Clone::clone);
-        let recording = sae.record_codes();
-        Ok(Self { stream: Stream::new(sae, recording, reported.into())?, uncertain_rows: 0 })
+        let uncertain = sae.forward.selector().uncertain().clone();
+        Ok(Self { stream: Stream::new(sae, DeviceSae::record_codes, vec![uncertain])?, uncertain_rows: 0 })
     }
 
     /// The codes of `[rows, d_in]` rows, at most a batch of them. Many batches take less time with [`Encoder::submit`].
@@ -57,8 +73,7 @@ impl Encoder {
             return Err(Error::Config("batches are under way in the encoder: take their codes first".into()));
         }
         self.stream.submit(rows.into(), || ())?;
-        let codes = self.next_finished()?;
-        Ok(codes.unwrap_or(HostCodes { features: Vec::new(), values: Vec::new() }))
+        Ok(self.next_finished()?.unwrap_or(HostCodes::empty()))
     }
 
     /// Submits `[rows, d_in]` rows, at most a batch of them, and returns the codes of the oldest batch under way once
@@ -67,8 +82,8 @@ impl Encoder {
     /// # Errors
     /// [`Error::Config`] if the rows are no whole rows or too many, and those of [`Encoder::next_finished`].
     pub fn submit<'a>(&mut self, rows: impl Into<RowsView<'a>>) -> Result<Option<HostCodes>> {
-        self.stream.submit(rows.into(), || ())?;
-        if self.stream.is_full() { self.next_finished() } else { Ok(None) }
+        let done = self.stream.submit(rows.into(), || ())?;
+        Ok(done.map(|done| self.codes(&done)))
     }
 
     /// Waits for the codes of the oldest batch under way; none if there is none.
@@ -76,18 +91,20 @@ impl Encoder {
     /// # Errors
     /// [`Error::Diverged`] if a value of that batch is not finite, naming the row in it.
     pub fn next_finished(&mut self) -> Result<Option<HostCodes>> {
-        let Some(Done { rows, results, .. }) = self.stream.next()? else { return Ok(None) };
-        check_guard(results.get(1)[0])?;
-        self.uncertain_rows = results.get(2)[0];
-        let k = self.stream.sae.forward.entries.per_row.unwrap_or(0);
-        let mut entries: Vec<[u32; 4]> = results.get(0);
-        entries.truncate((rows * k) as usize);
-        // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
-        let value = |&[_, place, _, key]: &[u32; 4]| if place >> 25 == 0 { 0.0 } else { f32::from_bits(key) };
-        Ok(Some(HostCodes {
-            features: entries.iter().map(|entry| entry[0]).collect(),
-            values: entries.iter().map(value).collect(),
-        }))
+        let done = self.stream.next()?;
+        Ok(done.map(|done| self.codes(&done)))
+    }
+
+    fn codes(&mut self, Done { parts, .. }: &Done<()>) -> HostCodes {
+        self.uncertain_rows = parts.iter().map(|part| part.results.get::<u32>(0)[0]).sum();
+        let mut codes = HostCodes::empty();
+        parts.iter().for_each(|part| codes.add(part));
+        codes
+    }
+
+    /// Entries of each row, if each has as many.
+    pub fn entries_per_row(&self) -> Option<usize> {
+        self.stream.sae.forward.entries.per_row.map(|k| k as usize)
     }
 
     /// The number of rows of the last finished batch that screening could not prove exact, copies that filled it

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::stream::{DeviceSae, Done, Stream};
+use super::stream::{DeviceSae, Done, Part, Stream};
 use crate::data::{Batch, RowStatistics};
 use crate::engine::select::{Screening, Tuning};
-use crate::engine::step::check_guard;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recording};
 use crate::sae::{FeatureDensity, SaeConfig, Weights};
@@ -26,6 +25,8 @@ pub struct Reconstruction {
     pub l0: f64,
     /// Mean over rows of the cosine between x and x^.
     pub cosine: f64,
+    /// Σ|x^|² / Σ x · x^ (SAELens): below 1 where reconstructions are too short; x^ divided by it has the least error.
+    pub relative_reconstruction_bias: f64,
 }
 
 /// Results of [`evaluate`].
@@ -64,6 +65,8 @@ struct Sums {
     squared_error: f64,
     active: f64,
     cosine: f64,
+    dot: f64,
+    squared_norm: f64,
 }
 
 /// What a row adds to the sums besides its values.
@@ -72,6 +75,8 @@ struct RowMeasures {
     squared_error: f64,
     active: f64,
     cosine: f64,
+    dot: f64,
+    squared_norm: f64,
 }
 
 impl RowMeasures {
@@ -80,6 +85,8 @@ impl RowMeasures {
         Self {
             squared_error: error.into(),
             active: active.into(),
+            dot: dot.into(),
+            squared_norm: squared_norm.into(),
             // A row or reconstruction of zeros points nowhere: its cosine counts as 0. Sums in f32 may exceed the
             // bounds.
             cosine: (f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0),
@@ -89,13 +96,16 @@ impl RowMeasures {
 
 impl Sums {
     fn new(d: usize) -> Self {
-        Self { statistics: RowStatistics::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
+        let statistics = RowStatistics::new(d);
+        Self { statistics, squared_error: 0.0, active: 0.0, cosine: 0.0, dot: 0.0, squared_norm: 0.0 }
     }
 
     fn add(&mut self, measures: RowMeasures) {
         self.squared_error += measures.squared_error;
         self.active += measures.active;
         self.cosine += measures.cosine;
+        self.dot += measures.dot;
+        self.squared_norm += measures.squared_norm;
     }
 
     fn reconstruction(&self, d: usize) -> Reconstruction {
@@ -107,6 +117,7 @@ impl Sums {
             mse_per_dim: self.squared_error / rows / d as f64,
             l0: self.active / rows,
             cosine: self.cosine / rows,
+            relative_reconstruction_bias: self.squared_norm / self.dot,
         }
     }
 }
@@ -145,12 +156,10 @@ impl Evaluator {
     /// As [`Encoder::new`](super::Encoder::new).
     pub fn with_tuning(gpu: &Gpu, weights: &dyn Weights, batch: usize, tuning: Tuning) -> Result<Self> {
         let sae = DeviceSae::new(gpu, weights, batch, tuning)?;
-        let recording = record(&sae);
-        let forward = &sae.forward;
-        let reported = [&forward.row_statistics, &forward.guard, &forward.entries.list].map(Clone::clone);
+        let statistics = sae.forward.row_statistics.clone();
         let config = weights.config().clone();
         let (all, fired) = (Sums::new(config.d_in), vec![0; config.features]);
-        let stream = Stream::new(sae, recording, reported.into())?;
+        let stream = Stream::new(sae, record, vec![statistics])?;
         Ok(Self { stream, config, all, groups: BTreeMap::new(), fired, finished: 0 })
     }
 
@@ -164,7 +173,7 @@ impl Evaluator {
             return Ok(());
         }
         let Self { stream, all, groups, config, .. } = self;
-        stream.submit(batch.rows.view(), || {
+        let done = stream.submit(batch.rows.view(), || {
             let rows = batch.rows.to_f32();
             let keep = rows.chunks_exact(config.d_in).enumerate().map(|(at, row)| {
                 let (norm, group) = (norm(row), group(at));
@@ -176,7 +185,8 @@ impl Evaluator {
             });
             keep.collect()
         })?;
-        if self.stream.is_full() { self.finish_oldest().map(drop) } else { Ok(()) }
+        done.into_iter().for_each(|done| self.finish_batch(done));
+        Ok(())
     }
 
     /// The number of rows measured: those of the batches under way are not.
@@ -186,15 +196,17 @@ impl Evaluator {
 
     /// Measures the oldest batch under way; false if there is none.
     fn finish_oldest(&mut self) -> Result<bool> {
-        let Some(Done { rows, results, kept }) = self.stream.next()? else { return Ok(false) };
-        check_guard(results.get(1)[0])?;
-        // The rows that only fill the batch come last.
-        let entries = (rows * self.stream.sae.forward.entries.per_row.unwrap_or(0)) as usize;
-        for [feature, place, ..] in results.get::<[u32; 4]>(2).into_iter().take(entries) {
+        let done = self.stream.next()?;
+        Ok(done.map(|done| self.finish_batch(done)).is_some())
+    }
+
+    fn finish_batch(&mut self, Done { parts, kept }: Done<Vec<KeptRow>>) {
+        for &[feature, place, ..] in parts.iter().flat_map(|part| &part.entries) {
             // An entry without flags carries nothing (shaders/shared/entry_list.wgsl).
             self.fired[feature as usize] += u64::from(place >> 25 != 0);
         }
-        for (&KeptRow { norm, group }, measured) in kept.iter().zip(results.get::<[f32; 4]>(0)) {
+        let statistics = |part: &Part| part.results.get::<[f32; 4]>(0).into_iter().take(part.rows).collect::<Vec<_>>();
+        for (&KeptRow { norm, group }, measured) in kept.iter().zip(parts.iter().flat_map(statistics)) {
             let measures = RowMeasures::new(norm, measured);
             self.all.add(measures);
             if let Some(sums) = group.and_then(|group| self.groups.get_mut(&group)) {
@@ -202,7 +214,6 @@ impl Evaluator {
             }
         }
         self.finished += kept.len() as u64;
-        Ok(true)
     }
 
     /// Measures the batches under way.
@@ -240,11 +251,11 @@ fn norm(row: &[f32]) -> f64 {
     row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 
-/// A forward pass.
-fn record(sae: &DeviceSae) -> Recording {
+/// A forward pass over so many rows.
+fn record(sae: &DeviceSae, rows: u32) -> Recording {
     let DeviceSae { parameters, forward, .. } = sae;
-    let mut recording = sae.record_codes();
-    forward.record_decode(&mut recording, parameters, forward.rows());
-    forward.record_residual(&mut recording, parameters, forward.rows());
+    let mut recording = sae.record_codes(rows);
+    forward.record_decode(&mut recording, parameters, rows);
+    forward.record_residual(&mut recording, parameters, rows);
     recording
 }

@@ -1,6 +1,6 @@
 //! Configuration files: TOML whose keys are the long flags without their dashes.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -18,23 +18,47 @@ const MAX_BYTES: u64 = 1 << 20;
 /// How much a known key must resemble an unknown one to be proposed (Jaro), as clap has it for flags.
 const RESEMBLANCE: f64 = 0.7;
 
-/// The settings of the file at `path`, under those that the command line gives: a flag wins over the file, and the file
-/// over a default. Keys that are `displaced` by flags do not count.
+/// Settings that lie under the flags of the command line.
+pub enum Layer<'a> {
+    /// Of a file.
+    File(&'a Path),
+    /// Keys and values.
+    Values(&'a [(&'static str, &'static str)]),
+}
+
+/// The settings of the layers, under those that the command line gives: a flag wins over a layer, a layer over those
+/// before it, and all over a default. `displaces` names the keys that do not count any more in what lies under a key of
+/// this value.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has
-/// a key or a value that no flag has.
-pub fn under_flags<S: Args>(path: &Path, matches: &ArgMatches, displaced: &[&str]) -> Result<S> {
+/// [`Error::Io`] when a file cannot be read; [`Error::Config`] naming file, line and key when it is not TOML, or has a
+/// key or a value that no flag has.
+pub fn under_flags<S: Args>(
+    layers: &[Layer<'_>],
+    matches: &ArgMatches,
+    displaces: fn(&str, &OsStr) -> &'static [&'static str],
+) -> Result<S> {
     let command = command::<S>();
-    let mut arguments = arguments_of(path, &command, displaced)?;
-    let given = |flag: &Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-    for flag in command.get_arguments().filter(|flag| given(flag)) {
-        arguments.retain(|(key, _)| flag.get_long() != Some(key));
-        let values = matches.get_raw(flag.get_id().as_str()).into_iter().flatten();
-        let key = flag.get_long().unwrap_or_default();
-        arguments.extend(values.map(|value| (key.to_owned(), value.to_owned())));
+    let mut arguments: Vec<(String, OsString)> = Vec::new();
+    let mut cover = |layer: Vec<(String, OsString)>| {
+        let is_covered =
+            |key: &str| layer.iter().any(|(upper, value)| upper == key || displaces(upper, value).contains(&key));
+        arguments.retain(|(key, _)| !is_covered(key));
+        arguments.extend(layer);
+    };
+    for layer in layers {
+        cover(match layer {
+            Layer::File(path) => arguments_of(path, &command)?,
+            Layer::Values(values) => values.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect(),
+        });
     }
-    parse(&command, &arguments).map_err(|problem| Error::Config(format!("--config: {problem}")))
+    let given = |flag: &Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let flags = command.get_arguments().filter(|flag| given(flag)).flat_map(|flag| {
+        let values = matches.get_raw(flag.get_id().as_str()).into_iter().flatten();
+        values.map(|value| (flag.get_long().unwrap_or_default().to_owned(), value.to_owned()))
+    });
+    cover(flags.collect());
+    parse(&command, &arguments).map_err(|problem| Error::Config(format!("--config or --preset: {problem}")))
 }
 
 /// The settings of the file at `path`.
@@ -43,7 +67,7 @@ pub fn under_flags<S: Args>(path: &Path, matches: &ArgMatches, displaced: &[&str
 /// As [`under_flags`].
 pub fn load<S: Args>(path: &Path) -> Result<S> {
     let command = command::<S>();
-    let arguments = arguments_of(path, &command, &[])?;
+    let arguments = arguments_of(path, &command)?;
     parse(&command, &arguments).map_err(|problem| Error::Config(format!("{}: {problem}", name(path))))
 }
 
@@ -53,7 +77,7 @@ fn command<S: Args>() -> Command {
 }
 
 /// What a file says, as the command line would: flags and their values.
-fn arguments_of(path: &Path, command: &Command, displaced: &[&str]) -> Result<Vec<(String, OsString)>> {
+fn arguments_of(path: &Path, command: &Command) -> Result<Vec<(String, OsString)>> {
     let text = read(path)?;
     let refuse = |offset: usize, problem: &str| {
         let line = 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
@@ -81,9 +105,7 @@ fn arguments_of(path: &Path, command: &Command, displaced: &[&str]) -> Result<Ve
         let values = texts(value, takes_list).map_err(|problem| refuse(at, &format!("{key}: {problem}")))?;
         let values: Vec<_> = values.into_iter().map(|value| (long.to_owned(), value.into())).collect();
         check(command, &values).map_err(|problem| refuse(at, &format!("{key}: {problem}")))?;
-        if !displaced.contains(&long) {
-            arguments.extend(values);
-        }
+        arguments.extend(values);
     }
     Ok(arguments)
 }

@@ -8,7 +8,7 @@ use monosem::apply::{Evaluation, Evaluator, Reconstruction, blame_row};
 use monosem::data::{Batches, FilteredRows, Sources};
 use monosem::gpu::Gpu;
 use monosem::run::OpenedSae;
-use monosem::sae::{Weights, WithK};
+use monosem::sae::{Weights, WithConfig};
 use monosem::train::DEAD_WINDOW;
 use monosem::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -66,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("mse_per_dim", json!(all.mse_per_dim)),
         ("l0", json!(all.l0)),
         ("cosine", json!(all.cosine)),
+        ("relative_reconstruction_bias", json!(all.relative_reconstruction_bias)),
         ("unfired_fraction", json!(result.unfired_fraction)),
         ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, &sae))),
     ];
@@ -95,12 +96,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 impl Arguments {
     /// The SAE with the other numbers of active features that it is to be measured at.
-    fn with_other_k<'a>(&self, weights: &'a dyn Weights) -> Result<Vec<(usize, WithK<'a>)>> {
-        let with = |k: usize| Some((k, WithK::new(weights, k)?));
+    fn with_other_k<'a>(&self, weights: &'a dyn Weights) -> Result<Vec<(usize, WithConfig<'a>)>> {
+        let with = |k: usize| Some((k, WithConfig::with_k(weights, k)?));
         if self.at_k.is_empty() {
-            let k = weights.config().k();
-            let others = k.map(|k| [k / 2, k.saturating_mul(2)]);
-            return Ok(others.into_iter().flatten().filter_map(with).collect());
+            let Some(k) = weights.config().k() else { return Ok(Vec::new()) };
+            return Ok([k / 2, k.saturating_mul(2)].into_iter().filter_map(with).collect());
         }
         if self.at_k.len() > 1 && self.at_k.contains(&None) {
             return Err(Error::Config("--at-k: between commas there are numbers, not `none`".into()));

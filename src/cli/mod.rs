@@ -15,6 +15,7 @@ mod man;
 mod origin;
 mod output;
 mod plan;
+mod presets;
 mod progress;
 mod report;
 mod row_source;

@@ -10,8 +10,9 @@ use monosem::run::{self, End, Job, Run, RunOptions};
 use monosem::{Error, Result};
 
 use super::arguments::{Resolved, Settings, TuningArguments};
-use super::config;
+use super::config::{self, Layer};
 use super::output::{self, print_result, tell};
+use super::presets::{self, Preset};
 use super::report::{RunReport, summary_of};
 use super::row_source::RowSource;
 use super::signals::Signals;
@@ -28,10 +29,18 @@ pub struct Arguments {
     /// Settings that no flag gives come from the run's config.toml; flags that would change the result are refused
     #[arg(long)]
     resume: bool,
+    /// With --resume: train for more steps (--steps or --tokens) than the run was planned for. The learning rate stays,
+    /// and falls at the new end; a completed run goes on from its newest checkpoint
+    #[arg(long, requires = "resume")]
+    extend: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
     /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Train by a published recipe: openai-topk, dictionary-learning-topk, saelens-topk or sparsify-adam. Its settings
+    /// count as defaults: flags and --config win over them [default: none]
+    #[arg(long, value_name = "NAME", value_parser = presets::parse)]
+    preset: Option<&'static Preset>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical
     #[arg(long)]
     profile: bool,
@@ -44,6 +53,7 @@ pub struct Arguments {
 /// Settings that may change when a run resumes: its result does not depend on them.
 const CHANGEABLE: &[&str] = &[
     "data",
+    "init",
     "val",
     "eval-every",
     "checkpoint-every",
@@ -64,31 +74,41 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let out = &arguments.out;
     let is_resumed = arguments.resume && run::exists(out)?;
     let previous = Some(out.join("config.toml")).filter(|path| is_resumed && path.exists());
-    let settings = read_settings(arguments, matches, previous.clone())?;
+    let mut settings = read_settings(arguments, matches, previous.clone())?;
     settings.check().map_err(|error| explain_resume(error, arguments, previous.as_deref(), is_resumed))?;
     if !is_resumed {
         run::check_new(out)?;
     }
     let is_done = is_resumed && run::is_done(out)?;
-    if is_done && settings.data.is_stream() {
+    if is_done && !arguments.extend && settings.data.is_stream() {
         return already_complete(arguments);
     }
     let source = match signals.deadly_while(|| RowSource::open(&settings)) {
         // A finished run stays finished when its data are gone.
-        Err(_) if is_done => return already_complete(arguments),
+        Err(_) if is_done && !arguments.extend => return already_complete(arguments),
         source => source?,
     };
     let width = source.width();
     let config = settings.model.sae_config(width)?;
+    let planned = match &previous {
+        Some(previous) if arguments.extend => Some(config::load::<Settings>(previous)?.recipe(config.features)?),
+        _ => None,
+    };
+    if let Some(planned) = &planned {
+        settings.training.keep_rise(planned);
+    }
     let recipe = settings.recipe(config.features)?;
     let resolved = Resolved::new(&settings, &config, &recipe)?;
+    let is_longer = planned.is_some_and(|planned| recipe.steps > planned.steps);
     if let Some(previous) = &previous {
-        resolved.refuse_changes(previous, width, CHANGEABLE)?;
+        let of_length: &[&str] = if is_longer { &["steps", "decay"] } else { &[] };
+        resolved.refuse_changes(previous, width, &[CHANGEABLE, of_length].concat())?;
     }
-    if is_done {
+    if is_done && !is_longer {
         return already_complete(arguments);
     }
 
+    let start = settings.initialization.start(&config, &recipe)?;
     let rows = source.rows(&settings)?;
     let provenance = settings.metadata.over(rows.provenance());
     let validation = settings
@@ -98,7 +118,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let screening = settings.screening.value();
     check_fits(gpu.description(), &config, &recipe, screening)?;
     let tuning = arguments.tuning.choose(&gpu, &config, &recipe, screening)?;
-    let job = Job { config, recipe, tuning, seed: settings.training.seed, rows };
+    let job = Job { config, recipe, tuning, seed: settings.training.seed, start, rows };
     job.check_memory()?;
     if !is_resumed {
         signals.deadly_while(|| job.wait_for_rows())?;
@@ -108,7 +128,10 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         log_every: settings.training.log_every,
         validation,
         provenance: Some(provenance),
-        config_toml: Some(resolved.to_toml()?),
+        config_toml: Some(resolved.to_toml(arguments.preset)?),
+        // The comparison with its config.toml has refused what was not asked for; an extension that was interrupted goes
+        // on like any run.
+        extend: previous.is_some(),
         profile: arguments.profile,
         started,
     };
@@ -166,11 +189,18 @@ fn already_complete(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The settings of the command line over those of a file: --config's, or that of the run to resume.
+/// The settings of the command line over those of a preset and of a file: --config's, or that of the run to resume.
 fn read_settings(arguments: &Arguments, matches: &ArgMatches, previous: Option<PathBuf>) -> Result<Settings> {
     let flags = &arguments.settings;
-    match arguments.config.clone().or(previous) {
-        Some(path) => config::under_flags(&path, matches, &Settings::displaced(matches)),
-        None => Ok(flags.clone()),
+    let preset = arguments.preset.map(|preset| Layer::Values(preset.settings));
+    let layers: Vec<_> = match (&arguments.config, &previous) {
+        (Some(file), _) => preset.into_iter().chain([Layer::File(file)]).collect(),
+        // A preset that is not the run's must not go unnoticed.
+        (None, Some(file)) => [Layer::File(file)].into_iter().chain(preset).collect(),
+        (None, None) => preset.into_iter().collect(),
+    };
+    if layers.is_empty() {
+        return Ok(flags.clone());
     }
+    config::under_flags(&layers, matches, Settings::displaces)
 }

@@ -1,12 +1,14 @@
 //! The optimizer: Adam's moments, the counters of the features, and the kernels that take them a step further.
 
 use super::backward::{Backward, Losses};
+use super::forward::Forward;
 use super::parameters::{Parameters, Shard};
 use super::recipe::{MomentPrecision, Recipe};
+use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
-use crate::sae::description::Role;
+use crate::sae::description::{Inference, Role};
 
 /// Adam's moments of a matrix of a shard, or of a row of the model.
 pub struct Moments {
@@ -34,6 +36,8 @@ pub struct Optimizer {
     pub step: Buffer,
     /// Features that have not fired for the recipe's window, `[1]`.
     pub dead: Buffer,
+    /// The threshold that the SAE is used with, if it is one for all features.
+    pub threshold: Option<Threshold>,
     kernels: Kernels,
 }
 
@@ -65,9 +69,7 @@ impl Optimizer {
         let planes = parameters.planes().defines();
         let bf16 = u32::from(precision != MomentPrecision::F32);
         let second = u32::from(parameters.description().has_second_gradient());
-        let defines = |silent: u32| {
-            [&planes[..], &[("SECOND", second), ("BF16", bf16), ("SILENT", silent)]].concat()
-        };
+        let defines = |silent: u32| [&planes[..], &[("SECOND", second), ("BF16", bf16), ("SILENT", silent)]].concat();
         let kernels = Kernels {
             encoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
             decoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
@@ -94,6 +96,10 @@ impl Optimizer {
             b_dec: Moments { m: b_dec()?, v: b_dec()? },
             step: batch.buffer("step", size_of::<Step>() as u64 / 4)?,
             dead: batch.buffer("dead features", 1)?,
+            threshold: match parameters.description().inference {
+                Inference::Listed => None,
+                Inference::Threshold => Some(Threshold::new(batch)?),
+            },
             kernels,
         })
     }
@@ -122,6 +128,10 @@ impl Optimizer {
             params: model::Params { quads: losses.parameters.quads() },
         };
         recording.run(&self.kernels.model, bindings);
+        let Forward { guard, .. } = losses.forward;
+        if let (Some(threshold), Some(least)) = (&self.threshold, losses.forward.selector().least_kept()) {
+            threshold.record(recording, least, guard);
+        }
     }
 
     fn record_shard(

@@ -101,8 +101,7 @@ impl Backward {
         let with_second = [&planes[..], &[("SECOND", description.has_second_gradient().into())]].concat();
         let kind = description.lists[0].entry;
         let gate = description.gate();
-        let of_gate =
-            [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
+        let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
         let slopes = [&with_second[..], &entry::defines(kind, Pass::Training), &of_gate].concat();
         let kernels = Kernels {
             sort: Sort::new(gpu)?,

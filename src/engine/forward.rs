@@ -114,7 +114,8 @@ impl Forward {
         Ok(Self {
             stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
             x,
-            centred: batch.buffer("centred rows", (u64::from(rows) + u64::from(closed)) * u64::from(parameters.quads()) * 4)?,
+            centred: batch
+                .buffer("centred rows", (u64::from(rows) + u64::from(closed)) * u64::from(parameters.quads()) * 4)?,
             field: Field::new(gpu, parameters, rows)?,
             row_statistics: batch.buffer("row statistics", u64::from(rows) * 4)?,
             guard: batch.buffer("guard", 2)?,

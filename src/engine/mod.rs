@@ -1,7 +1,8 @@
 //! A training step on the device: what an architecture's description says, as buffers, kernels and their order.
 //!
 //! `parameters` and `planes` hold the model, `entries` the lists of a batch, `select` finds them, `field` decodes them,
-//! `backward` and `apply` train on them; `variance` is that of the batch; `step` is the one place that reads as the step.
+//! `backward` and `apply` train on them; `variance` is that of the batch, `threshold` what its selection ended at; `step`
+//! is the one place that reads as the step.
 
 pub mod apply;
 pub mod backward;
@@ -19,6 +20,7 @@ pub mod select;
 pub mod stage;
 pub mod state;
 pub mod step;
+pub mod threshold;
 pub mod variance;
 
 /// The mark of the rules that sums follow (docs/architecture.md): results of other rules differ in their last bits.

@@ -1,5 +1,7 @@
 //! The recipe of a training run: sizes, schedule, optimiser.
 
+use std::f64::consts::PI;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -19,6 +21,9 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// Steps over which it rises from 0.
     pub warmup_steps: u64,
+    /// How it falls at the end.
+    #[serde(default)]
+    pub schedule: Schedule,
     /// Steps at the end over which it falls to 0.
     pub decay_steps: u64,
     /// Adam's decay of the first moment.
@@ -38,6 +43,19 @@ pub struct Recipe {
     pub sparsity_warmup_steps: u64,
     /// The type that Adam's moments of W_enc and W_dec are stored in.
     pub moments: MomentPrecision,
+}
+
+/// How the learning rate falls over the recipe's last steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It does not fall.
+    Constant,
+    /// In a straight line.
+    #[default]
+    Linear,
+    /// As the first half of a cosine's period.
+    Cosine,
 }
 
 /// The type that Adam's moments are stored in.
@@ -77,6 +95,7 @@ impl Recipe {
             steps,
             learning_rate: haste * 2e-4 / (features as f64 / 16_384.0).sqrt(),
             warmup_steps: (steps / 15).min(1_000),
+            schedule: Schedule::Linear,
             decay_steps: steps / 5,
             beta1: 0.9,
             beta2: 0.999,
@@ -108,6 +127,8 @@ impl Recipe {
                 "{} steps of warm-up and {} of decay are more than {} steps",
                 self.warmup_steps, self.decay_steps, self.steps
             )
+        } else if self.schedule == Schedule::Constant && self.decay_steps > 0 {
+            format!("a constant schedule does not fall, and has {} steps of decay: give it 0", self.decay_steps)
         } else if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) || !in_f32(self.epsilon) {
             format!(
                 "Adam takes betas in [0, 1) and an epsilon that f32 can hold, at least 1.2e-38, not {}, {}, {}",
@@ -128,13 +149,18 @@ impl Recipe {
         self.dead_window.div_ceil(self.batch.max(1) as u64).clamp(1, u32::MAX.into()) as u32
     }
 
-    /// The learning rate of a step, the first being 0: a linear rise from 0, a plateau, a linear fall towards 0.
+    /// The learning rate of a step, the first being 0: a linear rise from 0, a plateau, and the schedule's fall towards
+    /// 0.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         let rise = rise(step, self.warmup_steps);
         let left = self.steps.saturating_sub(step);
-        let fall = match self.decay_steps {
+        let share = match self.decay_steps {
             0 => 1.0,
             decay => (left as f64 / decay as f64).min(1.0),
+        };
+        let fall = match self.schedule {
+            Schedule::Constant | Schedule::Linear => share,
+            Schedule::Cosine => 0.5 - 0.5 * (PI * share).cos(),
         };
         self.learning_rate * rise.min(fall)
     }
@@ -155,7 +181,7 @@ fn rise(step: u64, warmup: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Recipe;
+    use super::{Recipe, Schedule};
 
     #[test]
     fn the_learning_rate_rises_stays_and_falls() {
@@ -163,6 +189,21 @@ mod tests {
         let rates = [0, 5, 10, 119, 120, 135, 149].map(|step| recipe.learning_rate_at(step));
         assert_eq!(rates, [0.0, 1.0, 2.0, 2.0, 2.0, 1.0, 2.0 / 30.0]);
         assert_eq!(Recipe { warmup_steps: 0, ..recipe }.learning_rate_at(0), 2.0);
+    }
+
+    #[test]
+    fn a_cosine_falls_from_the_plateau_to_0_and_a_constant_stays() {
+        let linear = Recipe { learning_rate: 2.0, warmup_steps: 10, decay_steps: 100, ..Recipe::top_k(16_384, 8, 110) };
+        let cosine = Recipe { schedule: Schedule::Cosine, ..linear.clone() };
+        cosine.validate().unwrap();
+        let rates = [5, 10, 35, 60, 110].map(|step| cosine.learning_rate_at(step));
+        for (rate, expected) in rates.into_iter().zip([1.0, 2.0, 1.0 + 0.5_f64.sqrt(), 1.0, 0.0]) {
+            assert!((rate - expected).abs() < 1e-12, "{rates:?}");
+        }
+        assert!(Recipe { schedule: Schedule::Constant, ..linear.clone() }.validate().is_err());
+        let constant = Recipe { schedule: Schedule::Constant, decay_steps: 0, ..linear };
+        constant.validate().unwrap();
+        assert_eq!([5, 10, 109].map(|step| constant.learning_rate_at(step)), [1.0, 2.0, 2.0]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::recipe::MomentPrecision;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Pending};
 use crate::sae::SaeConfig;
-use crate::sae::description::{Role, Shape, TensorSpec};
+use crate::sae::description::{Inference, Role, Shape, TensorSpec};
 use crate::storage::Dtype;
 
 /// A tensor of the training state. Rows are features, but those of the decoder bias, of which there is one.
@@ -34,8 +34,12 @@ impl StateTensor {
     }
 }
 
+/// The name of the threshold's sum and weight ([`super::threshold::mean`]).
+pub const RUNNING_THRESHOLD: &str = "running_threshold";
+
 /// The state of training an SAE: of each tensor its values and Adam's moments, NAME, NAME.m and NAME.v; then when each
-/// feature last fired and how often. Decoder norms follow from the weights, to the bit.
+/// feature last fired and how often, and the threshold of a whole batch's ranking. Decoder norms follow from the
+/// weights, to the bit.
 pub fn state_tensors(config: &SaeConfig, moments: MomentPrecision) -> Vec<StateTensor> {
     let tensors = config.tensors();
     let of_tensors = tensors.iter().flat_map(|tensor| {
@@ -54,7 +58,12 @@ pub fn state_tensors(config: &SaeConfig, moments: MomentPrecision) -> Vec<StateT
         dtype: Dtype::U32,
         shape: [config.features, 1],
     });
-    of_tensors.chain(counters).collect()
+    let threshold = (config.describe().inference == Inference::Threshold).then(|| StateTensor {
+        name: RUNNING_THRESHOLD.into(),
+        dtype: Dtype::F32,
+        shape: [1, 2],
+    });
+    of_tensors.chain(counters).chain(threshold).collect()
 }
 
 /// Some rows of a tensor of the state.
@@ -165,7 +174,15 @@ pub(super) fn state_parts(
             stored_row_bytes: row,
         })
     });
-    stages.push(of_model.collect());
+    let threshold = optimizer.threshold.iter().map(|threshold| StatePart {
+        tensor: counters + 2,
+        first: 0,
+        rows: 1,
+        buffer: threshold.running.clone(),
+        offset: 0,
+        stored_row_bytes: threshold.running.bytes(),
+    });
+    stages.push(of_model.chain(threshold).collect());
     stages
 }
 

@@ -329,8 +329,7 @@ impl TrainingStep {
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
         let guard: Guard = results.get(3)[0];
-        // What follows from a full list need not be finite; the rows do not follow from it.
-        if guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0 {
+        if is_list_full(guard) {
             return Ok(Outcome::ListFull);
         }
         check_guard(guard)?;
@@ -378,6 +377,14 @@ impl TrainingStep {
         }))
     }
 
+    /// The threshold that the SAE is used with, if it is one for all features and a step kept any.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn threshold(&self, gpu: &Gpu) -> Result<Option<f32>> {
+        self.optimizer.threshold.as_ref().map_or(Ok(None), |threshold| threshold.read(gpu))
+    }
+
     /// The parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -394,15 +401,26 @@ impl TrainingStep {
     }
 }
 
+/// Whether entries did not fit their list. What follows from a full list need not be finite; the rows do not follow from
+/// it.
+pub fn is_list_full(guard: Guard) -> bool {
+    guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+}
+
 /// Fails if a guard is raised.
 ///
 /// # Errors
-/// [`Error::Diverged`].
+/// [`Error::Diverged`], or [`Error::Device`] if a list is full.
 pub fn check_guard(guard: Guard) -> Result<()> {
     use center::{GRADIENT_NOT_FINITE, INPUT_NOT_FINITE, LOSS_NOT_FINITE};
     // The complement of the row is that of shaders/shared/guard.wgsl.
     let row = Some(u64::from(!guard.row));
     let raised = |bit: u32| guard.status & bit != 0;
+    if is_list_full(guard) {
+        return Err(Error::Device(
+            "the active features of these rows do not fit their list: take fewer rows at a time".into(),
+        ));
+    }
     let (what, row) = match guard.status {
         0 => return Ok(()),
         _ if raised(INPUT_NOT_FINITE) => (Divergence::InputNotFinite, row),

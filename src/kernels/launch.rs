@@ -2,8 +2,8 @@
 
 use super::groups_for;
 use crate::gpu::shaders::{
-    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, norms, residual,
-    runs, select_wide, slopes, squares, summary, update, variance, widen,
+    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, norms,
+    residual, runs, select_wide, slopes, squares, summary, threshold, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -87,5 +87,6 @@ launch! {
     update::own: |p| groups_for::<update::own::Kernel>(p.count.into());
     model::main: |p| groups_for::<model::main::Kernel>(p.quads.into());
     activity::main: |p| groups_for::<activity::main::Kernel>(p.count.into());
+    threshold::main: |_| [1, 1, 1];
     merge::main: |p| groups_for::<merge::main::Kernel>(p.count.into());
 }

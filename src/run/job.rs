@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::checkpoint::{Manifest, Reader};
 use super::position::Position;
+use super::start::Start;
 use crate::adapters::{DeviceMemory, host_memory};
 use crate::data::{Batches, Stretch, TrainingRows, first_difference};
 use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::sae::SaeConfig;
-use crate::train::{InitialWeights, Recipe, Trainer, initialize};
+use crate::sae::{SaeConfig, Weights};
+use crate::train::{InitialWeights, Initialization, Recipe, SparsityStart, Trainer};
 use crate::units::readable_bytes;
 
 /// All that decides the result of a run: two runs of one job end with the same bits on one device.
@@ -24,6 +25,8 @@ pub struct Job {
     pub tuning: Tuning,
     /// Seed of the initial weights and of the order of the rows.
     pub seed: u64,
+    /// Where it starts.
+    pub start: Start,
     /// Activations to train on, and their order.
     pub rows: TrainingRows,
 }
@@ -32,7 +35,7 @@ impl Job {
     /// A job with seed 0 and the default kernels for the device.
     pub fn new(gpu: &Gpu, config: SaeConfig, recipe: Recipe, rows: impl Into<TrainingRows>) -> Self {
         let tuning = Tuning::estimated(gpu.description(), &config, recipe.batch, Screening::Auto);
-        Self { config, recipe, tuning, seed: 0, rows: rows.into() }
+        Self { config, recipe, tuning, seed: 0, start: Start::default(), rows: rows.into() }
     }
 
     /// The batches of these steps, the first being 0.
@@ -79,31 +82,43 @@ impl Job {
         self.rows.start(self.stretch(0..self.recipe.steps))
     }
 
-    /// The weights before the first step. `b_dec` starts at the geometric median of the first batch, which stays the
-    /// next of `batches`.
+    /// The weights before the first step of a run that draws them, by the default initialisation if this one does not.
+    /// They follow from the first batch, which stays the next of `batches`.
     ///
     /// # Errors
-    /// As [`SaeConfig::validate`], and those of the data.
-    pub fn initial_weights(&self, batches: &mut Batches) -> Result<InitialWeights> {
-        let mut initial = initialize(&self.config, self.seed, &batches.peek()?.rows.to_f32())?;
+    /// As [`Initialization::draw`], and those of the data.
+    pub fn initial_weights(&self, gpu: &Gpu, batches: &mut Batches) -> Result<InitialWeights> {
+        let initialization = match &self.start {
+            Start::Drawn(initialization) => *initialization,
+            Start::Sae(_) => Initialization::default(),
+        };
+        let first_batch = batches.peek()?.rows.to_f32();
+        let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
+        if let SparsityStart::Active(active) = initialization.sparsity {
+            initial = initial.with_active(gpu, &first_batch, active)?;
+        }
         initial.provenance = self.rows.provenance().clone();
         Ok(initial)
     }
 
     /// The training before its first step.
     pub(super) fn begin(&self, gpu: &Gpu, batches: &mut Batches) -> Result<Trainer> {
-        Trainer::with_tuning(gpu, &self.initial_weights(batches)?, self.recipe.clone(), self.tuning)
+        let begin = |weights: &dyn Weights| Trainer::with_tuning(gpu, weights, self.recipe.clone(), self.tuning);
+        match &self.start {
+            Start::Drawn(_) => begin(&self.initial_weights(gpu, batches)?),
+            Start::Sae(sae) => sae.with_weights(&self.config, begin),
+        }
     }
 
-    /// The training as a checkpoint has it.
-    pub(super) fn resume(&self, gpu: &Gpu, checkpoint: &mut Reader) -> Result<Trainer> {
+    /// The training as a checkpoint has it, which may have been planned for fewer steps if this one extends it.
+    pub(super) fn resume(&self, gpu: &Gpu, checkpoint: &mut Reader, extend: bool) -> Result<Trainer> {
         let step = checkpoint.manifest().step;
-        self.check(checkpoint.manifest())?;
+        self.check(checkpoint.manifest(), extend)?;
         Trainer::resume(gpu, &self.config, self.recipe.clone(), self.tuning, step, checkpoint)
     }
 
     /// Fails if a checkpoint is of another job, as far as the checkpoint shows.
-    fn check(&self, manifest: &Manifest) -> Result<()> {
+    fn check(&self, manifest: &Manifest, extend: bool) -> Result<()> {
         let before = Position::of(manifest)?;
         if let Some(difference) = first_difference(&before.data, &self.rows.identity()?) {
             return Err(Error::Config(format!(
@@ -134,7 +149,16 @@ impl Job {
                 before.order
             )));
         }
-        if (&manifest.sae, &manifest.recipe, before.seed) != (&self.config, &self.recipe, self.seed) {
+        if !before.start.is_same(&self.start) {
+            let problem = "the run began from other weights: restore --init and the settings of the initial weights, or \
+                           name a new directory";
+            return Err(Error::Config(problem.into()));
+        }
+        let mut planned = manifest.recipe.clone();
+        if extend && self.recipe.steps >= planned.steps {
+            planned = Recipe { steps: self.recipe.steps, decay_steps: self.recipe.decay_steps, ..planned };
+        }
+        if (&manifest.sae, &planned, before.seed) != (&self.config, &self.recipe, self.seed) {
             let step = manifest.step;
             return Err(Error::Config(format!(
                 "the checkpoint of step {step} is of another run: its sizes, recipe or seed are not those of this one; \

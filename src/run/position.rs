@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Manifest, Marks};
+use super::start::Start;
 use crate::data::{FileIdentity, RowOrder};
 use crate::error::{Error, Result};
 
@@ -27,8 +28,25 @@ pub(super) struct Position {
     pub is_at_end: bool,
     /// Seed of the job.
     pub seed: u64,
+    /// Where the run started.
+    #[serde(default)]
+    pub start: Start,
     /// Where the run resumed under other marks, oldest first.
     pub resumed_under: Vec<MarkChange>,
+    /// Where it was planned for more steps, oldest first.
+    #[serde(default)]
+    pub extended: Vec<Extension>,
+}
+
+/// A resume that planned for more steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Extension {
+    /// Steps taken before it.
+    pub step: u64,
+    /// Steps that were planned before it.
+    pub before: u64,
+    /// Steps that are planned since.
+    pub now: u64,
 }
 
 /// A resume by a build that computes other bits than the one before it.

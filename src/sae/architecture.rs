@@ -49,12 +49,11 @@ impl Architecture {
 
     /// The same with `k` active features per row; none if there is no such number.
     pub(super) fn with_k(&self, k: usize) -> Option<Self> {
-        Some(match self {
-            Self::TopK(topk) => TopK { k, ..topk.clone() }.into(),
-            Self::BatchTopK(batch_topk) => BatchTopK { k, ..batch_topk.clone() }.into(),
-            Self::Matryoshka(matryoshka) => Matryoshka { k, ..matryoshka.clone() }.into(),
-            Self::Relu(_) | Self::JumpRelu(_) | Self::Gated(_) => return None,
-        })
+        match self {
+            Self::TopK(topk) => Some(TopK { k, ..topk.clone() }.into()),
+            // These are applied with a threshold.
+            Self::BatchTopK(_) | Self::Matryoshka(_) | Self::Relu(_) | Self::JumpRelu(_) | Self::Gated(_) => None,
+        }
     }
 
     pub(super) fn k(&self) -> Option<usize> {

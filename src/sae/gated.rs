@@ -27,6 +27,11 @@ pub struct Gated {
 }
 
 impl Gated {
+    /// One that is not to be trained.
+    pub fn inference() -> Self {
+        Self { l1: 1.0, normed: true, detached: false, capacity: None }
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         validate_coefficient("the L1 coefficient", self.l1)
     }

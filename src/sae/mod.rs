@@ -2,19 +2,24 @@
 //! and written to.
 
 mod architecture;
+mod as_jump_relu;
 mod auxk;
 mod batch_topk;
 mod density;
 pub mod description;
+mod directory;
 mod examples;
 mod gated;
+mod gemma_scope;
 mod jumprelu;
 mod matryoshka;
 mod relu;
 mod saelens;
+mod sparsify;
+mod stored;
 mod topk;
 mod weights;
-mod with_k;
+mod with_config;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,18 +28,21 @@ use crate::error::{Error, Result};
 use description::{Description, TensorSpec};
 
 pub use architecture::Architecture;
+pub use as_jump_relu::AsJumpRelu;
+pub(crate) use as_jump_relu::as_trained;
 pub use auxk::{AuxK, AuxKForm};
 pub use batch_topk::BatchTopK;
 pub use density::FeatureDensity;
+pub use directory::{SaeFile, load, open, weights_file};
 pub use gated::Gated;
 pub use jumprelu::{JumpRelu, PreActivation};
 pub use matryoshka::Matryoshka;
 pub use relu::Relu;
-pub use saelens::{NewDirectory, SaeFile, load, open, save, weights_file};
+pub use saelens::{NewDirectory, save};
 pub use topk::TopK;
 pub(crate) use weights::for_each_tile_of;
 pub use weights::{Weights, for_each_tile};
-pub use with_k::WithK;
+pub use with_config::WithConfig;
 
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///

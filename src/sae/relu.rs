@@ -21,6 +21,11 @@ pub struct Relu {
 }
 
 impl Relu {
+    /// One that is not to be trained.
+    pub fn inference() -> Self {
+        Self { l1: 1.0, normed: true, capacity: None }
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         validate_coefficient("the L1 coefficient", self.l1)
     }

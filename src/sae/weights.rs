@@ -15,6 +15,11 @@ pub trait Weights {
     /// Origin of the activations that it was trained on.
     fn provenance(&self) -> &Provenance;
 
+    /// SAELens's name of the architecture that it was trained as.
+    fn trained_as(&self) -> &str {
+        self.config().architecture.saelens_name()
+    }
+
     /// Fills `values` with whole rows of a tensor, from its row `first` on.
     ///
     /// # Errors
@@ -54,6 +59,24 @@ pub(crate) fn for_each_tile_of(
         take(first, &values)?;
     }
     Ok(())
+}
+
+impl<W: Weights + ?Sized> Weights for &W {
+    fn config(&self) -> &SaeConfig {
+        (**self).config()
+    }
+
+    fn provenance(&self) -> &Provenance {
+        (**self).provenance()
+    }
+
+    fn trained_as(&self) -> &str {
+        (**self).trained_as()
+    }
+
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
+        (**self).read(tensor, first, values)
+    }
 }
 
 impl Weights for Sae {

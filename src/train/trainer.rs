@@ -13,7 +13,8 @@ use crate::engine::state::{StateSink, StateSource};
 use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::sae::{Sae, SaeConfig, Weights};
+use crate::sae::description::Keep;
+use crate::sae::{Sae, SaeConfig, Weights, as_trained};
 
 /// Results of a finished step.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,8 +128,7 @@ impl Trainer {
             step,
             in_flight: VecDeque::new(),
             settled: VecDeque::new(),
-            // TopK's lists hold k entries per row.
-            lists_may_fill: false,
+            lists_may_fill: config.describe().lists.iter().any(|list| matches!(list.keep, Keep::Admitted { .. })),
             forced_fills: 0,
             submitted: 0,
             finished: 0,
@@ -326,7 +326,12 @@ impl Trainer {
     }
 
     fn list_is_full(&self) -> Error {
-        Error::Device(format!("the active features of step {} do not fit their list", self.finished + 1))
+        Error::Device(format!(
+            "the active features of step {} do not fit their list of {} entries: take a larger --list-capacity, a \
+             smaller batch, or a start with fewer active features",
+            self.finished + 1,
+            self.step.forward().entries.second
+        ))
     }
 
     /// Has the next `times` submissions find a list full, as none of today's architectures does.
@@ -362,6 +367,15 @@ impl Trainer {
         }
     }
 
+    /// The threshold that the SAE is used with after every step submitted so far, if it is one for all features and a
+    /// step kept any.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    pub fn threshold(&self) -> Result<Option<f32>> {
+        self.step.threshold(&self.gpu)
+    }
+
     /// The SAE as it is after every step submitted so far, on the device.
     pub fn weights(&self, provenance: Provenance) -> DeviceWeights<'_> {
         self.step.parameters().weights(&self.gpu, provenance)
@@ -388,5 +402,5 @@ pub fn train(
     while let Some(progress) = trainer.next_finished()? {
         on_progress(&progress)?;
     }
-    Sae::read(&trainer.weights(initial.provenance().clone()))
+    Sae::read(&*as_trained(trainer.weights(initial.provenance().clone()), trainer.threshold()?)?)
 }

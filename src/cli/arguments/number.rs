@@ -51,7 +51,15 @@ pub fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The same, or 0.
+/// A number of at least 0 and below 1.
+pub fn below_one(text: &str) -> Result<f64, String> {
+    match real(text)? {
+        number if (0.0..1.0).contains(&number) => Ok(number),
+        _ => Err("must be at least 0 and below 1".into()),
+    }
+}
+
+/// A number above 0 that f32 can hold, or 0.
 pub fn positive_or_zero(text: &str) -> Result<f64, String> {
     match real(text)? {
         0.0 => Ok(0.0),

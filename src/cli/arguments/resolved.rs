@@ -3,18 +3,22 @@
 use std::path::{Path, absolute};
 
 use monosem::sae::SaeConfig;
-use monosem::train::Recipe;
+use monosem::train::{Recipe, Schedule};
 use monosem::{Error, Result};
 use toml::{Table, Value};
 
 use super::settings::Settings;
 use crate::cli::config;
+use crate::cli::presets::Preset;
 
 const HEADER: &str = "# The run of this directory: monosem train --config FILE --out NEW repeats it.";
 
 /// Settings as they were chosen, and the values that were derived from them.
 pub struct Resolved {
     chosen: Settings,
+    /// What settings come to, by key.
+    resolved: Table,
+    /// That of keys that were not chosen.
     derived: Table,
 }
 
@@ -31,6 +35,9 @@ impl Resolved {
         for path in data.chain(&mut chosen.validation.val) {
             *path = absolute(&*path).map_err(Error::io(&*path))?;
         }
+        if let Some(Some(path)) = &mut chosen.initialization.init {
+            *path = absolute(&*path).map_err(Error::io(&*path))?;
+        }
         chosen.rows.normalise();
         let mut all = Table::new();
         all.insert("features".into(), integer("features", config.features as u64)?);
@@ -41,23 +48,29 @@ impl Resolved {
         if let Some(k) = settings.model.fixed_k() {
             all.insert("k".into(), integer("k", k as u64)?);
         }
+        all.insert("schedule".into(), schedule_name(recipe.schedule).into());
+        all.insert("adam-beta1".into(), recipe.beta1.into());
+        all.insert("adam-beta2".into(), recipe.beta2.into());
+        all.insert("adam-eps".into(), recipe.epsilon.into());
+        all.insert("decoder-rule".into(), if recipe.unit_norm_decoder { "unit-norm" } else { "free" }.into());
         if let Some(auxk) = settings.model.auxk()? {
             all.insert("auxk-coefficient".into(), auxk.coefficient.into());
             all.insert("auxk-k".into(), integer("auxk-k", auxk.most(config) as u64)?);
         }
         let given = config::to_table(&chosen)?;
-        let derived = all.into_iter().filter(|(key, _)| !given.contains_key(key)).collect();
-        Ok(Self { chosen, derived })
+        let derived = all.clone().into_iter().filter(|(key, _)| !given.contains_key(key)).collect();
+        Ok(Self { chosen, resolved: all, derived })
     }
 
-    /// The text of config.toml: what was chosen, and in comments what follows from it.
+    /// The text of config.toml: what was chosen, and in comments the preset that it is from and what follows from it.
     ///
     /// # Errors
     /// [`Error::Config`] when a value cannot be written in TOML.
-    pub fn to_toml(&self) -> Result<String> {
+    pub fn to_toml(&self, preset: Option<&Preset>) -> Result<String> {
+        let preset = preset.map(|preset| format!("# preset: {}, {}\n", preset.name, preset.source)).unwrap_or_default();
         let comments: String =
             self.derived.iter().map(|(key, value)| format!("# derived: {key} = {value}\n")).collect();
-        Ok(format!("{HEADER}\n{}{comments}", config::to_toml(&self.chosen)?))
+        Ok(format!("{HEADER}\n{preset}{}{comments}", config::to_toml(&self.chosen)?))
     }
 
     /// Fails if these settings mean another run than the file at `path`, but for the `changeable` keys.
@@ -77,24 +90,25 @@ impl Resolved {
         let mut changed: Vec<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();
         changed.retain(|key| !changeable.contains(key) && old.get(*key) != new.get(*key));
         // What nobody chose differs only because of something that somebody chose.
-        changed.sort_by_key(|key| !self.is_chosen(key) && !before.is_chosen(key));
+        changed.sort_by_key(|key| (!self.is_chosen(key) && !before.is_chosen(key), *key != "steps"));
         let Some(key) = changed.first() else { return Ok(()) };
         let word = |value: Option<&Value>| value.map_or("not given".to_owned(), Value::to_string);
         let flag = self.flag(key);
         let meaning = if flag == *key { String::new() } else { format!(": {key}") };
         Err(Error::Config(format!(
             "--{flag}{meaning} is {} and was {} when the run began ({}): a run resumes with the settings it began \
-             with; restore it, or name a new --out",
+             with; restore it, or name a new --out{}",
             config::printable(&word(new.get(*key))),
             config::printable(&word(old.get(*key))),
-            name
+            name,
+            if *key == "steps" { " (--extend trains for more steps)" } else { "" }
         )))
     }
 
     /// All that decides the run, by key.
     fn meaning(&self) -> Result<Table> {
         let mut all = config::to_table(&self.chosen)?;
-        all.extend(self.derived.clone());
+        all.extend(self.resolved.clone());
         all.retain(|key, _| key != "expansion" && key != "tokens");
         Ok(all)
     }
@@ -110,6 +124,14 @@ impl Resolved {
             "steps" if self.chosen.training.tokens.is_some() => "tokens",
             key => key,
         }
+    }
+}
+
+fn schedule_name(schedule: Schedule) -> &'static str {
+    match schedule {
+        Schedule::Constant => "constant",
+        Schedule::Linear => "linear",
+        Schedule::Cosine => "cosine",
     }
 }
 

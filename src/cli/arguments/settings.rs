@@ -1,18 +1,20 @@
 //! The settings of a run: flags of `train`, keys of `--config` and of `config.toml`.
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args};
-use monosem::train::Recipe;
+use std::ffi::OsStr;
+
+use clap::Args;
+use monosem::train::{Recipe, Schedule};
 use monosem::{Error, Result};
 use serde::Serialize;
 
 use super::checkpoints::CheckpointArguments;
 use super::data::{DataArguments, RowArguments};
 use super::device::{DeviceArguments, ScreeningArguments};
+use super::initialization::InitializationArguments;
 use super::metadata::MetadataArguments;
 use super::model::ModelArguments;
 use super::order::OrderArguments;
-use super::training::TrainingArguments;
+use super::training::{DecoderRule, TrainingArguments};
 use super::validation::ValidationArguments;
 
 /// The settings that define a run: flags, and keys of `--config` and of `config.toml`.
@@ -34,6 +36,9 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub model: ModelArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub initialization: InitializationArguments,
     #[command(flatten)]
     #[serde(flatten)]
     pub training: TrainingArguments,
@@ -85,12 +90,24 @@ impl Settings {
             (None, tokens) => tokens.unwrap_or(0).div_ceil(training.batch.max(1) as u64),
         };
         let usual = Recipe::top_k(features, training.batch, steps);
+        let schedule = training.schedule.flatten().map_or(usual.schedule, Schedule::from);
+        let warmup_steps = training.warmup.flatten().map_or(usual.warmup_steps, |warmup| warmup.of(steps));
+        let usual_decay = match schedule {
+            Schedule::Constant => 0,
+            Schedule::Linear => usual.decay_steps,
+            Schedule::Cosine => steps.saturating_sub(warmup_steps),
+        };
+        let usual_rule = if self.model.has_unit_norm_decoder() { DecoderRule::UnitNorm } else { DecoderRule::Free };
         let recipe = Recipe {
-            learning_rate: training.lr.flatten().unwrap_or(usual.learning_rate),
-            warmup_steps: training.warmup.flatten().unwrap_or(usual.warmup_steps),
-            decay_steps: training.decay.flatten().unwrap_or(usual.decay_steps),
+            learning_rate: training.lr.flatten().map_or(usual.learning_rate, |rate| rate.of(features)),
+            warmup_steps,
+            schedule,
+            decay_steps: training.decay.flatten().map_or(usual_decay, |decay| decay.of(steps, warmup_steps)),
+            beta1: training.adam_beta1.flatten().unwrap_or(usual.beta1),
+            beta2: training.adam_beta2.flatten().unwrap_or(usual.beta2),
+            epsilon: training.adam_eps.flatten().unwrap_or(usual.epsilon),
             clip: (training.clip != 0.0).then_some(training.clip),
-            unit_norm_decoder: self.model.has_unit_norm_decoder(),
+            unit_norm_decoder: training.decoder_rule.flatten().unwrap_or(usual_rule) == DecoderRule::UnitNorm,
             dead_window: training.dead_window,
             moments: training.moments.with_seed(training.seed),
             ..usual
@@ -99,21 +116,15 @@ impl Settings {
         Ok(recipe)
     }
 
-    /// The keys of a file that these flags of the command line rule out.
-    pub fn displaced(flags: &ArgMatches) -> Vec<&'static str> {
-        let given = |flag: &str| flags.value_source(flag) == Some(ValueSource::CommandLine);
-        let mut displaced = Vec::new();
-        for [one, other] in [["features", "expansion"], ["steps", "tokens"]] {
-            if given(one) || given(other) {
-                displaced.extend([one, other]);
-            }
+    /// The keys that do not count where one above them has this value: the others of a pair of which only one can be
+    /// given, and the settings of what is turned off.
+    pub fn displaces(key: &str, value: &OsStr) -> &'static [&'static str] {
+        match (key, value == "none") {
+            ("features" | "expansion", _) => &["features", "expansion"],
+            ("steps" | "tokens", _) => &["steps", "tokens"],
+            ("val", true) => &["eval-every"],
+            ("auxk", true) => &["auxk-coefficient", "auxk-k"],
+            _ => &[],
         }
-        if given("val") && flags.get_raw("val").is_some_and(|mut paths| paths.any(|path| path == "none")) {
-            displaced.push("eval-every");
-        }
-        if given("auxk") && flags.get_raw("auxk").is_some_and(|mut auxk| auxk.any(|loss| loss == "none")) {
-            displaced.extend(["auxk-coefficient", "auxk-k"]);
-        }
-        displaced
     }
 }

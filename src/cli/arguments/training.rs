@@ -3,10 +3,12 @@
 use std::num::NonZeroU64;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use monosem::train::{DEAD_WINDOW, MomentPrecision};
+use monosem::train::{DEAD_WINDOW, MomentPrecision, Recipe};
 use serde::Serialize;
 
-use super::number::{Choice, count, count_or_zero, or_default, positive, positive_or_zero};
+use super::initialization::variant;
+use super::number::{Choice, below_one, count, count_or_zero, or_default, positive, positive_or_zero};
+use super::schedule::{Decay, LearningRate, ScheduleName, Stretch};
 
 #[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -21,34 +23,54 @@ pub struct TrainingArguments {
     /// Tokens to train on, rounded up to whole batches
     #[arg(long, value_name = "T", value_parser = count::<u64>, allow_hyphen_values = true)]
     pub tokens: Option<u64>,
-    /// Peak learning rate [default: 2e-4 / sqrt(features / 16384), and up to 4x that for runs under 10,000 steps]
+    /// Peak learning rate: X, or X/sqrt(features/N) [default: 2e-4/sqrt(features/16384), and up to 4x that for runs
+    /// under 10,000 steps]
+    #[arg(long, value_name = "X|default", value_parser = or_default(LearningRate::parse), allow_hyphen_values = true)]
+    pub lr: Option<Choice<LearningRate>>,
+    /// Fall of the learning rate to 0 over the steps of --decay: linear, or cosine (half a period); constant for none
+    /// [default: linear]
+    #[arg(
+        long,
+        value_name = "constant|linear|cosine|default",
+        value_parser = or_default(variant::<ScheduleName>)
+    )]
+    pub schedule: Option<Choice<ScheduleName>>,
+    /// Warm-up steps, in which the learning rate rises from 0: a number, or a share of all such as 5% [default: a
+    /// fifteenth of the steps, at most 1000]
+    #[arg(
+        long,
+        visible_alias = "warmup-steps",
+        value_name = "STEPS|PERCENT|default",
+        value_parser = or_default(Stretch::parse),
+        allow_hyphen_values = true
+    )]
+    pub warmup: Option<Choice<Stretch>>,
+    /// Steps at the end in which the learning rate falls: a number, a share of all such as 20%, or `rest`, all after the
+    /// warm-up [default: a fifth of the steps; the rest of a cosine schedule]
+    #[arg(
+        long,
+        visible_alias = "decay-steps",
+        value_name = "STEPS|PERCENT|rest|default",
+        value_parser = or_default(Decay::parse),
+        allow_hyphen_values = true
+    )]
+    pub decay: Option<Choice<Decay>>,
+    /// Adam's decay of the first moment [default: 0.9]
+    #[arg(long, value_name = "X|default", value_parser = or_default(below_one), allow_hyphen_values = true)]
+    pub adam_beta1: Option<Choice<f64>>,
+    /// Adam's decay of the second moment [default: 0.999]
+    #[arg(long, value_name = "X|default", value_parser = or_default(below_one), allow_hyphen_values = true)]
+    pub adam_beta2: Option<Choice<f64>>,
+    /// Adam's epsilon [default: 1e-8]
     #[arg(long, value_name = "X|default", value_parser = or_default(positive), allow_hyphen_values = true)]
-    pub lr: Option<Choice<f64>>,
-    /// Warm-up steps [default: a fifteenth of the steps, at most 1000]
-    #[arg(
-        long,
-        value_name = "STEPS|default",
-        value_parser = or_default(count_or_zero::<u64>),
-        allow_hyphen_values = true
-    )]
-    pub warmup: Option<Choice<u64>>,
-    /// Linear decay steps at the end [default: a fifth of the steps]
-    #[arg(
-        long,
-        value_name = "STEPS|default",
-        value_parser = or_default(count_or_zero::<u64>),
-        allow_hyphen_values = true
-    )]
-    pub decay: Option<Choice<u64>>,
-    /// Clip the gradient norm to this; 0 disables clipping
-    #[arg(
-        long,
-        default_value_t = 1.0,
-        value_name = "NORM",
-        value_parser = positive_or_zero,
-        allow_hyphen_values = true
-    )]
+    pub adam_eps: Option<Choice<f64>>,
+    /// Clip the gradient norm to this; none, or 0, disables clipping
+    #[arg(long, default_value_t = 1.0, value_name = "NORM|none", value_parser = clip, allow_hyphen_values = true)]
     pub clip: f64,
+    /// Decoder rows: unit-norm (norm 1 after every step, and no gradient along them), or free [default: unit-norm; free
+    /// with --rescale-acts-by-decoder-norm]
+    #[arg(long, value_name = "unit-norm|free|default", value_parser = or_default(variant::<DecoderRule>))]
+    pub decoder_rule: Option<Choice<DecoderRule>>,
     /// A feature is dead once it has not fired for this many tokens
     #[arg(
         long,
@@ -67,6 +89,31 @@ pub struct TrainingArguments {
     /// Log metrics every N steps
     #[arg(long, default_value = "10", value_name = "N", value_parser = count::<NonZeroU64>, allow_hyphen_values = true)]
     pub log_every: NonZeroU64,
+}
+
+impl TrainingArguments {
+    /// Keeps the learning rate and the warm-up of a recipe, where they would follow from another number of steps.
+    pub fn keep_rise(&mut self, recipe: &Recipe) {
+        if self.lr.flatten().is_none() {
+            self.lr = Some(Some(LearningRate::Fixed(recipe.learning_rate)));
+        }
+        if !matches!(self.warmup.flatten(), Some(Stretch::Steps(_))) {
+            self.warmup = Some(Some(Stretch::Steps(recipe.warmup_steps)));
+        }
+    }
+}
+
+/// A norm, or 0 for none.
+fn clip(text: &str) -> Result<f64, String> {
+    if text == "none" { Ok(0.0) } else { positive_or_zero(text) }
+}
+
+/// The values of `--decoder-rule`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecoderRule {
+    UnitNorm,
+    Free,
 }
 
 /// The values of `--moments`.

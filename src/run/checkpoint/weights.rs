@@ -4,9 +4,12 @@ use std::path::Path;
 
 use super::{Manifest, Reader};
 use crate::data::Provenance;
+use crate::engine::state::RUNNING_THRESHOLD;
+use crate::engine::threshold;
 use crate::error::Result;
-use crate::sae::description::TensorSpec;
-use crate::sae::{SaeConfig, Weights};
+use crate::gpu::shaders::Running;
+use crate::sae::description::{Inference, TensorSpec};
+use crate::sae::{SaeConfig, Weights, as_trained};
 
 /// The weights of a checkpoint, read by tiles. Their checksums were verified when it was opened.
 pub struct CheckpointWeights {
@@ -20,10 +23,30 @@ impl CheckpointWeights {
     /// Those of [`Reader::open`], and [`Error::Data`](crate::Error::Data) naming a tensor that is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let mut reader = Reader::open(path)?;
-        for tensor in reader.manifest().sae.tensors() {
-            reader.verify_tensor(tensor.name)?;
+        let sae = &reader.manifest().sae;
+        let threshold = (sae.describe().inference == Inference::Threshold).then_some(RUNNING_THRESHOLD);
+        let names: Vec<&str> = sae.tensors().iter().map(|tensor| tensor.name).chain(threshold).collect();
+        for name in names {
+            reader.verify_tensor(name)?;
         }
         Ok(Self { reader })
+    }
+
+    /// The SAE that they make.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn as_trained(self) -> Result<Box<dyn Weights>> {
+        let threshold = match self.config().describe().inference {
+            Inference::Listed => None,
+            Inference::Threshold => {
+                let file = self.reader.file();
+                let mut running = [0.0; 2];
+                file.read(&file.floats(RUNNING_THRESHOLD)?, 0, &mut running)?;
+                threshold::mean(Running { sum: running[0], weight: running[1] })
+            }
+        };
+        as_trained(self, threshold)
     }
 
     /// The rest of the checkpoint.

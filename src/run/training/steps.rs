@@ -12,7 +12,7 @@ use crate::run::directory::CHECKPOINTS;
 use crate::run::events::{Event, Listener};
 use crate::run::metrics::metrics_json;
 use crate::run::options::End;
-use crate::sae::save;
+use crate::sae::{as_trained, save};
 use crate::train::{FeatureStatistics, Progress, Validation};
 
 /// How often to ask whether to stop, while waiting for rows.
@@ -228,7 +228,8 @@ impl Run {
             // A run that was killed before it could record that it was done; this one ends with the same.
             checkpoint::remove(&path)?;
         }
-        save(&self.trainer.weights(self.provenance.clone()), &path)?;
+        let threshold = self.trainer.threshold()?;
+        save(&*as_trained(self.trainer.weights(self.provenance.clone()), threshold)?, &path)?;
         events(&Event::Saved { path: &path })?;
         Ok(End::Done { sae: path })
     }

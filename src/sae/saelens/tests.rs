@@ -1,9 +1,14 @@
-use std::path::PathBuf;
+use std::fs;
 
 use safetensors::Dtype;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::config::VERSION;
+use super::tensors::stored;
 use super::*;
+use crate::data::Provenance;
+use crate::sae::{Sae, SaeConfig, TopK, load, open};
 use crate::storage::fixtures::{Tensor, write};
 
 /// More inputs than a stripe, and not a multiple of it; every weight differs and is exact in all three types.
@@ -29,6 +34,11 @@ fn saved(sae: &Sae) -> (TempDir, PathBuf) {
     (root, dir)
 }
 
+/// The tensors and their shapes, in the order of the file.
+fn shapes(config: &SaeConfig) -> Vec<(&'static str, Vec<usize>)> {
+    stored(config).iter().map(|stored| (stored.name, stored.shape(config))).collect()
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -50,7 +60,9 @@ fn round_trip() {
         "architecture": "topk", "d_in": 19, "d_sae": 5, "k": 2, "dtype": "float32", "device": "cpu",
         "apply_b_dec_to_input": false, "rescale_acts_by_decoder_norm": true,
         "normalize_activations": "none", "reshape_activations": "none",
-        "metadata": { "sae_lens_version": VERSION, "model_name": "m", "context_size": 126 },
+        "metadata": {
+            "sae_lens_version": VERSION, "training_architecture": "topk", "model_name": "m", "context_size": 126,
+        },
     });
     assert_eq!(config, expected);
 
@@ -86,13 +98,11 @@ fn half_precision_weights() {
     let sae = example();
     let (_root, dir) = saved(&sae);
     for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
-        let shapes = layout(&sae.config);
         let transposed: Vec<f32> = (0..95).map(|i| sae.tensor("W_enc")[i % 5 * 19 + i / 5]).collect();
         let values = |name| if name == "W_enc" { &transposed } else { sae.tensor(name) };
-        let tensors: Vec<_> = shapes
-            .iter()
-            .map(|(tensor, shape)| Tensor::float(tensor.name, dtype, shape, values(tensor.name)))
-            .collect();
+        let shapes = shapes(&sae.config);
+        let tensors: Vec<_> =
+            shapes.iter().map(|(name, shape)| Tensor::float(name, dtype, shape, values(name))).collect();
         write(&dir.join(WEIGHTS), &tensors, &[("format", "pt")]);
         assert_eq!(load(&dir).unwrap(), sae, "{dtype:?}");
     }
@@ -104,16 +114,25 @@ fn configurations() {
     let path = dir.join(CONFIG);
     let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let cases = [
-        ("architecture", json!("jumprelu"), "\"topk\""),
+        ("architecture", json!("temporal"), "\"temporal\" cannot be read"),
+        ("architecture", json!("jumprelu"), "no tensor `threshold`, which a jumprelu SAE needs"),
+        ("architecture", json!("gated"), "no tensor `b_gate`, which a gated SAE needs"),
+        ("architecture", json!("batchtopk"), "no tensor `topk_threshold`, which a batchtopk SAE needs"),
         ("architecture", Value::Null, "no architecture"),
         ("k", Value::Null, "no k"),
         ("k", json!(6), "k is 6"),
         ("k", json!(-1), "-1"),
+        ("k", json!(1.5), "1.5"),
         ("d_in", json!(0), "at least one input"),
         ("d_in", json!(18), "[5, 18]"),
         ("d_sae", json!(u64::MAX), "2^32"),
         ("d_sae", Value::Null, "d_sae"),
         ("normalize_activations", json!("layer_norm"), "layer_norm"),
+        ("normalize_activations", json!("expected_average_only_in"), SCALER),
+        ("normalize_activations", json!(true), SCALER),
+        ("normalize_activations", json!(3), "normalize_activations is 3"),
+        ("activation_fn_str", json!("tanh-relu"), "tanh-relu"),
+        ("finetuning_scaling_factor", json!(true), "finetuning_scaling_factor"),
         ("reshape_activations", json!("hook_z"), "hook_z"),
     ];
     for (field, value, expected) in cases {
@@ -145,12 +164,12 @@ fn weights_must_fit_the_configuration() {
     let sae = example();
     let (_root, dir) = saved(&sae);
     let path = dir.join(WEIGHTS);
-    let shapes = layout(&sae.config);
+    let shapes = shapes(&sae.config);
     let mut holed = vec![0.0; 95];
     holed[2 * 5 + 3] = f32::INFINITY;
     let tensor = |at: usize| {
-        let (tensor, shape) = &shapes[at];
-        Tensor::f32(tensor.name, shape, &vec![0.0; shape.iter().product()])
+        let (name, shape) = &shapes[at];
+        Tensor::f32(name, shape, &vec![0.0; shape.iter().product()])
     };
     let others = || vec![tensor(0), tensor(2), tensor(3)];
     let cases = [
@@ -170,7 +189,82 @@ fn weights_must_fit_the_configuration() {
     let mut tensors = others();
     tensors.extend([tensor(1), Tensor::f32("threshold", &[5], &[0.0; 5])]);
     write(&path, &tensors, &[]);
-    assert!(load(&dir).unwrap_err().to_string().contains("\"threshold\""));
+    assert!(load(&dir).unwrap_err().to_string().contains("\"threshold\" does not belong to a topk SAE"));
     fs::remove_file(&path).unwrap();
     assert!(matches!(load(&dir), Err(Error::Io { .. })));
+}
+
+/// Rewrites an example as another architecture, with these fields and further tensors of 5 values.
+fn rewritten(dir: &Path, fields: &[(&str, Value)], others: &[(&'static str, [f32; 5])]) {
+    let sae = example();
+    let path = dir.join(CONFIG);
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fields.iter().for_each(|(name, value)| config[*name] = value.clone());
+    fs::write(&path, config.to_string()).unwrap();
+    let transposed: Vec<f32> = (0..95).map(|i| sae.tensor("W_enc")[i % 5 * 19 + i / 5]).collect();
+    let mut tensors = vec![
+        Tensor::f32("W_enc", &[19, 5], &transposed),
+        Tensor::f32("b_enc", &[5], sae.tensor("b_enc")),
+        Tensor::f32("W_dec", &[5, 19], sae.tensor("W_dec")),
+        Tensor::f32("b_dec", &[19], sae.tensor("b_dec")),
+    ];
+    tensors.extend(others.iter().map(|(name, values)| Tensor::f32(name, &[5], values)));
+    if config["architecture"] == "batchtopk" {
+        tensors.push(Tensor::new("topk_threshold", Dtype::F64, &[], 0.75_f64.to_le_bytes().to_vec()));
+    }
+    write(&dir.join(WEIGHTS), &tensors, &[]);
+}
+
+#[test]
+fn thresholds_are_read_as_they_act() {
+    let (_root, dir) = saved(&example());
+    let architecture = ("architecture", json!("jumprelu"));
+    rewritten(&dir, &[architecture.clone()], &[("threshold", [0.5, -0.25, 0.0, 2.0, -0.0])]);
+    assert_eq!(load(&dir).unwrap().tensor("threshold"), [0.5, 0.0, 0.0, 2.0, 0.0]);
+    rewritten(&dir, &[architecture], &[("log_threshold", [0.0, -1.0, 1.0, -200.0, 0.5])]);
+    let logarithms = load(&dir).unwrap();
+    assert_eq!(logarithms.tensor("threshold"), [0.0, -1.0, 1.0, -200.0, 0.5].map(|t: f64| t.exp() as f32));
+    assert_eq!(logarithms.config.architecture, JumpRelu::inference().into());
+}
+
+#[test]
+fn training_with_batchtopk_is_read_as_jumprelu() {
+    let (_root, dir) = saved(&example());
+    let sae = example();
+    let batchtopk = [("architecture", json!("batchtopk")), ("k", json!(2.5))];
+    rewritten(&dir, &batchtopk, &[]);
+    let folded = load(&dir).unwrap();
+    assert_eq!(folded.tensor("threshold"), [0.75; 5]);
+    for (row, (folded, v)) in folded.tensor("W_dec").chunks(19).zip(sae.tensor("W_dec").chunks(19)).enumerate() {
+        let norm = v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let close = |a: f32, b: f64| (f64::from(a) - b).abs() <= 1e-7 * b.abs();
+        assert!(folded.iter().zip(v).all(|(folded, v)| close(*folded, f64::from(*v) / norm)));
+        assert!(close(load(&dir).unwrap().tensor("b_enc")[row], f64::from(sae.tensor("b_enc")[row]) * norm));
+    }
+
+    rewritten(&dir, &[("rescale_acts_by_decoder_norm", json!(false))], &[]);
+    let plain = load(&dir).unwrap();
+    assert_eq!((plain.tensor("W_dec"), plain.tensor("W_enc")), (sae.tensor("W_dec"), sae.tensor("W_enc")));
+    assert_eq!(plain.tensor("threshold"), [0.75; 5]);
+    assert_eq!(open(&dir).unwrap().trained_as(), "topk", "what the metadata say");
+}
+
+#[test]
+fn the_scale_of_rows_is_folded() {
+    let sae = example();
+    let (_root, dir) = saved(&sae);
+    rewritten(&dir, &[("normalize_activations", json!("expected_average_only_in"))], &[]);
+    fs::write(dir.join(SCALER), r#"{"scaling_factor": 4.0}"#).unwrap();
+    let folded = load(&dir).unwrap();
+    let times = |name: &str, factor: f32| sae.tensor(name).iter().map(|value| value * factor).collect::<Vec<_>>();
+    assert_eq!(folded.tensor("W_enc"), times("W_enc", 4.0));
+    assert_eq!((folded.tensor("W_dec"), folded.tensor("b_dec")), (&*times("W_dec", 0.25), &*times("b_dec", 0.25)));
+    assert_eq!(folded.tensor("b_enc"), sae.tensor("b_enc"));
+    // The threshold of keys in the scale of decoder norms goes with these.
+    rewritten(&dir, &[("architecture", json!("batchtopk"))], &[]);
+    assert_eq!(load(&dir).unwrap().tensor("threshold"), [0.1875; 5]);
+    for bad in [r#"{"scaling_factor": null}"#, r#"{"scaling_factor": 0}"#, "{"] {
+        fs::write(dir.join(SCALER), bad).unwrap();
+        assert!(matches!(load(&dir), Err(Error::Data { .. })), "{bad}");
+    }
 }

@@ -58,6 +58,16 @@ fn golden_saelens_gated_steps_on_the_device() {
     saelens_steps("GatedTrainingSAE", |_| true);
 }
 
+#[test]
+fn golden_saelens_batchtopk_steps_on_the_device() {
+    saelens_steps("BatchTopKTrainingSAE", |_| true);
+}
+
+#[test]
+fn golden_saelens_matryoshka_steps_on_the_device() {
+    saelens_steps("MatryoshkaBatchTopKTrainingSAE", |_| true);
+}
+
 const TOP_K: &str = "TopKTrainingSAE";
 
 /// The cases of a class of SAELens of which `wanted` is true; fails if there is none.
@@ -80,7 +90,9 @@ fn saelens_steps(class: &str, wanted: impl Fn(&Vectors) -> bool) {
             let others: f64 = results.losses.iter().map(|(_, loss)| loss).sum();
             worst.compare("loss", &[loss(&results) + others], &golden("loss"));
             for golden in vectors.names(&format!("step{s}.loss.")) {
-                let own = |(name, loss): &(String, f64)| golden.ends_with(&saelens_name(name)).then_some(*loss);
+                let own = |(name, loss): &(String, f64)| {
+                    golden.ends_with(&format!(".{}", vectors::saelens_loss(name))).then_some(*loss)
+                };
                 let mse = golden.ends_with(".mse_loss").then(|| loss(&results));
                 // SAELens reports an auxiliary loss of 0 where no feature is dead.
                 let actual = mse.or_else(|| results.losses.iter().find_map(own)).unwrap_or(0.0);
@@ -93,14 +105,6 @@ fn saelens_steps(class: &str, wanted: impl Fn(&Vectors) -> bool) {
             worst.compare_each("after", &run.parameters(), &parameters("after"));
         }
         worst.report(&vectors.name);
-    }
-}
-
-/// The name that SAELens gives a loss.
-fn saelens_name(name: &str) -> String {
-    match name {
-        "auxk" | "gate" => ".auxiliary_reconstruction_loss".into(),
-        _ => format!(".{name}_loss"),
     }
 }
 

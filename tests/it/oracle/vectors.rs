@@ -173,17 +173,20 @@ pub fn dense(list: &List, n: usize) -> Vec<f64> {
     dense
 }
 
+/// SAELens's name of a loss.
+pub fn saelens_loss(name: &str) -> String {
+    match name.strip_prefix("inner_mse_") {
+        Some(width) => format!("inner_mse_loss_{width}"),
+        None if name == "auxk" || name == "gate" => "auxiliary_reconstruction_loss".into(),
+        None => format!("{name}_loss"),
+    }
+}
+
 /// The losses of a pass by SAELens's names.
 pub fn losses(config: &SaeConfig, pass: &Forward) -> Vec<(String, f64)> {
     let description = config.describe();
-    let fields = description.fields.iter().zip(&pass.fields).map(|(field, found)| {
-        let name = match (field.name.as_str(), field.below) {
-            ("auxk" | "gate", _) => "auxiliary_reconstruction_loss".into(),
-            (_, Some(width)) => format!("inner_mse_loss_{width}"),
-            (name, None) => format!("{name}_loss"),
-        };
-        (name, found.loss)
-    });
+    let fields =
+        description.fields.iter().zip(&pass.fields).map(|(field, found)| (saelens_loss(&field.name), found.loss));
     let penalty = description.lists[0].entry.penalty().map(|name| (format!("{name}_loss"), pass.penalty));
     let closed_form = description.closed_form.map(|_| ("pre_act_loss".into(), pass.closed_form));
     fields.chain(penalty).chain(closed_form).collect()

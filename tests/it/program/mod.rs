@@ -16,6 +16,7 @@ pub mod inputs;
 #[cfg(unix)]
 pub mod killed;
 pub mod memory;
+pub mod options;
 pub mod plan;
 pub mod rescue;
 pub mod resume;

@@ -60,7 +60,9 @@ fn a_file_holds_any_flag() {
          bad-rows = 'skip'\norder = 'mixed'\nmixing-buffer = '2MiB'\n\
          arch = 'topk'\nfeatures = 24\nk = 3\n\
          rescale-acts-by-decoder-norm = true\nauxk = 'saelens'\nauxk-coefficient = 0.5\nauxk-k = 3\n\
-         batch = 10\nsteps = 2\nlr = 1e-3\nwarmup = 1\ndecay = 1\nclip = 0\ndead-window = 30\n\
+         init-decoder-norm = 0.5\ninit-encoder = 'linear'\ninit-b-dec = 'mean'\n\
+         batch = 10\nsteps = 2\nlr = 1e-3\nschedule = 'cosine'\nwarmup = 1\ndecay = 1\nadam-beta1 = 0.8\n\
+         adam-beta2 = 0.99\nadam-eps = 1e-7\nclip = 0\ndecoder-rule = 'free'\ndead-window = 30\n\
          moments = 'bf16'\nseed = 9\n\
          log-every = 1\ncheckpoint-every = 7\nkeep-checkpoints = 3\nmodel-name = 'm'\nhook-name = 'h'\n\
          context-size = 64\ndataset-path = 'd'\ndevice = 'cpu'\nscreening = 'f32'\n",

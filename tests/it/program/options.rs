@@ -1,0 +1,249 @@
+//! Training options of `monosem train`: schedules, Adam, presets, and where a run starts.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::program::cli::{Files, fail, metrics, succeed};
+
+const SIZES: [&str; 10] = ["--features", "40", "--k", "4", "--batch", "50", "--seed", "3", "--device", "cpu"];
+
+fn train(files: &Files, name: &str, flags: &[&str]) -> String {
+    let out = files.path(name);
+    succeed(&[&["train", "--data", &files.data, "--out", &out, "--no-autotune", "--log-every", "1"], flags].concat());
+    out
+}
+
+fn config(run: &str) -> String {
+    fs::read_to_string(Path::new(run).join("config.toml")).unwrap()
+}
+
+fn record(run: &str) -> Value {
+    serde_json::from_slice(&fs::read(Path::new(run).join("run.json")).unwrap()).unwrap()
+}
+
+fn rates(run: &str) -> Vec<f64> {
+    metrics(Path::new(run)).iter().map(|line| line["learning_rate"].as_f64().unwrap()).collect()
+}
+
+fn weights(run: &str) -> Vec<u8> {
+    fs::read(Path::new(run).join("sae/sae_weights.safetensors")).unwrap()
+}
+
+#[test]
+fn the_learning_rate_follows_the_schedule() {
+    let files = Files::new();
+    let rates = |name: &str, flags: &[&str]| -> Vec<f64> {
+        let run = train(&files, name, &[&SIZES[..], &["--steps", "10", "--lr", "0.01"], flags].concat());
+        rates(&run).iter().map(|rate| (rate * 1e6).round() / 1e4).collect()
+    };
+    let constant = rates("constant", &["--schedule", "constant", "--warmup", "20%"]);
+    assert_eq!(constant, [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    let linear = rates("linear", &["--warmup-steps", "0", "--decay", "50%"]);
+    assert_eq!(linear, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]);
+    let rest = rates("rest", &["--warmup", "2", "--decay", "rest"]);
+    assert_eq!(rest, [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
+    let cosine = rates("cosine", &["--warmup", "0", "--schedule", "cosine"]);
+    assert_eq!((cosine[0], cosine[5]), (1.0, 0.5));
+    assert!(cosine.windows(2).all(|pair| pair[0] > pair[1]), "{cosine:?}");
+    // What is written repeats it, and a resume compares the steps that a share comes to.
+    let file = files.path("rest/config.toml");
+    assert!(config(&files.path("rest")).contains("decay = \"rest\"\n"));
+    let again = files.path("again");
+    succeed(&["train", "--config", &file, "--out", &again, "--no-autotune"]);
+    assert!(weights(&again) == weights(&files.path("rest")));
+    fs::write(Path::new(&again).join("run.json"), "{\"state\": \"failed\"}").unwrap();
+    fail(&["train", "--out", &again, "--resume", "--decay", "7"], 2, "--decay is 7 and was 8 when");
+    succeed(&["train", "--out", &again, "--resume", "--decay", "80%"]);
+
+    let out = files.path("refused");
+    let refuse = |flags: &[&str], words: &str| {
+        let command = ["train", "--data", &files.data, "--out", &out, "--steps", "10"];
+        fail(&[&command[..], &SIZES, flags].concat(), 2, words);
+        assert!(!Path::new(&out).exists());
+    };
+    refuse(&["--schedule", "constant", "--decay", "2"], "a constant schedule does not fall, and has 2 steps of decay");
+    refuse(&["--schedule", "step"], "not one of constant, linear, cosine");
+    refuse(&["--decay", "120%"], "not a percentage from 0% to 100%");
+    refuse(&["--warmup", "60%", "--decay", "50%"], "6 steps of warm-up and 5 of decay are more than 10 steps");
+    refuse(&["--adam-beta1", "1"], "must be at least 0 and below 1");
+    refuse(&["--adam-eps", "0"], "must be finite and above 0");
+    refuse(&["--lr", "1/sqrt(features/x)"], "not a number");
+    refuse(&["--decoder-rule", "fixed"], "not one of unit-norm, free");
+    refuse(&["--init-decoder-norm", "0.1"], "give --decoder-rule free");
+    refuse(&["--preset", "openai"], "there are openai-topk, dictionary-learning-topk, ");
+}
+
+#[test]
+fn every_option_changes_the_result_and_is_recorded() {
+    let files = Files::new();
+    let steps = ["--steps", "4"];
+    let usual = weights(&train(&files, "usual", &[&SIZES[..], &steps].concat()));
+    // The defaults, spelled out.
+    let spelled = [
+        &["--schedule", "linear", "--adam-beta1", "0.9", "--adam-beta2", "0.999", "--adam-eps", "1e-8", "--clip", "1"]
+            [..],
+        &["--decoder-rule", "unit-norm", "--init-encoder", "decoder", "--init-b-dec", "median", "--init", "none"],
+    ];
+    let spelled = train(&files, "spelled", &[&SIZES[..], &steps, &spelled.concat()].concat());
+    assert!(weights(&spelled) == usual);
+    for (flag, value) in [
+        ("adam-beta1", "0.5"),
+        ("adam-beta2", "0.9"),
+        ("adam-eps", "0.1"),
+        ("clip", "none"),
+        ("decoder-rule", "free"),
+        ("init-encoder", "linear"),
+        ("init-encoder", "matched"),
+        ("init-b-dec", "mean"),
+        ("init-b-dec", "zero"),
+    ] {
+        let name = format!("{flag}-{value}");
+        let run = train(&files, &name, &[&SIZES[..], &steps, &[&format!("--{flag}"), value]].concat());
+        assert!(weights(&run) != usual, "{name}");
+        let written: toml::Table = config(&run).parse().unwrap();
+        let text = written[flag].as_str().map_or_else(|| written[flag].to_string(), str::to_owned);
+        assert_eq!(text, if value == "none" { "0.0" } else { value }, "{name}");
+    }
+    let free = record(&files.path("init-b-dec-zero"))["start"].clone();
+    assert_eq!(free["drawn"]["b_dec"], "zero");
+}
+
+#[test]
+fn a_preset_lies_under_the_flags_and_the_file() {
+    let files = Files::new();
+    let preset = ["--preset", "saelens-topk", "--steps", "3", "--batch", "50", "--device", "cpu"];
+    let run = train(&files, "run", &[&preset[..], &["--features", "120", "--lr", "1e-3"]].concat());
+    let written: toml::Table = config(&run).parse().unwrap();
+    assert_eq!((&written["k"], &written["auxk"]), (&100.into(), &"saelens".into()));
+    assert_eq!((&written["decoder-rule"], written["lr"].as_float()), (&"free".into(), Some(1e-3)));
+    assert_eq!(rates(&run), [1e-3; 3]);
+    assert!(config(&run).contains("\n# preset: saelens-topk, sae-lens 6.54.12"), "{}", config(&run));
+    let again = files.path("again");
+    succeed(&["train", "--config", &format!("{run}/config.toml"), "--out", &again, "--no-autotune"]);
+    assert!(weights(&again) == weights(&run));
+
+    // The file wins over the preset, and a flag over both; of the sizes the uppermost counts.
+    let file = files.path("file.toml");
+    fs::write(&file, "k = 7\nfeatures = 30\nclip = 0.5\n").unwrap();
+    let sparsify = ["--preset", "sparsify-adam", "--config", &file, "--steps", "3", "--warmup", "1", "--batch", "50"];
+    let over = train(&files, "over", &[&sparsify[..], &["--clip", "0.25", "--device", "cpu"]].concat());
+    let written: toml::Table = config(&over).parse().unwrap();
+    assert_eq!((&written["k"], &written["features"]), (&7.into(), &30.into()));
+    assert!(!written.contains_key("expansion") && written["clip"].as_float() == Some(0.25), "{written}");
+
+    // A resume with the same command is the same run; one with another preset is refused.
+    fs::write(Path::new(&run).join("run.json"), "{\"state\": \"failed\"}").unwrap();
+    let resume = ["train", "--out", &run, "--resume", "--no-autotune", "--batch", "50", "--lr", "1e-3"];
+    fail(
+        &[&resume[..], &["--preset", "dictionary-learning-topk", "--warmup", "1", "--features", "120"]].concat(),
+        2,
+        "and was",
+    );
+    succeed(&[&resume[..], &["--preset", "saelens-topk", "--features", "120"]].concat());
+}
+
+#[test]
+fn a_run_starts_from_an_sae_of_its_kind() {
+    let files = Files::new();
+    let steps = ["--steps", "4"];
+    let first = train(&files, "first", &[&SIZES[..], &steps, &["--checkpoint-every", "2"]].concat());
+    let frozen = ["--steps", "1", "--warmup", "1", "--decay", "0", "--init", &first];
+    // The rate of the first warm-up step is 0: what is saved is what it started from.
+    let same = train(&files, "same", &[&SIZES[..], &frozen].concat());
+    let values = |run: &str| {
+        let file = fs::read(Path::new(run).join("sae/sae_weights.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let all: Vec<f32> = ["W_enc", "b_enc", "b_dec", "W_dec"]
+            .iter()
+            .flat_map(|name| bytemuck::pod_collect_to_vec::<u8, f32>(tensors.tensor(name).unwrap().data()))
+            .collect();
+        all
+    };
+    let largest = values(&same).iter().zip(&values(&first)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest < 1e-6, "{largest}");
+    let start = record(&same)["start"]["sae"].clone();
+    assert_eq!(start["checksum"], record(&first)["sae"]["sae_weights.safetensors"]);
+    assert!(start["path"].as_str().unwrap().ends_with("/first"), "{start}");
+    // Training goes on from there.
+    let tuned = train(&files, "tuned", &[&SIZES[..], &steps, &["--init", &first, "--auxk", "saelens"]].concat());
+    assert!(metrics(Path::new(&tuned))[0]["fvu"].as_f64() < metrics(Path::new(&first))[0]["fvu"].as_f64());
+    let checkpoint = format!("{first}/checkpoints/step-2");
+    let of_checkpoint = train(&files, "of-checkpoint", &[&SIZES[..], &steps, &["--init", &checkpoint]].concat());
+    assert_eq!(record(&of_checkpoint)["start"]["sae"]["checksum"].as_str().map(str::len), Some(16));
+
+    let out = files.path("refused");
+    let refuse = |flags: &[&str], code: i32, words: &str| {
+        fail(&[&["train", "--data", &files.data, "--out", &out, "--steps", "4"], flags].concat(), code, words);
+        assert!(!Path::new(&out).exists());
+    };
+    let sizes = |features, k| ["--features", features, "--k", k, "--batch", "50", "--init", &first, "--device", "cpu"];
+    refuse(&sizes("41", "4"), 2, "first has another features: 40, where this run has 41");
+    refuse(&sizes("40", "5"), 2, "first has another k: 4, where this run has 5");
+    let rescaled = [&sizes("40", "4")[..], &["--rescale-acts-by-decoder-norm"]].concat();
+    refuse(&rescaled, 2, "another rescale_acts_by_decoder_norm: false, where this run has true");
+    refuse(&[&sizes("40", "4")[..], &["--init-b-dec", "zero"]].concat(), 2, "give only one of both");
+    refuse(&["--features", "40", "--k", "4", "--init", &files.path("nowhere")], 5, "nowhere");
+    let free = train(&files, "free", &[&SIZES[..], &steps, &["--decoder-rule", "free", "--lr", "0.1"]].concat());
+    let of_free = ["--features", "40", "--k", "4", "--init", &free, "--batch", "50", "--device", "cpu"];
+    refuse(&of_free, 2, "give --decoder-rule free");
+    train(&files, "free-again", &[&SIZES[..], &steps, &["--decoder-rule", "free", "--init", &free]].concat());
+
+    // A resume compares the weights, wherever they lie.
+    let tuned_sae = files.path("moved");
+    fs::rename(&first, &tuned_sae).unwrap();
+    fs::write(Path::new(&of_checkpoint).join("run.json"), "{\"state\": \"failed\"}").unwrap();
+    fs::remove_dir_all(Path::new(&of_checkpoint).join("sae")).unwrap();
+    fail(&["train", "--out", &of_checkpoint, "--resume"], 5, "first");
+    let moved = format!("{tuned_sae}/checkpoints/step-2");
+    succeed(&["train", "--out", &of_checkpoint, "--resume", "--init", &moved]);
+}
+
+#[test]
+fn a_run_is_extended_from_its_newest_checkpoint() {
+    let files = Files::new();
+    let flags = [&SIZES[..], &["--steps", "10", "--lr", "0.01", "--warmup", "2", "--decay", "40%"]].concat();
+    let run = train(&files, "run", &[&flags[..], &["--checkpoint-every", "3"]].concat());
+    let planned = rates(&run);
+    let ten = weights(&run);
+    let resume = ["train", "--out", &run, "--resume", "--no-autotune"];
+    fail(&[&resume[..], &["--steps", "20"]].concat(), 2, "--extend trains for more steps");
+    fail(&[&resume[..], &["--extend", "--steps", "5"]].concat(), 2, "--steps is 5 and was 10 when");
+    fail(&[&resume[..], &["--extend", "--steps", "20", "--lr", "0.1"]].concat(), 2, "--lr is 0.1 and was 0.01 when");
+    fail(&["train", "--out", &files.path("new"), "--data", &files.data, "--extend", "--steps", "5"], 2, "--resume");
+    // Nothing more is asked for: it stays done.
+    succeed(&[&resume[..], &["--extend", "--steps", "10"]].concat());
+    assert!(weights(&run) == ten);
+
+    succeed(&[&resume[..], &["--extend", "--steps", "20"]].concat());
+    let steps: Vec<u64> = metrics(Path::new(&run)).iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, (1..=20).collect::<Vec<_>>());
+    let extended = rates(&run);
+    // From the checkpoint of step 9 on it is the schedule of 20 steps, of which the last 8 decay.
+    assert_eq!(extended[..9], planned[..9]);
+    assert_eq!(extended[9..13], [0.01; 4]);
+    assert!((extended[19] - 0.01 / 8.0).abs() < 1e-12, "{extended:?}");
+    let record = record(&run);
+    assert_eq!((&record["state"], &record["resumed_from"]), (&"done".into(), &9.into()));
+    assert_eq!(record["extended"], serde_json::json!([{ "step": 9, "before": 10, "now": 20 }]));
+    assert!(weights(&run) != ten && config(&run).contains("steps = 20\n"), "{}", config(&run));
+    // Again, and again from its own settings.
+    succeed(&[&resume[..], &["--extend", "--steps", "20"]].concat());
+    succeed(&resume);
+    succeed(&["verify", &run]);
+
+    // A rate that followed from the number of steps stays what it was.
+    let short = train(&files, "short", &[&SIZES[..], &["--steps", "6", "--checkpoint-every", "4"]].concat());
+    let before = rates(&short);
+    succeed(&["train", "--out", &short, "--resume", "--extend", "--tokens", "2k"]);
+    let after = rates(&short);
+    assert_eq!((after.len(), after[10]), (40, before[0]));
+
+    let none = train(&files, "none", &[&SIZES[..], &["--steps", "4", "--checkpoint-every", "0"]].concat());
+    fail(
+        &["train", "--out", &none, "--resume", "--extend", "--steps", "8"],
+        2,
+        "no checkpoint that it could go on from",
+    );
+}
