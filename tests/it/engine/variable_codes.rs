@@ -176,6 +176,9 @@ fn a_list_that_is_full_ends_training_and_leaves_the_model_as_it_was() {
     let before = hash(&trained(&trainer));
     let outcome = batches(3, 4).iter().try_for_each(|batch| trainer.step(batch).map(drop));
     let Err(Error::Device(problem)) = outcome else { panic!("{outcome:?}") };
-    assert!(problem.contains("step 1") && problem.contains("1000 entries") && problem.contains("capacity"), "{problem}");
+    assert!(
+        problem.contains("step 1") && problem.contains("1000 entries") && problem.contains("capacity"),
+        "{problem}"
+    );
     assert_eq!(hash(&trained(&trainer)), before);
 }
