@@ -26,7 +26,7 @@ pub struct OpenedCheckpoint {
     pub step: u64,
 }
 
-/// Opens the SAE at `path`: a directory in SAELens's layout, a finished run, a checkpoint, or an unfinished run, of
+/// Opens the SAE at `path`: a directory that [`sae::open`] takes, a finished run, a checkpoint, or an unfinished run, of
 /// which the newest intact checkpoint is taken. The weights of a checkpoint are read once to verify them.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub struct OpenedCheckpoint {
 /// [`Error::Config`] for a checkpoint of another format.
 pub fn open_sae(path: &Path) -> Result<OpenedSae> {
     fs::metadata(path).map_err(Error::io(path))?;
-    if [path.to_owned(), path.join("sae")].iter().any(|directory| directory.join("cfg.json").is_file()) {
+    if sae::weights_file(path).is_some() {
         return Ok(OpenedSae { weights: Box::new(sae::open(path)?), checkpoint: None, skipped: Vec::new() });
     }
     if path.join("manifest.json").is_file() {

@@ -5,7 +5,7 @@ Run by hand, because PyTorch is too large for every push:
     pip install pytest sae-lens safetensors torch
     pytest tests/interop/test_saelens.py
 
-The SAEs are written by the test `what_is_exported_is_what_it_was` (tests/it/oracle/saelens.rs), beside what the f64
+The SAEs are written by the test `what_is_exported_is_what_it_was` (tests/it/oracle/directories.rs), beside what the f64
 reference makes of them. The other direction, what SAELens wrote, is tested in Rust on tests/vectors/saelens-*.
 """
 

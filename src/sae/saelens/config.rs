@@ -1,7 +1,5 @@
 //! `cfg.json`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -10,13 +8,11 @@ use serde_json::{Value, json};
 use super::{CONFIG, SCALER};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
+use crate::sae::stored::parse_json;
 use crate::sae::{Architecture, BatchTopK, Gated, JumpRelu, Relu, SaeConfig, TopK, Weights};
 
 /// The version whose files are written.
 pub(super) const VERSION: &str = "6.54.12";
-
-/// More than any configuration needs, and little enough to read from any file.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// What is read of `cfg.json`, with SAELens's defaults.
 #[derive(Deserialize)]
@@ -116,7 +112,7 @@ pub(super) fn json(weights: &dyn Weights) -> Result<Value> {
 /// Reads the configuration in a directory.
 pub(super) fn read(dir: &Path) -> Result<Stored> {
     let path = &dir.join(CONFIG);
-    let fields: Fields = parse(path)?;
+    let fields: Fields = parse_json(path)?;
     let invalid = |problem: String| Error::data(path, problem);
     if let Some(value) = fields.reshape_activations.as_deref().filter(|&value| value != "none") {
         return Err(invalid(format!("reshape_activations is {value:?}; only \"none\" can be read")));
@@ -145,17 +141,6 @@ pub(super) fn read(dir: &Path) -> Result<Stored> {
     config.validate().map_err(|error| invalid(error.to_string()))?;
     let trained_as = text("training_architecture").unwrap_or_else(|| config.architecture.saelens_name().into());
     Ok(Stored { config, provenance, trained_as, scale: scale(dir, &fields.normalize_activations)? })
-}
-
-/// Parses a file of JSON.
-fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text).map_err(Error::io(path))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        let error = error.to_string().escape_debug().to_string();
-        Error::data(path, format!("{error}; export the SAE from SAELens again"))
-    })
 }
 
 impl Fields {
@@ -220,7 +205,7 @@ fn scale(dir: &Path, normalize_activations: &Value) -> Result<Option<f64>> {
         ))),
         Value::String(_) | Value::Bool(true) => {
             let path = dir.join(SCALER);
-            let factor = if path.is_file() { parse::<Scaler>(&path)?.scaling_factor } else { None };
+            let factor = if path.is_file() { parse_json::<Scaler>(&path)?.scaling_factor } else { None };
             match factor {
                 Some(factor) if (factor as f32).is_normal() && factor > 0.0 => Ok(Some(factor)),
                 Some(factor) => Err(Error::data(&path, format!("scaling_factor is {factor}: it must be above 0"))),

@@ -4,30 +4,32 @@
 mod config;
 mod tensors;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::description::TensorSpec;
-use super::{Architecture, AsJumpRelu, JumpRelu, Sae, SaeConfig, Weights};
-use crate::data::Provenance;
+use super::description::KeyScale;
+use super::directory::SaeFile;
+use super::stored::{Contents, StoredWeights};
+use super::{Architecture, AsJumpRelu, JumpRelu, Weights};
 use crate::error::{Error, Result};
 use crate::storage::replace_file;
 use crate::storage::staging::Staging;
 use crate::storage::tensor_file::TensorFile;
 use config::Stored;
-use tensors::{LOG_THRESHOLD, StoredWeights};
+use tensors::LOG_THRESHOLD;
 
-const CONFIG: &str = "cfg.json";
-const WEIGHTS: &str = "sae_weights.safetensors";
+pub(super) const CONFIG: &str = "cfg.json";
+pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
 /// What a checkpoint of SAELens has beside it where the scale of the rows is not folded into its weights.
 const SCALER: &str = "activation_scaler.json";
+/// The threshold of an SAE as training with BatchTopK leaves it: one number in f64.
+const TOPK_THRESHOLD: &str = "topk_threshold";
 
 /// Saves an SAE as the new directory `dir`, all of it or nothing: it appears under its name only when it is on the
 /// disk. SAEs of BatchTopK and Matryoshka are saved as [`AsJumpRelu`], which has their threshold.
 ///
 /// # Errors
-/// [`Error::Exists`] when `dir` exists, [`Error::Config`] when the sizes and weights do not make an SAE that [`load`]
-/// would take; [`Error::Io`]; those of the weights. Nothing is left behind.
+/// [`Error::Exists`] when `dir` exists, [`Error::Config`] when the sizes and weights do not make an SAE that
+/// [`super::load`] would take; [`Error::Io`]; those of the weights. Nothing is left behind.
 pub fn save(weights: &dyn Weights, dir: &Path) -> Result<()> {
     weights.config().validate()?;
     NewDirectory::create(dir)?.save(weights)
@@ -63,38 +65,23 @@ impl NewDirectory {
     }
 }
 
-/// Loads the SAE in `dir`, or in `dir/sae` when `dir` is a run directory.
-///
-/// # Errors
-/// As [`open`], and [`Error::Data`] when a weight is not finite.
-pub fn load(dir: &Path) -> Result<Sae> {
-    Sae::read(&open(dir)?)
-}
-
-/// Opens the SAE in `dir`, or in `dir/sae` when `dir` is a run directory, and checks all but its values, which are
-/// checked as they are read. What training with BatchTopK or Matryoshka left is opened as a JumpReLU SAE; a scale that
-/// rows were multiplied by (`expected_average_only_in`) is folded into the weights.
-///
-/// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is damaged, incomplete, or needs something that is not
-/// supported: the message names it.
-pub fn open(dir: &Path) -> Result<SaeFile> {
-    fs::metadata(dir).map_err(Error::io(dir))?;
-    let Some(dir) = find(dir) else {
-        let problem = format!("has no {CONFIG}, here or in sae/; give the directory of an SAE or of a run");
-        return Err(Error::data(dir, problem));
-    };
-    let Stored { mut config, provenance, trained_as, scale } = config::read(&dir)?;
+/// Opens the SAE in a directory.
+pub(super) fn open(dir: &Path) -> Result<SaeFile> {
+    let Stored { mut config, provenance, trained_as, scale } = config::read(dir)?;
     let file = TensorFile::open(&dir.join(WEIGHTS))?;
-    if let Architecture::JumpRelu(jumprelu) = &config.architecture
-        && file.names().contains(&LOG_THRESHOLD)
-    {
-        config.architecture = JumpRelu { log_threshold: true, ..jumprelu.clone() }.into();
-    }
-    let stored = StoredWeights::new(file, config, provenance, scale)?;
+    let others: &[&str] = match &config.architecture {
+        Architecture::BatchTopK(_) => &[TOPK_THRESHOLD],
+        Architecture::JumpRelu(jumprelu) if file.names().contains(&LOG_THRESHOLD) => {
+            config.architecture = JumpRelu { log_threshold: true, ..jumprelu.clone() }.into();
+            &[]
+        }
+        _ => &[],
+    };
+    let tensors = tensors::stored(&config);
+    let stored = StoredWeights::new(file, Contents { config, provenance, tensors, others, scale })?;
     let weights: Box<dyn Weights> = match stored.config().architecture {
         Architecture::BatchTopK(_) => {
-            let threshold = stored.threshold()?;
+            let threshold = threshold(&stored, scale)?;
             Box::new(AsJumpRelu::with_threshold(stored, threshold)?)
         }
         _ => match AsJumpRelu::of_logarithms(stored) {
@@ -105,38 +92,19 @@ pub fn open(dir: &Path) -> Result<SaeFile> {
     Ok(SaeFile { weights, trained_as })
 }
 
-/// `dir`, or `dir/sae`, if there is an SAE in it.
-fn find(dir: &Path) -> Option<PathBuf> {
-    [dir.to_owned(), dir.join("sae")].into_iter().find(|dir| dir.join(CONFIG).is_file())
-}
-
-/// The file that holds the weights of the SAE that [`open`] finds at `dir`, if it finds one.
-pub fn weights_file(dir: &Path) -> Option<PathBuf> {
-    find(dir).map(|dir| dir.join(WEIGHTS))
-}
-
-/// An SAE in its files.
-pub struct SaeFile {
-    weights: Box<dyn Weights>,
-    trained_as: String,
-}
-
-impl Weights for SaeFile {
-    fn config(&self) -> &SaeConfig {
-        self.weights.config()
+/// The threshold that training with BatchTopK arrived at.
+fn threshold(stored: &StoredWeights, scale: Option<f64>) -> Result<f32> {
+    let threshold = stored.number(TOPK_THRESHOLD)?;
+    if !((threshold as f32).is_finite() && threshold >= 0.0) {
+        let problem = format!("`{TOPK_THRESHOLD}` is {threshold}: it must be a number of at least 0; train it further");
+        return Err(Error::data(stored.path(), problem));
     }
-
-    fn provenance(&self) -> &Provenance {
-        self.weights.provenance()
-    }
-
-    fn trained_as(&self) -> &str {
-        &self.trained_as
-    }
-
-    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
-        self.weights.read(tensor, first, values)
-    }
+    // Keys in the scale of decoder norms are divided by what these are.
+    let of_keys = match stored.config().describe().key {
+        KeyScale::One => 1.0,
+        KeyScale::DecoderNorm => scale.unwrap_or(1.0),
+    };
+    Ok((threshold / of_keys) as f32)
 }
 
 #[cfg(test)]

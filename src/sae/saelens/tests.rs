@@ -1,11 +1,14 @@
+use std::fs;
+
 use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::config::VERSION;
-use super::tensors::layout;
+use super::tensors::stored;
 use super::*;
-use crate::sae::TopK;
+use crate::data::Provenance;
+use crate::sae::{Sae, SaeConfig, TopK, load, open};
 use crate::storage::fixtures::{Tensor, write};
 
 /// More inputs than a stripe, and not a multiple of it; every weight differs and is exact in all three types.
@@ -29,6 +32,11 @@ fn saved(sae: &Sae) -> (TempDir, PathBuf) {
     let dir = root.path().join("sae");
     save(sae, &dir).unwrap();
     (root, dir)
+}
+
+/// The tensors and their shapes, in the order of the file.
+fn shapes(config: &SaeConfig) -> Vec<(&'static str, Vec<usize>)> {
+    stored(config).iter().map(|stored| (stored.name, stored.shape(config))).collect()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -90,13 +98,11 @@ fn half_precision_weights() {
     let sae = example();
     let (_root, dir) = saved(&sae);
     for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
-        let shapes = layout(&sae.config);
         let transposed: Vec<f32> = (0..95).map(|i| sae.tensor("W_enc")[i % 5 * 19 + i / 5]).collect();
         let values = |name| if name == "W_enc" { &transposed } else { sae.tensor(name) };
-        let tensors: Vec<_> = shapes
-            .iter()
-            .map(|(tensor, shape)| Tensor::float(tensor.name, dtype, shape, values(tensor.name)))
-            .collect();
+        let shapes = shapes(&sae.config);
+        let tensors: Vec<_> =
+            shapes.iter().map(|(name, shape)| Tensor::float(name, dtype, shape, values(name))).collect();
         write(&dir.join(WEIGHTS), &tensors, &[("format", "pt")]);
         assert_eq!(load(&dir).unwrap(), sae, "{dtype:?}");
     }
@@ -158,12 +164,12 @@ fn weights_must_fit_the_configuration() {
     let sae = example();
     let (_root, dir) = saved(&sae);
     let path = dir.join(WEIGHTS);
-    let shapes = layout(&sae.config);
+    let shapes = shapes(&sae.config);
     let mut holed = vec![0.0; 95];
     holed[2 * 5 + 3] = f32::INFINITY;
     let tensor = |at: usize| {
-        let (tensor, shape) = &shapes[at];
-        Tensor::f32(tensor.name, shape, &vec![0.0; shape.iter().product()])
+        let (name, shape) = &shapes[at];
+        Tensor::f32(name, shape, &vec![0.0; shape.iter().product()])
     };
     let others = || vec![tensor(0), tensor(2), tensor(3)];
     let cases = [

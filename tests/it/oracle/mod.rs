@@ -1,8 +1,8 @@
 //! The reference against finite differences and other implementations, and the library against the reference.
 
+pub mod directories;
 pub mod finite_differences;
 pub mod golden;
 pub mod reference;
-pub mod saelens;
 pub mod straight_through;
 pub mod vectors;

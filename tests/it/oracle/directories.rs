@@ -1,4 +1,4 @@
-//! SAEs in SAELens's layout: what SAELens wrote, and what is written, against the reference.
+//! SAEs in directories: what SAELens and sparsify (eai-sparsify 1.3.3) wrote, and what is written, against the reference.
 //!
 //! `MONOSEM_EXPORTS` names a directory to keep the written ones in, each with `expected.safetensors`; SAELens itself is
 //! tried on them by tests/interop/test_saelens.py.
@@ -69,6 +69,17 @@ fn golden_saelens_directories() {
             assert_eq!(json["metadata"]["training_architecture"], *trained_as);
         }
     }
+}
+
+#[test]
+fn golden_sparsify_directory() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sparsify-topk");
+    let expected = Vectors::open(&directory.join("expected.safetensors"));
+    let applied = apply(&sae::load(&directory).unwrap(), &expected.f64s("x"));
+    let mut worst = Worst::new(1e-12);
+    worst.compare("feature_acts", &applied.activations, &expected.f64s("feature_acts"));
+    worst.compare("reconstruction", &applied.reconstruction, &expected.f64s("reconstruction"));
+    worst.report("sparsify-topk");
 }
 
 /// What is written: an example of each architecture, and what they leave out.
