@@ -277,18 +277,20 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 }
 
-/// Adam over one of a feature's scalars; its moments are the plane `moments` and the one after it.
-fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, is_non_negative: bool) {
+/// Adam over one of a feature's scalars, whose moments are the plane `moments` and the one after it; what would be below
+/// `least` becomes that. Gives the scalar as it would be.
+fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, least: f32) -> f32 {
     let old = vec3(scalar(plane, feature), scalar(moments, feature), scalar(moments + 1u, feature));
     let after = adam(vec4(old.x), vec4(old.y), vec4(old.z), vec4(gradient));
-    let parameter = select(after.parameter.x, 0.0, is_non_negative && after.parameter.x < 0.0);
+    let parameter = select(after.parameter.x, least, after.parameter.x < least);
     scalars[plane * params.count + feature] = bitcast<u32>(parameter);
     scalars[moments * params.count + feature] = bitcast<u32>(after.m.x);
     scalars[(moments + 1u) * params.count + feature] = bitcast<u32>(after.v.x);
-    if is_not_finite(parameter) {
-        scalars[FLAWED * params.count + feature] = 1u;
-    }
+    return after.parameter.x;
 }
+
+/// The number farthest below 0.
+const LOWEST: f32 = -3.4028235e38;
 
 /// The feature's own scalars, a thread per feature.
 @compute @workgroup_size(64)
@@ -302,12 +304,18 @@ fn own(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 #else
     let has_sums = word(RUN, feature) != 0u;
 #end
+    var is_flawed = false;
 #if BIASED
-    update_scalar(feature, BIAS, MOMENTS, select(0.0, scalar(SLOPES, feature), has_sums), false);
+    let bias = update_scalar(feature, BIAS, MOMENTS, select(0.0, scalar(SLOPES, feature), has_sums), LOWEST);
+    is_flawed |= is_not_finite(bias);
 #end
 #for i in 0..${OWN}
     let gradient_${i} = select(0.0, scalar(OWN_SUM_${i}, feature), has_sums);
-    let is_non_negative_${i} = (params.non_negative & (1u << ${i}u)) != 0u;
-    update_scalar(feature, OWN_${i}, OWN_MOMENTS_${i}, gradient_${i}, is_non_negative_${i});
+    let least_${i} = select(LOWEST, 0.0, (params.non_negative & (1u << ${i}u)) != 0u);
+    let scalar_${i} = update_scalar(feature, OWN_${i}, OWN_MOMENTS_${i}, gradient_${i}, least_${i});
+    is_flawed |= is_not_finite(scalar_${i});
 #end
+    if is_flawed {
+        scalars[FLAWED * params.count + feature] = 1u;
+    }
 }

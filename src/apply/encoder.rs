@@ -102,6 +102,11 @@ impl Encoder {
         codes
     }
 
+    /// Entries of each row, if each has as many.
+    pub fn entries_per_row(&self) -> Option<usize> {
+        self.stream.sae.forward.entries.per_row.map(|k| k as usize)
+    }
+
     /// The number of rows of the last finished batch that screening could not prove exact, copies that filled it
     /// included; if there were any, all were selected by chunks.
     pub fn uncertain_rows(&self) -> u32 {

@@ -1,59 +1,75 @@
 //! The file that `encode` writes: codes, what they are of, and the integers that stand beside the rows.
 
+mod spool;
+
 use std::collections::BTreeMap;
 
 use monosem::apply::HostCodes;
 use monosem::data::{Activations, RowLabels};
-use monosem::sae::Weights;
+use monosem::sae::{SaeConfig, Weights};
 use monosem::storage::{Dtype, TensorWriter, WholeFile};
 use monosem::{Divergence, Error, Result};
 
 use super::origin::{SaeOrigin, data_json};
+use spool::Spool;
 
 /// The format of the file; a change that a reader must know of raises the number.
 const FORMAT: (&str, &str) = ("monosem.codes", "1");
 
-/// The places of the tensors that every such file has; labels follow.
+/// The places of the tensors that every such file has; offsets and labels follow.
 const INDICES: usize = 0;
 const VALUES: usize = 1;
-const FIRST_LABEL: usize = 2;
+const OFFSETS: usize = 2;
 
 /// A file of codes that is being written.
-pub struct CodesFile {
-    file: TensorWriter,
+pub struct CodesFile<'a> {
+    about: About<'a>,
     index_type: Dtype,
-    k: u64,
+    body: Body,
     rows: u64,
+    entries: u64,
 }
 
-impl CodesFile {
+/// What the file says of its codes.
+pub struct About<'a> {
+    /// The SAE.
+    pub weights: &'a dyn Weights,
+    /// Where it is from.
+    pub origin: &'a SaeOrigin,
+    /// The rows.
+    pub data: &'a Activations,
+    /// What stands beside them.
+    pub labels: &'a RowLabels,
+    /// Entries per row, if each has as many.
+    pub k: Option<usize>,
+}
+
+enum Body {
+    /// As many entries per row: every place in the file is known.
+    Fixed(TensorWriter),
+    /// The file begins with how many there are, so they wait beside it until all are there.
+    Variable { file: WholeFile, indices: Spool, values: Spool, offsets: Spool },
+}
+
+impl<'a> CodesFile<'a> {
     /// Begins the file with what is known before any code: its metadata, and the labels of the rows.
-    pub fn create(
-        file: WholeFile,
-        weights: &dyn Weights,
-        origin: &SaeOrigin,
-        data: &Activations,
-        labels: &RowLabels,
-    ) -> Result<Self> {
-        let config = weights.config();
-        let index_type = index_type(config.features);
+    pub fn create(file: WholeFile, about: About<'a>) -> Result<Self> {
+        let index_type = index_type(about.weights.config().features);
         // More than the address space holds is more than any disk holds.
-        let rows = usize::try_from(data.rows()).unwrap_or(usize::MAX);
-        let (codes, column) = ([rows, config.usual_l0()], [rows]);
-        let mut tensors: Vec<(&str, Dtype, &[usize])> =
-            vec![("indices", index_type, &codes), ("values", Dtype::F32, &codes)];
-        tensors.extend(labels.shared.iter().map(|label| (label.name, label.dtype, &column[..])));
-        let metadata = metadata(weights, origin, data, labels);
-        let mut file = TensorWriter::new(file, &tensors, &metadata)?;
-        for (tensor, label) in (FIRST_LABEL..).zip(&labels.shared) {
-            let mut offset = 0;
-            RowLabels::read(data, *label, |integers| {
-                file.write(tensor, offset, integers)?;
-                offset += integers.len() as u64;
-                Ok(())
-            })?;
-        }
-        Ok(Self { file, index_type, k: config.usual_l0() as u64, rows: 0 })
+        let rows = usize::try_from(about.data.rows()).unwrap_or(usize::MAX);
+        let body = match about.k {
+            Some(k) => {
+                let codes: &[usize] = &[rows, k];
+                Body::Fixed(about.write_start(file, &[("indices", index_type, codes), ("values", Dtype::F32, codes)])?)
+            }
+            None => {
+                let mut offsets = Spool::beside(file.path())?;
+                offsets.write(&0_i64.to_le_bytes())?;
+                let (indices, values) = (Spool::beside(file.path())?, Spool::beside(file.path())?);
+                Body::Variable { file, indices, values, offsets }
+            }
+        };
+        Ok(Self { about, index_type, body, rows: 0, entries: 0 })
     }
 
     /// The number of rows whose codes are written.
@@ -61,33 +77,116 @@ impl CodesFile {
         self.rows
     }
 
+    /// The number of their entries.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Writes the codes of the next rows, all of them finite.
     pub fn write(&mut self, codes: &HostCodes) -> Result<()> {
-        let HostCodes { features, values, .. } = codes;
+        let HostCodes { starts, features, values } = codes;
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::Diverged {
-                step: None,
-                row: Some(at as u64 / self.k),
-                file: None,
-                what: Divergence::CodeNotFinite,
-            });
+            let row = starts.partition_point(|start| *start <= at) - 1;
+            let what = Divergence::CodeNotFinite;
+            return Err(Error::Diverged { step: None, row: Some(row as u64), file: None, what });
         }
-        let entries = self.rows * self.k;
-        if self.index_type == Dtype::I64 {
-            let features: Vec<i64> = features.iter().map(|&feature| feature.into()).collect();
-            self.file.write(INDICES, 8 * entries, bytemuck::cast_slice(&features))?;
+        let wide: Vec<i64>;
+        let indices: &[u8] = if self.index_type == Dtype::I64 {
+            wide = features.iter().map(|&feature| feature.into()).collect();
+            bytemuck::cast_slice(&wide)
         } else {
             // Small enough to be the same bits with a sign.
-            self.file.write(INDICES, 4 * entries, bytemuck::cast_slice(features))?;
+            bytemuck::cast_slice(features)
+        };
+        match &mut self.body {
+            Body::Fixed(file) => {
+                file.write(INDICES, self.index_type.bytes() as u64 * self.entries, indices)?;
+                file.write(VALUES, 4 * self.entries, bytemuck::cast_slice(values))?;
+            }
+            Body::Variable { indices: spooled, values: spooled_values, offsets, .. } => {
+                spooled.write(indices)?;
+                spooled_values.write(bytemuck::cast_slice(values))?;
+                let ends: Vec<i64> = starts[1..].iter().map(|end| (self.entries + *end as u64) as i64).collect();
+                offsets.write(bytemuck::cast_slice(&ends))?;
+            }
         }
-        self.file.write(VALUES, 4 * entries, bytemuck::cast_slice(values))?;
-        self.rows += values.len() as u64 / self.k;
+        self.rows += starts.len() as u64 - 1;
+        self.entries += values.len() as u64;
         Ok(())
     }
 
     /// Gives the file its name.
     pub fn finish(self) -> Result<()> {
-        self.file.finish()
+        let Self { about, index_type, body, rows, entries } = self;
+        let (file, spools) = match body {
+            Body::Fixed(file) => return file.finish(),
+            Body::Variable { file, indices, values, offsets } => (file, [indices, values, offsets]),
+        };
+        let [entries, offsets] = [entries, rows + 1].map(|size| [usize::try_from(size).unwrap_or(usize::MAX)]);
+        let tensors = [
+            ("indices", index_type, &entries[..]),
+            ("values", Dtype::F32, &entries),
+            ("offsets", Dtype::I64, &offsets),
+        ];
+        let mut file = about.write_start(file, &tensors)?;
+        for (tensor, spool) in [INDICES, VALUES, OFFSETS].into_iter().zip(spools) {
+            let mut offset = 0;
+            spool.read(|bytes| {
+                file.write(tensor, offset, bytes)?;
+                offset += bytes.len() as u64;
+                Ok(())
+            })?;
+        }
+        file.finish()
+    }
+}
+
+impl About<'_> {
+    /// The header of a file of these tensors and of the labels, and the labels.
+    fn write_start(&self, file: WholeFile, codes: &[(&str, Dtype, &[usize])]) -> Result<TensorWriter> {
+        let column = [usize::try_from(self.data.rows()).unwrap_or(usize::MAX)];
+        let mut tensors = codes.to_vec();
+        tensors.extend(self.labels.shared.iter().map(|label| (label.name, label.dtype, &column[..])));
+        let mut file = TensorWriter::new(file, &tensors, &self.metadata())?;
+        for (tensor, label) in (codes.len()..).zip(&self.labels.shared) {
+            let mut offset = 0;
+            RowLabels::read(self.data, *label, |integers| {
+                file.write(tensor, offset, integers)?;
+                offset += integers.len() as u64;
+                Ok(())
+            })?;
+        }
+        Ok(file)
+    }
+
+    fn metadata(&self) -> BTreeMap<&'static str, String> {
+        let Self { weights, origin, data, labels, k } = self;
+        let (config, of_sae, of_data) = (weights.config(), weights.provenance(), data.provenance());
+        let [model_name, hook_name] = [
+            of_data.model_name.as_ref().or(of_sae.model_name.as_ref()),
+            of_data.hook_name.as_ref().or(of_sae.hook_name.as_ref()),
+        ];
+        let always = [
+            ("format", FORMAT.0.to_owned()),
+            ("format_version", FORMAT.1.to_owned()),
+            ("monosem_version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("architecture", architecture(config)),
+            ("d_in", config.d_in.to_string()),
+            ("d_sae", config.features.to_string()),
+            ("data", data_json(data).to_string()),
+        ];
+        let known = [
+            ("k", k.map(|k| k.to_string())),
+            ("model_name", model_name.cloned()),
+            ("hook_name", hook_name.cloned()),
+            ("context_size", of_data.context_size.map(|size| size.to_string())),
+            ("dataset_path", of_data.dataset_path.clone()),
+            ("sae_checksum", origin.checksum.clone()),
+            ("sae_step", origin.step().map(|step| step.to_string())),
+            ("sources", labels.sources.clone()),
+        ];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        always.into_iter().chain(known).collect()
     }
 }
 
@@ -96,38 +195,10 @@ fn index_type(features: usize) -> Dtype {
     if features <= 1 << 31 { Dtype::I32 } else { Dtype::I64 }
 }
 
-fn metadata(
-    weights: &dyn Weights,
-    origin: &SaeOrigin,
-    data: &Activations,
-    labels: &RowLabels,
-) -> BTreeMap<&'static str, String> {
-    let (config, of_sae, of_data) = (weights.config(), weights.provenance(), data.provenance());
-    let [model_name, hook_name] = [
-        of_data.model_name.as_ref().or(of_sae.model_name.as_ref()),
-        of_data.hook_name.as_ref().or(of_sae.hook_name.as_ref()),
-    ];
-    let always = [
-        ("format", FORMAT.0.to_owned()),
-        ("format_version", FORMAT.1.to_owned()),
-        ("monosem_version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("architecture", "topk".to_owned()),
-        ("d_in", config.d_in.to_string()),
-        ("d_sae", config.features.to_string()),
-        ("k", config.usual_l0().to_string()),
-        ("data", data_json(data).to_string()),
-    ];
-    let known = [
-        ("model_name", model_name.cloned()),
-        ("hook_name", hook_name.cloned()),
-        ("context_size", of_data.context_size.map(|size| size.to_string())),
-        ("dataset_path", of_data.dataset_path.clone()),
-        ("sae_checksum", origin.checksum.clone()),
-        ("sae_step", origin.step().map(|step| step.to_string())),
-        ("sources", labels.sources.clone()),
-    ];
-    let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    always.into_iter().chain(known).collect()
+/// The name of the architecture, as config.json has it.
+fn architecture(config: &SaeConfig) -> String {
+    let settings = serde_json::to_value(config).unwrap_or_default();
+    settings["architecture"].as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -137,5 +208,10 @@ mod tests {
     #[test]
     fn indices_have_a_sign_to_spare() {
         assert_eq!([1, 1 << 31, (1 << 31) + 1].map(index_type), [Dtype::I32, Dtype::I32, Dtype::I64]);
+    }
+
+    #[test]
+    fn the_architecture_is_named() {
+        assert_eq!(architecture(&SaeConfig::top_k(2, 3, 1)), "topk");
     }
 }

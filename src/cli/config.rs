@@ -58,7 +58,7 @@ pub fn under_flags<S: Args>(
         values.map(|value| (flag.get_long().unwrap_or_default().to_owned(), value.to_owned()))
     });
     cover(flags.collect());
-    parse(&command, &arguments).map_err(|problem| Error::Config(format!("--config: {problem}")))
+    parse(&command, &arguments).map_err(|problem| Error::Config(format!("--config or --preset: {problem}")))
 }
 
 /// The settings of the file at `path`.

@@ -10,11 +10,12 @@ use monosem::storage::WholeFile;
 use serde_json::{Value, json};
 
 use super::arguments::{Application, ApplyArguments};
-use super::codes_file::CodesFile;
+use super::codes_file::{About, CodesFile};
 use super::origin::{self, SaeOrigin};
 use super::output::{self, print_result, tell};
 
-/// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k]
+/// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k]; of
+/// an SAE without a fixed k `indices` and `values` [entries], those of row r from `offsets`[r] on
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -28,7 +29,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let file = WholeFile::create_new(&arguments.out)?;
     let Application { sae, data, batch } = arguments.apply.open()?;
-    let (weights, k) = (&*sae.weights, sae.weights.config().usual_l0());
+    let weights = &*sae.weights;
     let gpu = arguments.apply.device.open()?;
     let tuning = arguments.apply.tuning(&gpu, weights.config(), batch);
     let mut encoder = Encoder::with_tuning(&gpu, weights, batch, tuning)?;
@@ -39,7 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     let sae = SaeOrigin::of(&arguments.apply.sae, &sae)?;
-    let mut codes = CodesFile::create(file, weights, &sae, &data, &labels)?;
+    let k = encoder.entries_per_row();
+    let mut codes = CodesFile::create(file, About { weights, origin: &sae, data: &data, labels: &labels, k })?;
     let rows = FilteredRows::from(data.clone());
     for batch in Batches::in_order(rows.clone(), batch)? {
         let written = match encoder.submit(&batch?.rows) {
@@ -51,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     while let Some(finished) = encoder.next_finished().map_err(|error| blame_row(error, &rows, codes.rows()))? {
         codes.write(&finished).map_err(|error| blame_row(error, &rows, codes.rows()))?;
     }
+    let entries = codes.entries();
     codes.finish()?;
     tell(&format!("wrote {} rows to {}", data.rows(), arguments.out.to_string_lossy().escape_debug()));
     if output::json() {
@@ -58,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             ("out", json!(arguments.out.to_string_lossy())),
             ("rows", json!(data.rows())),
             ("k", json!(k)),
+            ("entries", json!(entries)),
             ("sae", sae.json()),
             ("data", origin::data_json(&data)),
         ]);

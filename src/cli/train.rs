@@ -29,6 +29,10 @@ pub struct Arguments {
     /// Settings that no flag gives come from the run's config.toml; flags that would change the result are refused
     #[arg(long)]
     resume: bool,
+    /// With --resume: train for more steps (--steps or --tokens) than the run was planned for. The learning rate stays,
+    /// and falls at the new end; a completed run goes on from its newest checkpoint
+    #[arg(long, requires = "resume")]
+    extend: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
     /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
@@ -70,28 +74,37 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     let out = &arguments.out;
     let is_resumed = arguments.resume && run::exists(out)?;
     let previous = Some(out.join("config.toml")).filter(|path| is_resumed && path.exists());
-    let settings = read_settings(arguments, matches, previous.clone())?;
+    let mut settings = read_settings(arguments, matches, previous.clone())?;
     settings.check().map_err(|error| explain_resume(error, arguments, previous.as_deref(), is_resumed))?;
     if !is_resumed {
         run::check_new(out)?;
     }
     let is_done = is_resumed && run::is_done(out)?;
-    if is_done && settings.data.is_stream() {
+    if is_done && !arguments.extend && settings.data.is_stream() {
         return already_complete(arguments);
     }
     let source = match signals.deadly_while(|| RowSource::open(&settings)) {
         // A finished run stays finished when its data are gone.
-        Err(_) if is_done => return already_complete(arguments),
+        Err(_) if is_done && !arguments.extend => return already_complete(arguments),
         source => source?,
     };
     let width = source.width();
     let config = settings.model.sae_config(width)?;
+    let planned = match &previous {
+        Some(previous) if arguments.extend => Some(config::load::<Settings>(previous)?.recipe(config.features)?),
+        _ => None,
+    };
+    if let Some(planned) = &planned {
+        settings.training.keep_rise(planned);
+    }
     let recipe = settings.recipe(config.features)?;
     let resolved = Resolved::new(&settings, &config, &recipe)?;
+    let is_longer = planned.is_some_and(|planned| recipe.steps > planned.steps);
     if let Some(previous) = &previous {
-        resolved.refuse_changes(previous, width, CHANGEABLE)?;
+        let of_length: &[&str] = if is_longer { &["steps", "decay"] } else { &[] };
+        resolved.refuse_changes(previous, width, &[CHANGEABLE, of_length].concat())?;
     }
-    if is_done {
+    if is_done && !is_longer {
         return already_complete(arguments);
     }
 
@@ -116,6 +129,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         validation,
         provenance: Some(provenance),
         config_toml: Some(resolved.to_toml(arguments.preset)?),
+        // The comparison with its config.toml has refused what was not asked for; an extension that was interrupted goes
+        // on like any run.
+        extend: previous.is_some(),
         profile: arguments.profile,
         started,
     };

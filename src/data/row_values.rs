@@ -49,9 +49,9 @@ impl Values {
 
     fn resize(&mut self, count: usize) {
         match self {
-            Self::F16(values) => values.resize(count, f16::ZERO),
-            Self::Bf16(values) => values.resize(count, bf16::ZERO),
-            Self::F32(values) => values.resize(count, 0.0),
+            Self::F16(values) => resize(values, count),
+            Self::Bf16(values) => resize(values, count),
+            Self::F32(values) => resize(values, count),
         }
     }
 
@@ -61,6 +61,15 @@ impl Values {
             Self::Bf16(values) => RowsView::Bf16(values),
             Self::F32(values) => RowsView::F32(values),
         }
+    }
+}
+
+/// Makes them `count`: zeros where they do not fit the memory that there is, else zeros behind those that are there.
+fn resize<T: bytemuck::Zeroable + Copy>(values: &mut Vec<T>, count: usize) {
+    if values.capacity() < count {
+        *values = bytemuck::allocation::zeroed_vec(count);
+    } else {
+        values.resize(count, T::zeroed());
     }
 }
 

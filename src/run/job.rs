@@ -106,15 +106,15 @@ impl Job {
         }
     }
 
-    /// The training as a checkpoint has it.
-    pub(super) fn resume(&self, gpu: &Gpu, checkpoint: &mut Reader) -> Result<Trainer> {
+    /// The training as a checkpoint has it, which may have been planned for fewer steps if this one extends it.
+    pub(super) fn resume(&self, gpu: &Gpu, checkpoint: &mut Reader, extend: bool) -> Result<Trainer> {
         let step = checkpoint.manifest().step;
-        self.check(checkpoint.manifest())?;
+        self.check(checkpoint.manifest(), extend)?;
         Trainer::resume(gpu, &self.config, self.recipe.clone(), self.tuning, step, checkpoint)
     }
 
     /// Fails if a checkpoint is of another job, as far as the checkpoint shows.
-    fn check(&self, manifest: &Manifest) -> Result<()> {
+    fn check(&self, manifest: &Manifest, extend: bool) -> Result<()> {
         let before = Position::of(manifest)?;
         if let Some(difference) = first_difference(&before.data, &self.rows.identity()?) {
             return Err(Error::Config(format!(
@@ -150,7 +150,11 @@ impl Job {
                            name a new directory";
             return Err(Error::Config(problem.into()));
         }
-        if (&manifest.sae, &manifest.recipe, before.seed) != (&self.config, &self.recipe, self.seed) {
+        let mut planned = manifest.recipe.clone();
+        if extend && self.recipe.steps >= planned.steps {
+            planned = Recipe { steps: self.recipe.steps, decay_steps: self.recipe.decay_steps, ..planned };
+        }
+        if (&manifest.sae, &planned, before.seed) != (&self.config, &self.recipe, self.seed) {
             let step = manifest.step;
             return Err(Error::Config(format!(
                 "the checkpoint of step {step} is of another run: its sizes, recipe or seed are not those of this one; \

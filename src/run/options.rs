@@ -20,6 +20,8 @@ pub struct RunOptions {
     pub validation: Option<Validated>,
     /// Text of config.toml; without it none is written.
     pub config_toml: Option<String>,
+    /// A run that is resumed may have been planned for fewer steps, and with another fall of the learning rate.
+    pub extend: bool,
     /// Times every kernel; the device must have timestamps.
     pub profile: bool,
     /// Beginning of run.json's times.
@@ -35,6 +37,7 @@ impl Default for RunOptions {
             provenance: None,
             validation: None,
             config_toml: None,
+            extend: false,
             profile: false,
             started: Instant::now(),
         }

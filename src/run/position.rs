@@ -33,6 +33,20 @@ pub(super) struct Position {
     pub start: Start,
     /// Where the run resumed under other marks, oldest first.
     pub resumed_under: Vec<MarkChange>,
+    /// Where it was planned for more steps, oldest first.
+    #[serde(default)]
+    pub extended: Vec<Extension>,
+}
+
+/// A resume that planned for more steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Extension {
+    /// Steps taken before it.
+    pub step: u64,
+    /// Steps that were planned before it.
+    pub before: u64,
+    /// Steps that are planned since.
+    pub now: u64,
 }
 
 /// A resume by a build that computes other bits than the one before it.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::directory::RunDirectory;
 use super::job::Job;
-use super::position::MarkChange;
+use super::position::{Extension, MarkChange};
 use super::start::Start;
 use crate::data::{Exclusion, FileIdentity, RowOrder};
 use crate::engine::select::Tuning;
@@ -46,6 +46,8 @@ pub(super) struct RunRecord {
     resumed_from: Option<u64>,
     /// Where it resumed under other summation rules or shaders; empty for a run of one build.
     resumed_under: Vec<MarkChange>,
+    /// Where it was planned for more steps.
+    extended: Vec<Extension>,
     start_time: String,
     end_time: Option<String>,
     wall_seconds: Option<f64>,
@@ -104,6 +106,7 @@ impl RunRecord {
             exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
             resumed_under: Vec::new(),
+            extended: Vec::new(),
             start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,
             wall_seconds: None,
@@ -111,9 +114,9 @@ impl RunRecord {
         }
     }
 
-    /// Notes where the run resumed under other marks.
-    pub fn set_resumed_under(&mut self, changes: &[MarkChange]) {
-        self.resumed_under = changes.to_vec();
+    /// Notes where the run resumed under other marks, and where it was planned for more steps.
+    pub fn set_changes(&mut self, marks: &[MarkChange], extended: &[Extension]) {
+        (self.resumed_under, self.extended) = (marks.to_vec(), extended.to_vec());
     }
 
     /// Notes the numbers of rows left out, which a stream tells only as it goes.

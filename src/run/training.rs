@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::checkpoint::{Checkpoints, Manifest, Marks};
+use super::checkpoint::{self, Checkpoints, Manifest, Marks};
 use super::directory::{self, CHECKPOINTS, RunDirectory};
 use super::events::{Event, Listener};
 use super::job::Job;
 use super::metrics::{LogSchedule, MetricsFile, Pace};
 use super::options::{End, RunOptions, Validated};
-use super::position::{MarkChange, Position};
+use super::position::{Extension, MarkChange, Position};
 use super::record::{Outcome, RunRecord};
 use super::tensorboard::EventFile;
 use crate::data::{Batches, FileIdentity, Provenance};
@@ -50,6 +50,7 @@ pub struct Run {
     /// Seconds that the run took before it was resumed.
     seconds_before: f64,
     resumed_under: Vec<MarkChange>,
+    extended: Vec<Extension>,
     uncertain_steps: u64,
     /// The rows ended before the steps did.
     has_no_more_rows: bool,
@@ -80,10 +81,16 @@ impl Run {
         }
         if directory::is_done(path)? {
             let name = path.to_string_lossy();
-            return Err(Error::Config(format!(
-                "the run in {} is already complete: name a new directory",
-                name.escape_debug()
-            )));
+            let name = name.escape_debug();
+            if !options.extend {
+                return Err(Error::Config(format!("the run in {name} is already complete: name a new directory")));
+            }
+            if checkpoint::list(&path.join(CHECKPOINTS))?.is_empty() {
+                return Err(Error::Config(format!(
+                    "the run in {name} is complete and has no checkpoint that it could go on from: start a new run from \
+                     its SAE (--init)"
+                )));
+            }
         }
         let directory = RunDirectory::open(path);
         let metrics = MetricsFile::open(&directory)?;
@@ -102,16 +109,20 @@ impl Run {
         let below = directory.join(CHECKPOINTS);
         let mut checkpoints = Checkpoints::new(below, job.config.clone(), job.recipe.moments, options.checkpoints);
         let skipped = |error: &Error| events(&Event::CheckpointSkipped { error });
-        let restored = checkpoints.restore(|checkpoint| job.resume(gpu, checkpoint), skipped)?;
+        let restored = checkpoints.restore(|checkpoint| job.resume(gpu, checkpoint, options.extend), skipped)?;
         // Not before the job is known to be that of the checkpoint.
-        if let Some(text) = &options.config_toml {
-            directory.write_config(text)?;
+        let config_toml = |directory: &mut RunDirectory| match &options.config_toml {
+            Some(text) => directory.write_config(text),
+            None => Ok(()),
+        };
+        if !options.extend {
+            config_toml(&mut directory)?;
         }
         let mut batches =
             job.batches(restored.as_ref().map_or(0, |restored| restored.manifest.step)..job.recipe.steps)?;
         let (mut trainer, mut position) = match restored {
             Some(restored) => {
-                let position = position_of(&restored.manifest, events)?;
+                let position = position_of(&restored.manifest, job.recipe.steps, events)?;
                 (restored.state, position)
             }
             None => (job.begin(gpu, &mut batches)?, Position::default()),
@@ -123,8 +134,12 @@ impl Run {
         }
         let data = job.rows.identity()?;
         let mut record = RunRecord::new(options.started, &job, &data, gpu.description(), &trainer);
-        record.set_resumed_under(&position.resumed_under);
+        record.set_changes(&position.resumed_under, &position.extended);
         record.write(&mut directory)?;
+        if options.extend {
+            // Nor before the run is known to be no longer done.
+            config_toml(&mut directory)?;
+        }
         let event_file = EventFile::create(&mut directory, trainer.submitted(), &unwritten)?;
         Ok(Self {
             log: LogSchedule { every: options.log_every, steps: job.recipe.steps },
@@ -143,6 +158,7 @@ impl Run {
             started: Instant::now(),
             seconds_before: position.seconds,
             resumed_under: position.resumed_under,
+            extended: position.extended,
             uncertain_steps: 0,
             has_no_more_rows: false,
         })
@@ -208,6 +224,7 @@ impl Run {
             seed: self.job.seed,
             start: self.job.start.clone(),
             resumed_under: self.resumed_under.clone(),
+            extended: self.extended.clone(),
         };
         Manifest {
             provenance: self.provenance.clone(),
@@ -217,13 +234,16 @@ impl Run {
     }
 }
 
-/// Where a checkpoint resumes, this resume included if it is by a build of other marks.
-fn position_of(manifest: &Manifest, events: &mut Listener<'_>) -> Result<Position> {
+/// Where a checkpoint resumes, this resume included if it is by a build of other marks or for more steps.
+fn position_of(manifest: &Manifest, steps: u64, events: &mut Listener<'_>) -> Result<Position> {
     let mut position = Position::of(manifest)?;
     let (before, now) = (manifest.marks(), Marks::current());
     if before != now {
         events(&Event::ResumedUnderOtherMarks { before: &before, now: &now })?;
         position.resumed_under.push(MarkChange { step: manifest.step, before, now });
+    }
+    if manifest.recipe.steps != steps {
+        position.extended.push(Extension { step: manifest.step, before: manifest.recipe.steps, now: steps });
     }
     Ok(position)
 }

@@ -90,17 +90,18 @@ impl Resolved {
         let mut changed: Vec<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();
         changed.retain(|key| !changeable.contains(key) && old.get(*key) != new.get(*key));
         // What nobody chose differs only because of something that somebody chose.
-        changed.sort_by_key(|key| !self.is_chosen(key) && !before.is_chosen(key));
+        changed.sort_by_key(|key| (!self.is_chosen(key) && !before.is_chosen(key), *key != "steps"));
         let Some(key) = changed.first() else { return Ok(()) };
         let word = |value: Option<&Value>| value.map_or("not given".to_owned(), Value::to_string);
         let flag = self.flag(key);
         let meaning = if flag == *key { String::new() } else { format!(": {key}") };
         Err(Error::Config(format!(
             "--{flag}{meaning} is {} and was {} when the run began ({}): a run resumes with the settings it began \
-             with; restore it, or name a new --out",
+             with; restore it, or name a new --out{}",
             config::printable(&word(new.get(*key))),
             config::printable(&word(old.get(*key))),
-            name
+            name,
+            if *key == "steps" { " (--extend trains for more steps)" } else { "" }
         )))
     }
 

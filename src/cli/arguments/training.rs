@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use monosem::train::{DEAD_WINDOW, MomentPrecision};
+use monosem::train::{DEAD_WINDOW, MomentPrecision, Recipe};
 use serde::Serialize;
 
 use super::initialization::variant;
@@ -89,6 +89,18 @@ pub struct TrainingArguments {
     /// Log metrics every N steps
     #[arg(long, default_value = "10", value_name = "N", value_parser = count::<NonZeroU64>, allow_hyphen_values = true)]
     pub log_every: NonZeroU64,
+}
+
+impl TrainingArguments {
+    /// Keeps the learning rate and the warm-up of a recipe, where they would follow from another number of steps.
+    pub fn keep_rise(&mut self, recipe: &Recipe) {
+        if self.lr.flatten().is_none() {
+            self.lr = Some(Some(LearningRate::Fixed(recipe.learning_rate)));
+        }
+        if !matches!(self.warmup.flatten(), Some(Stretch::Steps(_))) {
+            self.warmup = Some(Some(Stretch::Steps(recipe.warmup_steps)));
+        }
+    }
 }
 
 /// A norm, or 0 for none.

@@ -159,8 +159,8 @@ fn damage_is_named() {
     named(&["its checksum does not match"]);
     fs::write(&manifest, &sound_manifest[..200]).unwrap();
     named(&["is damaged: "]);
-    fs::write(&manifest, sound_manifest.replace("\"format\": 5", "\"format\": 6")).unwrap();
-    named(&["was written by a newer monosem (format 6"]);
+    fs::write(&manifest, sound_manifest.replace("\"format\": 6", "\"format\": 7")).unwrap();
+    named(&["was written by a newer monosem (format 7"]);
     fs::write(&manifest, sound_manifest).unwrap();
     named(&[]);
 }

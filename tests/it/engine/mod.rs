@@ -13,3 +13,4 @@ pub mod selection;
 pub mod subgroups;
 pub mod training;
 pub mod translation;
+pub mod variable_codes;

@@ -83,6 +83,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
         "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1])]),
         "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
+        "variance" => combinations(&[("ERROR", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
         "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),

@@ -136,7 +136,11 @@ fn a_preset_lies_under_the_flags_and_the_file() {
     // A resume with the same command is the same run; one with another preset is refused.
     fs::write(Path::new(&run).join("run.json"), "{\"state\": \"failed\"}").unwrap();
     let resume = ["train", "--out", &run, "--resume", "--no-autotune", "--batch", "50", "--lr", "1e-3"];
-    fail(&[&resume[..], &["--preset", "sparsify-adam", "--features", "120"]].concat(), 2, "and was");
+    fail(
+        &[&resume[..], &["--preset", "dictionary-learning-topk", "--warmup", "1", "--features", "120"]].concat(),
+        2,
+        "and was",
+    );
     succeed(&[&resume[..], &["--preset", "saelens-topk", "--features", "120"]].concat());
 }
 
@@ -194,4 +198,52 @@ fn a_run_starts_from_an_sae_of_its_kind() {
     fail(&["train", "--out", &of_checkpoint, "--resume"], 5, "first");
     let moved = format!("{tuned_sae}/checkpoints/step-2");
     succeed(&["train", "--out", &of_checkpoint, "--resume", "--init", &moved]);
+}
+
+#[test]
+fn a_run_is_extended_from_its_newest_checkpoint() {
+    let files = Files::new();
+    let flags = [&SIZES[..], &["--steps", "10", "--lr", "0.01", "--warmup", "2", "--decay", "40%"]].concat();
+    let run = train(&files, "run", &[&flags[..], &["--checkpoint-every", "3"]].concat());
+    let planned = rates(&run);
+    let ten = weights(&run);
+    let resume = ["train", "--out", &run, "--resume", "--no-autotune"];
+    fail(&[&resume[..], &["--steps", "20"]].concat(), 2, "--extend trains for more steps");
+    fail(&[&resume[..], &["--extend", "--steps", "5"]].concat(), 2, "--steps is 5 and was 10 when");
+    fail(&[&resume[..], &["--extend", "--steps", "20", "--lr", "0.1"]].concat(), 2, "--lr is 0.1 and was 0.01 when");
+    fail(&["train", "--out", &files.path("new"), "--data", &files.data, "--extend", "--steps", "5"], 2, "--resume");
+    // Nothing more is asked for: it stays done.
+    succeed(&[&resume[..], &["--extend", "--steps", "10"]].concat());
+    assert!(weights(&run) == ten);
+
+    succeed(&[&resume[..], &["--extend", "--steps", "20"]].concat());
+    let steps: Vec<u64> = metrics(Path::new(&run)).iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, (1..=20).collect::<Vec<_>>());
+    let extended = rates(&run);
+    // From the checkpoint of step 9 on it is the schedule of 20 steps, of which the last 8 decay.
+    assert_eq!(extended[..9], planned[..9]);
+    assert_eq!(extended[9..13], [0.01; 4]);
+    assert!((extended[19] - 0.01 / 8.0).abs() < 1e-12, "{extended:?}");
+    let record = record(&run);
+    assert_eq!((&record["state"], &record["resumed_from"]), (&"done".into(), &9.into()));
+    assert_eq!(record["extended"], serde_json::json!([{ "step": 9, "before": 10, "now": 20 }]));
+    assert!(weights(&run) != ten && config(&run).contains("steps = 20\n"), "{}", config(&run));
+    // Again, and again from its own settings.
+    succeed(&[&resume[..], &["--extend", "--steps", "20"]].concat());
+    succeed(&resume);
+    succeed(&["verify", &run]);
+
+    // A rate that followed from the number of steps stays what it was.
+    let short = train(&files, "short", &[&SIZES[..], &["--steps", "6", "--checkpoint-every", "4"]].concat());
+    let before = rates(&short);
+    succeed(&["train", "--out", &short, "--resume", "--extend", "--tokens", "2k"]);
+    let after = rates(&short);
+    assert_eq!((after.len(), after[10]), (40, before[0]));
+
+    let none = train(&files, "none", &[&SIZES[..], &["--steps", "4", "--checkpoint-every", "0"]].concat());
+    fail(
+        &["train", "--out", &none, "--resume", "--extend", "--steps", "8"],
+        2,
+        "no checkpoint that it could go on from",
+    );
 }
