@@ -1,7 +1,7 @@
 // A penalty on pre-activations below their threshold t in closed form, coefficient · (t - u) |v| over every row and feature:
 // what a feature's sums get from all rows at once. Entries that reach t take back their part (entry/jumprelu.wgsl).
 // scalars: planes of [count]; w_enc: [count, quads] vec4; centred: [rows + 1, quads] vec4, the last their sum; step: Step.
-// `shift` comes before the terms, a thread per feature; `main` after their sums, 32 threads per feature. OF_DEAD: only the
+// `shift` comes before the terms, a thread per feature; `main` after their sums, 32 threads for each of `width` features. OF_DEAD: only the
 // features that were dead before the batch have it. LOG: the parameter is the threshold's logarithm.
 #define OF_DEAD 1
 #define LOG 0
@@ -10,6 +10,9 @@ struct Params {
     quads: u32,
     /// Features of the shard.
     count: u32,
+    /// First of the features of `main`, counted in the shard.
+    first: u32,
+    width: u32,
     /// Steps of silence after which a feature is dead.
     window: u32,
     /// The penalty's, over the rows of the batch.
@@ -52,11 +55,12 @@ fn add(plane: u32, feature: u32, value: f32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let feature = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
+    let at = group_index(group) * ROWS_PER_WORKGROUP + thread / ROW_THREADS;
+    let feature = params.first + at;
     let lane = thread % ROW_THREADS;
     var shift = 0.0;
     var lanes = vec4(0.0);
-    if feature < params.count {
+    if at < params.width {
         shift = scalar(SHIFT, feature);
         if shift != 0.0 {
             for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
@@ -65,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let product = row_sum(lanes, thread);
-    if feature >= params.count || lane != 0u {
+    if at >= params.width || lane != 0u {
         return;
     }
     let rows = f32(params.rows);

@@ -3,7 +3,9 @@
 // runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads] vec4,
 // with CLOSED a row more in centred, the sum of the others; w_dec: [count, quads] vec4;
 // scalars: planes of [count]; range: Range. 32 threads per row.
+// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 hold its rows, [features, quads].
 #define SECOND 1
+#define DENSE 0
 struct Params {
     rows: u32,
     quads: u32,
@@ -46,6 +48,10 @@ struct Row {
 }
 
 fn row_at(at: u32) -> Row {
+#if DENSE
+    let feature = range.first_run + at;
+    return Row(select(params.count, feature, feature < range.end_run), at, at + 1u);
+#else
 #if CLOSED
     if at >= params.count {
         return Row(params.count, 0u, 0u);
@@ -62,13 +68,19 @@ fn row_at(at: u32) -> Row {
     }
     return Row(runs[run].x - params.first, runs[run].y, runs[run + 1u].y);
 #end
+#end
 }
 
 fn row_count() -> u32 {
+    let listed = range.end_run - range.first_run;
+#if DENSE
+    return listed;
+#else
 #if CLOSED
     return params.count;
 #else
-    return range.end_run - range.first_run;
+    return listed;
+#end
 #end
 }
 
@@ -85,11 +97,15 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
                 let sums = encoder_sums(row.begin, row.end, column);
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
+#if DENSE
+                    let gradient_${c} = sums.column_${c};
+#else
 #if CLOSED
                     let total_${c} = centred[params.rows * params.quads + column + ROW_THREADS * ${c}u];
                     let gradient_${c} = fma(vec4(scalar(SHIFT, row.feature)), total_${c}, sums.column_${c});
 #else
                     let gradient_${c} = sums.column_${c};
+#end
 #end
                     lanes = fma(gradient_${c}, gradient_${c}, lanes);
                 }

@@ -5,9 +5,11 @@
 // quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
 // 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R
 // (docs/architecture.md).
+// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 hold its rows, [features, quads].
 // Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less
 // than a 512th of itself, and a step is a thousandth.
 #define SECOND 1
+#define DENSE 0
 #define SILENT 0
 #define BF16 0
 struct Params {
@@ -125,11 +127,16 @@ fn row_at(at: u32, run_word: u32) -> Row {
     }
     return Row(at, 0u, 0u);
 #else
+#if DENSE
+    let feature = range.first_run + at;
+    return Row(select(params.count, feature, feature < range.end_run), at, at + 1u);
+#else
     let run = range.first_run + at;
     if run >= range.end_run {
         return Row(params.count, 0u, 0u);
     }
     return Row(runs[run].x - params.first, runs[run].y, runs[run + 1u].y);
+#end
 #end
 }
 
@@ -191,12 +198,16 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #for c in 0..${COLUMNS}
             if column + ROW_THREADS * ${c}u < params.quads {
                 let quad = column + ROW_THREADS * ${c}u;
+#if DENSE
+                let gradient = sums.column_${c};
+#else
 #if CLOSED
                 let shift = bitcast<f32>(atomicLoad(&marks[SHIFT * params.count + row.feature]));
                 let total = centred[params.rows * params.quads + quad];
                 let gradient = fma(vec4(shift), total, sums.column_${c});
 #else
                 let gradient = sums.column_${c};
+#end
 #end
                 let parameter = update_at(row.feature, quad, ENCODER, gradient);
                 if any_not_finite(parameter) {

@@ -1,13 +1,18 @@
 // Needs terms.wgsl, row_sum.wgsl, entry_list.wgsl and the globals `terms`, `g0`, `g1` where SECOND is 1,
 // `params.quads`, `params.project` and `params.one`.
 /// The sums of a0 · g0 and a1 · g1 over the terms [begin, end) by rule B, in the columns `column`, `column +
-/// ROW_THREADS`, ...
+/// ROW_THREADS`, ... Where DENSE is 1 they are the row `begin` of `g0`.
 fn decoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     let last = params.quads - 1u;
 #for c in 0..${COLUMNS}
     let column_${c} = min(column + ROW_THREADS * ${c}u, last);
 #end
     var total = Sums();
+#if DENSE
+#for c in 0..${COLUMNS}
+    total.column_${c} = g0[begin * params.quads + column_${c}];
+#end
+#else
     var at = begin;
     while at < end {
         let block = block_of(terms[at * STRIDE].x);
@@ -38,6 +43,7 @@ fn decoder_sums(begin: u32, end: u32, column: u32) -> Sums {
         total.column_${c} = fma(vec4(params.one), sum.column_${c}, total.column_${c});
 #end
     }
+#end
     return total;
 }
 

@@ -14,6 +14,8 @@ const GRADIENT_NOT_FINITE: u32 = 4u;
 const PARAMETER_NOT_FINITE: u32 = 8u;
 /// Entries did not fit their list: what follows from them is void, and the step is taken again.
 const LIST_FULL: u32 = 16u;
+/// Entries of a step without lists would have fitted them: it is taken again.
+const LIST_FITS: u32 = 32u;
 /// A row that is none.
 const NO_ROW: u32 = 0xffffffffu;
 

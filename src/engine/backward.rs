@@ -154,7 +154,7 @@ impl Backward {
             }
             ranges.iter().for_each(|range| self.record_terms(recording, losses, shard, *range));
             if let Some(closed) = &self.kernels.closed {
-                closed.record(recording, losses, recipe, shard);
+                closed.record(recording, losses, recipe, shard, 0..shard.count);
             }
             ranges.iter().for_each(|range| self.record_squares(recording, losses, recipe, shard, *range));
             self.record_shard_chunks(recording, losses, shard);

@@ -1,5 +1,7 @@
 //! The closed form: a penalty on every row and feature, of which the entries take back what is not theirs.
 
+use std::ops::Range;
+
 use super::backward::Losses;
 use super::parameters::{Parameters, Shard};
 use super::recipe::Recipe;
@@ -34,10 +36,21 @@ impl Closed {
         recording.run(&self.shift, closed::shift::Bindings { scalars, step, params });
     }
 
-    /// What all rows add to the sums of a shard's terms.
-    pub fn record(&self, recording: &mut Recording, losses: Losses<'_>, recipe: &Recipe, shard: &Shard) {
+    /// What all rows add to the sums of the terms of these features, counted in the shard.
+    pub fn record(
+        &self,
+        recording: &mut Recording,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        shard: &Shard,
+        features: Range<u32>,
+    ) {
         let (scalars, w_enc, centred) = (&shard.scalars, &shard.w_enc, &losses.forward.centred);
-        let params = self.params(losses, recipe, shard);
+        let params = closed::Params {
+            first: features.start,
+            width: features.end - features.start,
+            ..self.params(losses, recipe, shard)
+        };
         recording.run(&self.main, closed::main::Bindings { scalars, w_enc, centred, params });
     }
 
@@ -47,6 +60,8 @@ impl Closed {
             rows,
             quads: losses.parameters.quads(),
             count: shard.count,
+            first: 0,
+            width: shard.count,
             window: recipe.dead_window_steps(),
             coefficient: (self.coefficient / f64::from(rows)) as f32,
             one: 1.0,

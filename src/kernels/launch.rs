@@ -3,7 +3,7 @@
 use super::groups_for;
 use crate::gpu::shaders::{
     activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, norms,
-    residual, runs, select_wide, slopes, squares, summary, threshold, update, variance, widen,
+    product, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -74,13 +74,18 @@ launch! {
     squares::encoder: |p| grid(p.groups.into());
     squares::decoder: |p| grid(p.groups.into());
     closed::shift: |p| groups_for::<closed::shift::Kernel>(p.count.into());
-    closed::main: |p| rows(p.count);
+    closed::main: |p| rows(p.width);
     bias_gradient::rows: |p| groups_for::<bias_gradient::rows::Kernel>(
         blocks(p.rows, bias_gradient::BLOCK_ROWS) * u64::from(p.quads));
     bias_gradient::chunks: |p| chunks(p.first, p.count, p.chunk, p.quads.div_ceil(bias_gradient::TILE_QUADS));
     bias_gradient::squares: |p| chunks(p.first, p.count, p.chunk, 1);
     bias_gradient::finish: |p| groups_for::<bias_gradient::finish::Kernel>(p.quads.into());
     clip::main: |_| [1, 1, 1];
+    slab::values: |p| grid(p.rows.into());
+    slab::count: |_| [1, 1, 1];
+    slab::summary: |p| grid(p.width.div_ceil(slab::FEATURES).into());
+    slab::slopes: |p| groups_for::<slab::slopes::Kernel>(u64::from(p.rows) * u64::from(p.width.div_ceil(4)));
+    product::main: |p| [p.columns.div_ceil(product::COLUMNS), p.rows.div_ceil(product::ROWS), 1];
 
     update::encoder: |p| grid(p.groups.into());
     update::decoder: |p| grid(p.groups.into());
