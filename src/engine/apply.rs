@@ -4,6 +4,7 @@ use super::backward::{Backward, Losses};
 use super::forward::Forward;
 use super::parameters::{Parameters, Shard};
 use super::recipe::{MomentPrecision, Recipe};
+use super::slab::Slab;
 use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
@@ -109,12 +110,24 @@ impl Optimizer {
         gpu.upload(&self.step, 0, &[step_constants(recipe, constants)]);
     }
 
-    /// Takes parameters and state a step further: a mark before each shard, and one before b_dec.
-    pub fn record(&self, recording: &mut Recording, backward: &Backward, losses: Losses<'_>, recipe: &Recipe) {
+    /// Takes parameters and state a step further, by slabs if there are any: a mark before each shard, and one before
+    /// b_dec.
+    pub fn record(
+        &self,
+        recording: &mut Recording,
+        backward: &Backward,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        slab: Option<&Slab>,
+    ) {
         recording.clear(&self.dead);
         for number in 0..losses.parameters.shards.len() {
             recording.mark();
-            self.record_shard(recording, backward, losses, recipe, number);
+            match slab {
+                Some(slab) => slab.record_update(recording, (self, backward), losses, recipe, number),
+                None => self.record_matrices(recording, backward, losses, recipe, number),
+            }
+            self.record_features(recording, backward, losses, recipe, number);
         }
         recording.mark();
         let bindings = model::main::Bindings {
@@ -134,7 +147,7 @@ impl Optimizer {
         }
     }
 
-    fn record_shard(
+    fn record_matrices(
         &self,
         recording: &mut Recording,
         backward: &Backward,
@@ -190,6 +203,20 @@ impl Optimizer {
             };
             recording.run(&self.kernels.decoder[silent], bindings);
         }
+    }
+
+    fn record_features(
+        &self,
+        recording: &mut Recording,
+        backward: &Backward,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        number: usize,
+    ) {
+        let Losses { parameters, forward, .. } = losses;
+        let shard = &parameters.shards[number];
+        let (step, clip, guard) = (Slot::from(&self.step), Slot::from(&backward.clip), Slot::from(&forward.guard));
+        let (scalars, params) = (&shard.scalars, update_params(parameters, forward.rows(), recipe, shard));
         recording.run(&self.kernels.own, update::own::Bindings { scalars, step, clip, guard, params });
         let params = activity::Params { count: shard.count, window: recipe.dead_window_steps() };
         let (dead, guard) = (&self.dead, &forward.guard);
@@ -198,7 +225,7 @@ impl Optimizer {
 }
 
 /// For every row of a shard.
-fn update_params(parameters: &Parameters, rows: u32, recipe: &Recipe, shard: &Shard) -> update::Params {
+pub(super) fn update_params(parameters: &Parameters, rows: u32, recipe: &Recipe, shard: &Shard) -> update::Params {
     let seed = match recipe.moments {
         MomentPrecision::F32 => 0,
         MomentPrecision::Bf16 { seed } => seed,

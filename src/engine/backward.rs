@@ -142,12 +142,7 @@ impl Backward {
     pub fn record_chunks(&self, recording: &mut Recording, losses: Losses<'_>, recipe: &Recipe) {
         let entries = &losses.forward.entries;
         self.kernels.sort.record(recording, &entries.list, &entries.counts, entries.second, &self.sorted);
-        // The narrowest level's gradient is that of all.
-        self.record_row_sums(recording, losses, losses.forward.gradient(0), false);
-        let gate = losses.parameters.description().gate().filter(|gate| gate.bias && !gate.detached);
-        if let (Some(_), Some(gradient)) = (gate, losses.second_gradient) {
-            self.record_row_sums(recording, losses, gradient, true);
-        }
+        self.record_field_sums(recording, losses);
         for (shard, ranges) in losses.parameters.shards.iter().zip(&self.ranges) {
             if let Some(closed) = &self.kernels.closed {
                 closed.record_shift(recording, losses, recipe, shard);
@@ -157,7 +152,22 @@ impl Backward {
                 closed.record(recording, losses, recipe, shard, 0..shard.count);
             }
             ranges.iter().for_each(|range| self.record_squares(recording, losses, recipe, shard, *range));
-            self.record_shard_chunks(recording, losses, shard);
+            self.record_shard_chunks(recording, losses, shard, &self.kernels.bias_chunks);
+        }
+    }
+
+    /// The closed form, if there is one.
+    pub(super) fn closed(&self) -> Option<&Closed> {
+        self.kernels.closed.as_ref()
+    }
+
+    /// Sums the gradients of the fields that have the decoder's bias over blocks of rows.
+    pub(super) fn record_field_sums(&self, recording: &mut Recording, losses: Losses<'_>) {
+        // The narrowest level's gradient is that of all.
+        self.record_row_sums(recording, losses, losses.forward.gradient(0), false);
+        let gate = losses.parameters.description().gate().filter(|gate| gate.bias && !gate.detached);
+        if let (Some(_), Some(gradient)) = (gate, losses.second_gradient) {
+            self.record_row_sums(recording, losses, gradient, true);
         }
     }
 
@@ -245,15 +255,8 @@ impl Backward {
     ) {
         let [g0, g1] = losses.gradients(range.level);
         let most_rows = if self.kernels.closed.is_some() { shard.count } else { self.most_runs(range) };
-        let params = squares::Params {
-            rows: losses.forward.rows(),
-            quads: losses.parameters.quads(),
-            first: shard.first,
-            count: shard.count,
-            groups: self.groups(most_rows, squares::ROWS_PER_WORKGROUP),
-            project: recipe.unit_norm_decoder.into(),
-            one: 1.0,
-        };
+        let groups = self.groups(most_rows, squares::ROWS_PER_WORKGROUP);
+        let params = self.squares_params(losses, recipe, shard, groups);
         let (runs, terms, scalars) = (&self.sorted.runs, &self.terms, &shard.scalars);
         let (centred, range) = (&losses.forward.centred, self.sorted.range(range.number));
         let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, range, params };
@@ -263,7 +266,32 @@ impl Backward {
         recording.run(&self.kernels.squares_decoder, bindings);
     }
 
-    fn record_shard_chunks(&self, recording: &mut Recording, losses: Losses<'_>, shard: &Shard) {
+    pub(super) fn squares_params(
+        &self,
+        losses: Losses<'_>,
+        recipe: &Recipe,
+        shard: &Shard,
+        groups: u32,
+    ) -> squares::Params {
+        squares::Params {
+            rows: losses.forward.rows(),
+            quads: losses.parameters.quads(),
+            first: shard.first,
+            count: shard.count,
+            groups,
+            project: recipe.unit_norm_decoder.into(),
+            one: 1.0,
+        }
+    }
+
+    /// Sums what `bias_chunks` and the squares of a shard give to each chunk.
+    pub(super) fn record_shard_chunks(
+        &self,
+        recording: &mut Recording,
+        losses: Losses<'_>,
+        shard: &Shard,
+        bias_chunks: &Pipeline<bias_gradient::chunks::Kernel>,
+    ) {
         let params = self.bias_params(losses, shard.first, shard.count);
         let bindings = bias_gradient::chunks::Bindings {
             runs: &self.sorted.runs,
@@ -273,7 +301,7 @@ impl Backward {
             chunk_sums: &self.chunk_sums,
             params,
         };
-        recording.run(&self.kernels.bias_chunks, bindings);
+        recording.run(bias_chunks, bindings);
         let (scalars, chunk_squares, chunk_losses) = (&shard.scalars, &self.chunk_squares, &self.chunk_losses);
         let bindings = bias_gradient::squares::Bindings { scalars, chunk_squares, chunk_losses, params };
         recording.run(&self.kernels.bias_squares, bindings);

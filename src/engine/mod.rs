@@ -1,7 +1,7 @@
 //! A training step on the device: what an architecture's description says, as buffers, kernels and their order.
 //!
 //! `parameters` and `planes` hold the model, `entries` the lists of a batch, `select` finds them, `field` decodes them,
-//! `backward` and `apply` train on them; `variance` is that of the batch, `threshold` what its selection ended at; `step`
+//! `backward` and `apply` train on them, `slab` without lists; `variance` is that of the batch, `threshold` what its selection ended at; `step`
 //! is the one place that reads as the step.
 
 pub mod apply;
@@ -13,10 +13,12 @@ pub mod entry;
 pub mod field;
 pub mod forward;
 pub mod parameters;
+pub mod path;
 pub mod planes;
 pub mod recipe;
 mod rows;
 pub mod select;
+pub mod slab;
 pub mod stage;
 pub mod state;
 pub mod step;

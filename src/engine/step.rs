@@ -10,8 +10,10 @@ use super::entries::Pass;
 use super::entry;
 use super::forward::Forward;
 use super::parameters::Parameters;
+use super::path::StepPath;
 use super::recipe::Recipe;
 use super::select::Tuning;
+use super::slab::Slab;
 use super::stage::{Exchange, StagePrograms, Stages, World};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::variance::{Variance, VarianceInputs, VarianceOf};
@@ -28,9 +30,13 @@ pub struct TrainingStep {
     dead: Option<Dead>,
     backward: Backward,
     optimizer: Optimizer,
+    slab: Option<Slab>,
     recipe: Recipe,
     norms: Pipeline<shaders::norms::main::Kernel>,
     programs: StagePrograms,
+    /// Those of a step by slabs, where lists may be full.
+    slab_programs: Option<StagePrograms>,
+    path: StepPath,
     taken: u32,
 }
 
@@ -68,8 +74,10 @@ pub enum Outcome {
     /// It was taken.
     Done(StepResults),
     /// Entries did not fit their list: neither it nor any step after it changed the model, and all are to be taken
-    /// again ([`TrainingStep::take_back`]).
+    /// again ([`TrainingStep::take_again`]).
     ListFull,
+    /// The same after a step by slabs whose entries would have fitted their list.
+    ListFits,
 }
 
 /// The buffers that are read after a step.
@@ -111,26 +119,38 @@ impl TrainingStep {
         recipe.validate()?;
         let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
         let backward = Backward::new(gpu, &parameters, &forward)?;
+        let slab = match world {
+            World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,
+            World::Shared => None,
+        };
         let mut this = Self {
             variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
             dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
             optimizer: Optimizer::new(gpu, &parameters, recipe.moments)?,
             norms: gpu.pipeline(&parameters.planes().defines())?,
             programs: Stages::new(World::Solo).programs(gpu)?,
+            slab_programs: None,
+            path: StepPath::Lists,
             taken: 0,
             backward,
             parameters,
             forward,
+            slab,
             recipe,
         };
-        this.programs = this.stages(world).programs(gpu)?;
+        this.programs = this.stages(world, None).programs(gpu)?;
+        let by_slabs = this.slab.as_ref().map(|slab| this.stages(world, Some(slab)));
+        this.slab_programs = by_slabs.map(|stages| stages.programs(gpu)).transpose()?;
         Ok(this)
     }
 
-    /// The step.
-    fn stages(&self, world: World) -> Stages {
+    /// The step, by lists unless there is a slab.
+    fn stages(&self, world: World, slab: Option<&Slab>) -> Stages {
         let Self { parameters, forward, variance, backward, optimizer, recipe, .. } = self;
         let rows = forward.rows();
+        let gate = forward.gate.as_ref().map(|gate| &gate.field.gradient);
+        let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient).or(gate);
+        let losses = Losses { parameters, forward, second_gradient, step: &optimizer.step };
         let mut step = Stages::new(world);
         step.run(|r| {
             for shard in &parameters.shards {
@@ -138,10 +158,15 @@ impl TrainingStep {
             }
             forward.record_center(r, parameters, rows);
             variance.record(r, VarianceInputs { x: &forward.x, sums: &forward.field.sums, b_dec: &parameters.b_dec });
-            forward.record_codes(r, parameters, rows);
+            if slab.is_none() {
+                forward.record_codes(r, parameters, rows);
+            }
         });
         step.meet(Exchange::Keys);
-        step.run(|r| forward.record_decode(r, parameters, rows));
+        step.run(|r| match slab {
+            Some(slab) => slab.record_forward(r, losses),
+            None => forward.record_decode(r, parameters, rows),
+        });
         step.meet(Exchange::Sums);
         step.run(|r| forward.record_residual(r, parameters, rows));
         if let Some(dead) = &self.dead {
@@ -154,14 +179,14 @@ impl TrainingStep {
             step.meet(Exchange::DeadSums);
             step.run(|r| dead.record_loss(r, inputs));
         }
-        let gate = forward.gate.as_ref().map(|gate| &gate.field.gradient);
-        let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient).or(gate);
-        let losses = Losses { parameters, forward, second_gradient, step: &optimizer.step };
-        step.run(|r| backward.record_chunks(r, losses, recipe));
+        step.run(|r| match slab {
+            Some(slab) => slab.record_chunks(r, backward, losses, recipe),
+            None => backward.record_chunks(r, losses, recipe),
+        });
         step.meet(Exchange::Chunks);
         step.run(|r| {
             backward.record_clip(r, losses, recipe);
-            optimizer.record(r, backward, losses, recipe);
+            optimizer.record(r, backward, losses, recipe, slab);
         });
         step
     }
@@ -202,7 +227,7 @@ impl TrainingStep {
     /// As [`TrainingStep::submit`], and [`Error::Device`] if the device has no timestamps.
     pub fn submit_and_time(&mut self, gpu: &Gpu, input: StepInput<'_>) -> Result<(Pending, Timing)> {
         self.begin(gpu, input)?;
-        gpu.submit_and_time(&self.programs.last, &self.reported().buffers())
+        gpu.submit_and_time(&self.program().last, &self.reported().buffers())
     }
 
     /// As [`TrainingStep::submit`], and meanwhile copies the state as it is before this step to `sink`: each shard
@@ -215,7 +240,7 @@ impl TrainingStep {
         let (tensors, stages) = (state_tensors(self.parameters.config(), self.recipe.moments), self.state_parts());
         let mut copy = state::copy(gpu, sink, &tensors, &stages);
         let reported = self.reported().buffers();
-        let pending = gpu.submit_with_pauses(&self.programs.last, &reported, |pause| match pause {
+        let pending = gpu.submit_with_pauses(&self.program().last, &reported, |pause| match pause {
             Pause::Busy => copy.advance(),
             Pause::Mark(stage) => copy.reach(stage),
         })?;
@@ -253,6 +278,39 @@ impl TrainingStep {
         self.taken -= steps;
     }
 
+    /// Takes back the last `steps` steps, of which the first ended so; those that follow go the other way, if there is
+    /// one.
+    pub fn take_again(&mut self, gpu: &Gpu, outcome: &Outcome, steps: u32) {
+        self.take_back(gpu, steps);
+        self.set_path(match outcome {
+            Outcome::Done(_) => self.path,
+            Outcome::ListFull => StepPath::Slabs,
+            Outcome::ListFits => StepPath::Lists,
+        });
+    }
+
+    /// The way of the steps that are submitted next.
+    pub fn path(&self) -> StepPath {
+        self.path
+    }
+
+    /// Sets it to that of the step before; there is only one way where lists cannot be full.
+    pub fn set_path(&mut self, path: StepPath) {
+        self.path = if self.has_slabs() { path } else { StepPath::Lists };
+    }
+
+    /// Whether a step whose entries do not fit their list can be taken by slabs.
+    pub fn has_slabs(&self) -> bool {
+        self.slab_programs.is_some()
+    }
+
+    fn program(&self) -> &StagePrograms {
+        match (self.path, &self.slab_programs) {
+            (StepPath::Slabs, Some(programs)) => programs,
+            _ => &self.programs,
+        }
+    }
+
     /// Has the next step find a list full, as no list of today's models can be.
     #[doc(hidden)]
     pub fn raise_list_full(&self, gpu: &Gpu) {
@@ -272,7 +330,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`TrainingStep::submit`].
     pub fn end(&self, gpu: &Gpu) -> Result<Pending> {
-        gpu.submit_and_read(&self.programs.last, &self.reported().buffers())
+        gpu.submit_and_read(&self.program().last, &self.reported().buffers())
     }
 
     /// Copies the state as it is after the last step to `sink`, and waits for it.
@@ -331,6 +389,9 @@ impl TrainingStep {
         let guard: Guard = results.get(3)[0];
         if is_list_full(guard) {
             return Ok(Outcome::ListFull);
+        }
+        if does_list_fit(guard) {
+            return Ok(Outcome::ListFits);
         }
         check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
@@ -405,6 +466,11 @@ impl TrainingStep {
 /// it.
 pub fn is_list_full(guard: Guard) -> bool {
     guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+}
+
+/// Whether a step by slabs was not needed. Lists have the same rows, and find again what else is wrong.
+fn does_list_fit(guard: Guard) -> bool {
+    guard.status & center::LIST_FITS != 0 && guard.status & center::INPUT_NOT_FINITE == 0
 }
 
 /// Fails if a guard is raised.

@@ -163,6 +163,7 @@ impl fmt::Display for EncodeVariant {
 }
 
 /// The kernels `main` of `shaders/encode/`.
+#[derive(Clone)]
 pub struct Encode {
     pipeline: Pipeline<main::Kernel>,
     variant: EncodeVariant,

@@ -74,8 +74,10 @@ impl StepBenchmark {
         let start = Instant::now();
         let input = next_input(&self.batches, &mut self.taken, self.learning_rate);
         let pending = self.step.submit(&self.gpu, input)?;
-        self.finish(pending)?;
-        Ok(start.elapsed().as_secs_f64())
+        match self.finish(pending)? {
+            true => Ok(start.elapsed().as_secs_f64()),
+            false => self.step(),
+        }
     }
 
     /// Takes a step: the times of its dispatches on the device's clock.
@@ -85,15 +87,22 @@ impl StepBenchmark {
     pub fn spans(&mut self) -> Result<Vec<Span>> {
         let input = next_input(&self.batches, &mut self.taken, self.learning_rate);
         let (pending, timing) = self.step.submit_and_time(&self.gpu, input)?;
-        self.finish(pending)?;
-        timing.wait(&self.gpu)
+        match self.finish(pending)? {
+            true => timing.wait(&self.gpu),
+            false => self.spans(),
+        }
     }
 
-    fn finish(&self, pending: Pending) -> Result<()> {
+    /// Whether the step was taken; if not, the next one goes the other way.
+    fn finish(&mut self, pending: Pending) -> Result<bool> {
         match self.step.results(&self.gpu, pending)? {
-            Outcome::Done(_) => Ok(()),
-            Outcome::ListFull => {
+            Outcome::Done(_) => Ok(true),
+            Outcome::ListFull if !self.step.has_slabs() => {
                 Err(Error::Device("active features do not fit their list: the step was not taken".into()))
+            }
+            outcome => {
+                self.step.take_again(&self.gpu, &outcome, 1);
+                Ok(false)
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Profile;
 use crate::data::{Batch, Provenance};
 use crate::engine::parameters::{DeviceWeights, Parameters};
+use crate::engine::path::StepPath;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
 use crate::engine::select::{Screening, SelectionMethod, Tuning};
@@ -40,12 +41,15 @@ pub struct Progress {
     /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took
     /// longer.
     pub uncertain_rows: u32,
+    /// How it was computed, where active features may not fit their list.
+    pub path: Option<StepPath>,
 }
 
 struct InFlight {
     pending: Pending,
     timing: Option<Timing>,
     learning_rate: f64,
+    path: StepPath,
     /// The rows of the data that are in the batch, where that is known.
     numbers: Vec<u64>,
     /// The batch, if a list may be too short for it.
@@ -158,6 +162,11 @@ impl Trainer {
         self.method
     }
 
+    /// Has the next step go the way of the step before a state that was restored.
+    pub fn set_path(&mut self, path: StepPath) {
+        self.step.set_path(path);
+    }
+
     /// Where the time of the finished steps went, since [`Trainer::start_profile`].
     pub fn profile(&self) -> Option<&Profile> {
         self.profile.as_ref()
@@ -201,7 +210,7 @@ impl Trainer {
             self.forced_fills = left;
             self.step.raise_list_full(&self.gpu);
         }
-        let learning_rate = self.recipe.learning_rate_at(self.submitted);
+        let (learning_rate, path) = (self.recipe.learning_rate_at(self.submitted), self.step.path());
         let input = StepInput { rows: batch.rows.view(), learning_rate };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         let kept = self.lists_may_fill.then(|| batch.clone());
@@ -209,6 +218,7 @@ impl Trainer {
             pending,
             timing,
             learning_rate,
+            path,
             numbers: batch.numbers.clone(),
             batch: kept,
         });
@@ -280,7 +290,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Diverged`] naming the step, and the row by [`Batch::numbers`], if something in it was not finite: the
     /// parameters are those before it,
-    /// unless its own update made one of them so. [`Error::Device`] if a list is full a second time.
+    /// unless its own update made one of them so. [`Error::Device`] if a list stays full.
     pub fn next_finished(&mut self) -> Result<Option<Progress>> {
         match self.settled.pop_front() {
             Some(progress) => Ok(Some(progress)),
@@ -289,9 +299,10 @@ impl Trainer {
     }
 
     fn finish_oldest(&mut self) -> Result<Option<Progress>> {
-        for _attempt in 0..2 {
+        // By lists, by slabs, and by lists again where the list was not full after all.
+        for _attempt in 0..3 {
             let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
-            let InFlight { pending, timing, learning_rate, numbers, batch } = oldest;
+            let InFlight { pending, timing, learning_rate, path, numbers, batch } = oldest;
             let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
                 Error::Diverged { row, file, what, .. } => {
                     let row = row.map(|place| numbers.get(place as usize).copied().unwrap_or(place));
@@ -303,16 +314,16 @@ impl Trainer {
                 Outcome::Done(results) => {
                     self.add_to_profile(timing)?;
                     self.finished += 1;
-                    return Ok(Some(self.progress(results, learning_rate)));
+                    return Ok(Some(self.progress(results, learning_rate, path)));
                 }
-                Outcome::ListFull => self.take_again(batch)?,
+                outcome => self.take_again(&outcome, batch)?,
             }
         }
         Err(self.list_is_full())
     }
 
-    /// Takes the oldest step, whose batch this is, and all after it again.
-    fn take_again(&mut self, oldest: Option<Batch>) -> Result<()> {
+    /// Takes the oldest step, which ended so and whose batch this is, and all after it again.
+    fn take_again(&mut self, outcome: &Outcome, oldest: Option<Batch>) -> Result<()> {
         let mut batches = vec![oldest];
         for InFlight { pending, batch, .. } in std::mem::take(&mut self.in_flight) {
             pending.wait(&self.gpu)?;
@@ -320,7 +331,7 @@ impl Trainer {
         }
         let batches: Option<Vec<Batch>> = batches.into_iter().collect();
         let batches = batches.ok_or_else(|| self.list_is_full())?;
-        self.step.take_back(&self.gpu, batches.len() as u32);
+        self.step.take_again(&self.gpu, outcome, batches.len() as u32);
         self.submitted -= batches.len() as u64;
         batches.iter().try_for_each(|batch| self.submit(batch, |step, gpu, input| Ok((step.submit(gpu, input)?, None))))
     }
@@ -350,7 +361,7 @@ impl Trainer {
     }
 
     /// Of the last finished step.
-    fn progress(&self, results: StepResults, learning_rate: f64) -> Progress {
+    fn progress(&self, results: StepResults, learning_rate: f64, path: StepPath) -> Progress {
         let batch = self.recipe.batch as f64;
         let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
         Progress {
@@ -364,6 +375,7 @@ impl Trainer {
             learning_rate,
             dead: results.dead,
             uncertain_rows: results.uncertain_rows,
+            path: self.step.has_slabs().then_some(path),
         }
     }
 

@@ -65,4 +65,8 @@ impl Selector for Admitted {
     fn uncertain(&self) -> &Buffer {
         &self.uncertain
     }
+
+    fn encoded(&self) -> Option<&Encoded> {
+        Some(&self.encoded)
+    }
 }

@@ -90,7 +90,7 @@ pub(super) struct RowBlocks(u32);
 
 /// Some rows of a batch.
 #[derive(Clone, Copy)]
-pub(super) struct RowBlock {
+pub(in crate::engine) struct RowBlock {
     pub first: u32,
     pub count: u32,
 }

@@ -9,11 +9,13 @@ use crate::gpu::{Buffer, Gpu, Recording};
 use crate::kernels::probe::Probe;
 use crate::kernels::{Encode, EncodeVariant};
 
-pub(super) struct Encoded {
-    pub encode: Encode,
-    pub chunks: Chunks,
+/// The kernel and its scratch; clones have the same.
+#[derive(Clone)]
+pub struct Encoded {
+    pub(in crate::engine) encode: Encode,
+    pub(in crate::engine) chunks: Chunks,
     /// Of a chunk, `[rows, features of a chunk]`.
-    pub pre_activations: Buffer,
+    pub(in crate::engine) pre_activations: Buffer,
 }
 
 impl Encoded {
@@ -37,7 +39,13 @@ impl Encoded {
     }
 
     /// Encodes some rows.
-    pub fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock, chunk: Chunk<'_>) {
+    pub(in crate::engine) fn record(
+        &self,
+        recording: &mut Recording,
+        inputs: &Inputs<'_>,
+        block: RowBlock,
+        chunk: Chunk<'_>,
+    ) {
         let params = encode_tiled::Params {
             rows: block.count,
             quads: inputs.parameters.quads(),

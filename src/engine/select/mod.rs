@@ -12,7 +12,8 @@ mod policy;
 mod screened;
 mod tuning;
 
-pub(super) use chunks::{Chunks, Limits, MAX_MULTIPLY_ADDS};
+pub(super) use chunks::{Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, RowBlock, SCRATCH_BYTES};
+pub(super) use encoded::Encoded;
 pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 
@@ -39,6 +40,11 @@ pub trait Selector: Send + Sync {
     /// The number of rows that screening did not prove exact, `[1]`: where it is not 0, the batch was selected by
     /// chunks.
     fn uncertain(&self) -> &Buffer;
+
+    /// What encodes a chunk at a time, where the SAE decides how many features are active.
+    fn encoded(&self) -> Option<&Encoded> {
+        None
+    }
 
     /// The least key that was kept, where keys of a whole batch are compared: `[1]`, read by [`least_key`].
     fn least_kept(&self) -> Option<&Buffer> {

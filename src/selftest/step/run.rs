@@ -2,6 +2,7 @@
 
 use crate::data::{Provenance, RowsView};
 use crate::engine::parameters::Parameters;
+use crate::engine::path::StepPath;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
 use crate::engine::select::SelectionMethod;
@@ -72,14 +73,24 @@ impl<'g> Run<'g> {
     /// # Errors
     /// Those of [`TrainingStep::submit`] and [`TrainingStep::results`].
     pub fn step(&mut self, x: &[f64], learning_rate: f64) -> Result<StepResults> {
-        let input = StepInput { rows: RowsView::F32(&f32s(x)), learning_rate };
-        let pending = self.step.submit(self.gpu, input)?;
-        let Outcome::Done(results) = self.step.results(self.gpu, pending)? else {
-            return Err(Error::Device("a list is full".into()));
-        };
-        self.taken += 1;
-        self.copy_state()?;
-        Ok(results)
+        let x = f32s(x);
+        for _attempt in 0..3 {
+            let pending = self.step.submit(self.gpu, StepInput { rows: RowsView::F32(&x), learning_rate })?;
+            match self.step.results(self.gpu, pending)? {
+                Outcome::Done(results) => {
+                    self.taken += 1;
+                    self.copy_state()?;
+                    return Ok(results);
+                }
+                outcome => self.step.take_again(self.gpu, &outcome, 1),
+            }
+        }
+        Err(Error::Device("a list is full".into()))
+    }
+
+    /// The way of the last step.
+    pub fn path(&self) -> StepPath {
+        self.step.path()
     }
 
     /// Sets the step in which each feature last fired; one below 0 was so many steps before the first.
