@@ -165,13 +165,7 @@ impl Slab {
     }
 
     /// From the gradients of the fields to the sums of each chunk of the model.
-    pub fn record_chunks(
-        &self,
-        recording: &mut Recording,
-        backward: &Backward,
-        losses: Losses<'_>,
-        recipe: &Recipe,
-    ) {
+    pub fn record_chunks(&self, recording: &mut Recording, backward: &Backward, losses: Losses<'_>, recipe: &Recipe) {
         backward.record_field_sums(recording, losses);
         for shard in &losses.parameters.shards {
             if let Some(closed) = backward.closed() {
@@ -233,13 +227,36 @@ impl Slab {
             let Moments { m, v } = &moments.w_enc;
             let (centred, weights, marks) = (&self.encoder_rows, &shard.w_enc, scalars);
             let bindings = update::encoder::Bindings {
-                runs, terms, centred, weights, m, v, range, step, clip, guard, params, marks,
+                runs,
+                terms,
+                centred,
+                weights,
+                m,
+                v,
+                range,
+                step,
+                clip,
+                guard,
+                params,
+                marks,
             };
             recording.run(&self.kernels.encoder, bindings);
             let Moments { m, v } = &moments.w_dec;
             let (g0, weights) = (&self.decoder_rows, &shard.w_dec);
             let bindings = update::decoder::Bindings {
-                runs, terms, g0, g1: g0, scalars, weights, m, v, range, step, clip, guard, params,
+                runs,
+                terms,
+                g0,
+                g1: g0,
+                scalars,
+                weights,
+                m,
+                v,
+                range,
+                step,
+                clip,
+                guard,
+                params,
             };
             recording.run(&self.kernels.decoder, bindings);
         }

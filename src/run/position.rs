@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{Manifest, Marks};
 use super::start::Start;
 use crate::data::{FileIdentity, RowOrder};
+use crate::engine::path::StepPath;
 use crate::error::{Error, Result};
 
 /// `run` in a checkpoint's manifest.
@@ -36,6 +37,28 @@ pub(super) struct Position {
     /// Where it was planned for more steps, oldest first.
     #[serde(default)]
     pub extended: Vec<Extension>,
+    /// How the last step was computed, on which the way of the next depends.
+    #[serde(default)]
+    pub path: StepPath,
+    /// How many went each way.
+    #[serde(default)]
+    pub steps_by_path: StepsByPath,
+}
+
+/// Steps by [`StepPath`], where active features may not fit their list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StepsByPath {
+    pub lists: u64,
+    pub slabs: u64,
+}
+
+impl StepsByPath {
+    pub fn add(&mut self, path: StepPath) {
+        match path {
+            StepPath::Lists => self.lists += 1,
+            StepPath::Slabs => self.slabs += 1,
+        }
+    }
 }
 
 /// A resume that planned for more steps.

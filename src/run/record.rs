@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::directory::RunDirectory;
 use super::job::Job;
-use super::position::{Extension, MarkChange};
+use super::position::{Extension, MarkChange, StepsByPath};
 use super::start::Start;
 use crate::data::{Exclusion, FileIdentity, RowOrder};
 use crate::engine::select::Tuning;
@@ -48,6 +48,9 @@ pub(super) struct RunRecord {
     resumed_under: Vec<MarkChange>,
     /// Where it was planned for more steps.
     extended: Vec<Extension>,
+    /// Steps by how they were computed, where that may change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps_by_path: Option<StepsByPath>,
     start_time: String,
     end_time: Option<String>,
     wall_seconds: Option<f64>,
@@ -107,6 +110,7 @@ impl RunRecord {
             resumed_from: (step > 0).then_some(step),
             resumed_under: Vec::new(),
             extended: Vec::new(),
+            steps_by_path: None,
             start_time: timestamp(SystemTime::now() - started.elapsed()),
             end_time: None,
             wall_seconds: None,
@@ -117,6 +121,11 @@ impl RunRecord {
     /// Notes where the run resumed under other marks, and where it was planned for more steps.
     pub fn set_changes(&mut self, marks: &[MarkChange], extended: &[Extension]) {
         (self.resumed_under, self.extended) = (marks.to_vec(), extended.to_vec());
+    }
+
+    /// Notes how the steps of the whole run were computed.
+    pub fn set_steps_by_path(&mut self, steps: StepsByPath) {
+        self.steps_by_path = (steps != StepsByPath::default()).then_some(steps);
     }
 
     /// Notes the numbers of rows left out, which a stream tells only as it goes.

@@ -15,10 +15,11 @@ use super::events::{Event, Listener};
 use super::job::Job;
 use super::metrics::{LogSchedule, MetricsFile, Pace};
 use super::options::{End, RunOptions, Validated};
-use super::position::{Extension, MarkChange, Position};
+use super::position::{Extension, MarkChange, Position, StepsByPath};
 use super::record::{Outcome, RunRecord};
 use super::tensorboard::EventFile;
 use crate::data::{Batches, FileIdentity, Provenance};
+use crate::engine::path::StepPath;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::storage::checksum_file;
@@ -52,6 +53,9 @@ pub struct Run {
     resumed_under: Vec<MarkChange>,
     extended: Vec<Extension>,
     uncertain_steps: u64,
+    /// Of the last finished step.
+    path: StepPath,
+    steps_by_path: StepsByPath,
     /// The rows ended before the steps did.
     has_no_more_rows: bool,
 }
@@ -123,7 +127,9 @@ impl Run {
         let (mut trainer, mut position) = match restored {
             Some(restored) => {
                 let position = position_of(&restored.manifest, job.recipe.steps, events)?;
-                (restored.state, position)
+                let mut trainer = restored.state;
+                trainer.set_path(position.path);
+                (trainer, position)
             }
             None => (job.begin(gpu, &mut batches)?, Position::default()),
         };
@@ -160,6 +166,8 @@ impl Run {
             resumed_under: position.resumed_under,
             extended: position.extended,
             uncertain_steps: 0,
+            path: position.path,
+            steps_by_path: position.steps_by_path,
             has_no_more_rows: false,
         })
     }
@@ -179,6 +187,7 @@ impl Run {
         let result = self.take_steps(stop, events);
         let result = result.map_err(|error| self.job.locate(error)).inspect_err(|error| self.rescue(error, events));
         self.record.set_exclusion(self.job.rows.exclusion());
+        self.record.set_steps_by_path(self.steps_by_path);
         let recorded = match &result {
             Ok(End::Done { sae }) => checksums(sae).map(|checksums| {
                 self.record.end(Outcome::Done { checksums: &checksums });
@@ -225,6 +234,8 @@ impl Run {
             start: self.job.start.clone(),
             resumed_under: self.resumed_under.clone(),
             extended: self.extended.clone(),
+            path: self.path,
+            steps_by_path: self.steps_by_path,
         };
         Manifest {
             provenance: self.provenance.clone(),

@@ -41,6 +41,8 @@ pub mod model;
 #[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
+pub mod product;
+#[doc(hidden)]
 pub mod rescore;
 #[doc(hidden)]
 pub mod residual;
@@ -50,6 +52,7 @@ pub mod screen;
 pub mod select;
 #[doc(hidden)]
 pub mod select_wide;
+mod slab;
 #[doc(hidden)]
 pub mod slopes;
 #[doc(hidden)]
@@ -101,7 +104,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 31] = [
+const OPERATIONS: [(&str, Operation); 33] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
@@ -123,6 +126,7 @@ const OPERATIONS: [(&str, Operation); 31] = [
     ("squares", squares::check),
     ("bias_gradient", bias_gradient::check),
     ("clip", clip::check),
+    ("product", product::check),
     ("update", update::check),
     ("model", model::check),
     ("activity", activity::check),
@@ -133,6 +137,7 @@ const OPERATIONS: [(&str, Operation); 31] = [
     ("merge", merge::check),
     ("ceilings", ceilings::check),
     ("step", step::check),
+    ("slab", slab::check),
 ];
 
 /// Checks every operation and whole training steps; `on_check` is told of each check as it is done.

@@ -141,6 +141,10 @@ impl Run {
     fn finish_step(&mut self, progress: &Progress, events: &mut Listener<'_>) -> Result<()> {
         self.directory.keep();
         self.uncertain_steps += u64::from(progress.uncertain_rows > 0);
+        if let Some(path) = progress.path {
+            self.path = path;
+            self.steps_by_path.add(path);
+        }
         let measured = self.measure(progress.step);
         let (measured, failure) = measured.map_or_else(|error| (None, Some(error)), |measured| (measured, None));
         let validation = measured.as_ref().and_then(|measured| measured.validation.as_ref());

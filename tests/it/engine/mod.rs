@@ -10,6 +10,7 @@ pub mod rescue;
 pub mod run;
 pub mod screening;
 pub mod selection;
+pub mod slabs;
 pub mod subgroups;
 pub mod training;
 pub mod translation;

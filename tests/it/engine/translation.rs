@@ -109,9 +109,11 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
             .into(),
-        "squares" => combinations(&[("SECOND", &[0, 1])]),
+        "slab" => [[0, 0], [1, 0], [1, 1]].map(|[gate, detached]| vec![("GATE", gate), ("DETACHED", detached)]).into(),
+        "product" => combinations(&[("LEFT_DEEP", &[0, 1]), ("RIGHT_DEEP", &[0, 1]), ("ADDS", &[0, 1])]),
+        "squares" => combinations(&[("SECOND", &[0, 1]), ("DENSE", &[0, 1])]),
         "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
-        "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
+        "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1]), ("DENSE", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
         "batch" => combinations(&[("SCALED", &[0, 1])]),

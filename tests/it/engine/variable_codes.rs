@@ -166,19 +166,3 @@ fn any_number_of_shards_gives_the_same_batch_lists() {
     }
     assert!(hashes.iter().all(|other| *other == hashes[0]), "{hashes:?}");
 }
-
-#[test]
-fn a_list_that_is_full_ends_training_and_leaves_the_model_as_it_was() {
-    let architecture = Relu { l1: 1.0, normed: true, capacity: Some(1000) }.into();
-    let config = SaeConfig { architecture, ..config(600) };
-    let initial = initialize(&config, 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
-    let mut trainer = Trainer::new(gpu(), &initial, recipe(600, 4)).unwrap();
-    let before = hash(&trained(&trainer));
-    let outcome = batches(3, 4).iter().try_for_each(|batch| trainer.step(batch).map(drop));
-    let Err(Error::Device(problem)) = outcome else { panic!("{outcome:?}") };
-    assert!(
-        problem.contains("step 1") && problem.contains("1000 entries") && problem.contains("capacity"),
-        "{problem}"
-    );
-    assert_eq!(hash(&trained(&trainer)), before);
-}

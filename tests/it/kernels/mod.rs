@@ -16,6 +16,7 @@ mod mark;
 mod merge;
 mod model;
 mod norms;
+mod product;
 mod rescore;
 mod residual;
 mod screen;

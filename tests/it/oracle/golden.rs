@@ -2,6 +2,7 @@
 
 use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, RowStatistics};
+use monosem::engine::path::StepPath;
 use monosem::reference::Entry;
 use monosem::reference::entry::Flags;
 use monosem::sae;
@@ -9,6 +10,7 @@ use monosem::sae::description::Role;
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::train::{Recipe, geometric_median};
 
+use crate::engine::slabs::with_capacity;
 use crate::kernels::gpu;
 use crate::oracle::vectors::{
     self, DEAD_WINDOW, Vectors, Worst, batches, dense, dictionary_learning_config, flag, last_fired, number,
@@ -70,13 +72,27 @@ fn golden_saelens_matryoshka_steps_on_the_device() {
 
 const TOP_K: &str = "TopKTrainingSAE";
 
+#[test]
+fn golden_saelens_steps_by_slabs_on_the_device() {
+    for class in ["StandardTrainingSAE", "JumpReLUTrainingSAE", "GatedTrainingSAE"] {
+        saelens_steps_by(StepPath::Slabs, class, |_| true);
+    }
+}
+
 /// The cases of a class of SAELens of which `wanted` is true; fails if there is none.
 fn saelens_steps(class: &str, wanted: impl Fn(&Vectors) -> bool) {
+    saelens_steps_by(StepPath::Lists, class, wanted);
+}
+
+fn saelens_steps_by(path: StepPath, class: &str, wanted: impl Fn(&Vectors) -> bool) {
     let mut cases = vectors::cases(|of_case| of_case == class);
     cases.retain(|vectors| wanted(vectors));
     assert!(!cases.is_empty(), "no such case in {}", vectors::directory().display());
     for vectors in cases {
-        let config = saelens_config(&vectors);
+        let config = match (path, saelens_config(&vectors)) {
+            (StepPath::Lists, config) => config,
+            (StepPath::Slabs, config) => with_capacity(&config, 1),
+        };
         let recipe = Recipe { clip: None, unit_norm_decoder: false, ..recipe(&vectors) };
         let mut run = Run::by_chunks(gpu(), &config, &vectors.saelens_parameters(&config, "init."), recipe).unwrap();
         let lr = number(&vectors.case["adam"], "lr");
@@ -98,7 +114,11 @@ fn saelens_steps(class: &str, wanted: impl Fn(&Vectors) -> bool) {
                 let actual = mse.or_else(|| results.losses.iter().find_map(own)).unwrap_or(0.0);
                 worst.compare(&golden, &[actual], &vectors.f64s(&golden));
             }
-            worst.compare("feature_acts", &dense(&run.lists().unwrap()[0], run.features()), &golden("feature_acts"));
+            assert_eq!(run.path(), path);
+            if path == StepPath::Lists {
+                let codes = dense(&run.lists().unwrap()[0], run.features());
+                worst.compare("feature_acts", &codes, &golden("feature_acts"));
+            }
             worst.compare("reconstruction", &run.reconstruction().unwrap(), &golden("reconstruction"));
             let parameters = |what| vectors.saelens_parameters(&config, &format!("step{s}.{what}."));
             worst.compare_each("grad", &run.gradients(), &parameters("grad"));

@@ -23,6 +23,7 @@ pub mod resume;
 pub mod rows;
 pub mod selftest;
 pub mod settings;
+pub mod slabs;
 pub mod stream;
 pub mod tensorboard;
 pub mod terminal;
