@@ -81,11 +81,15 @@ fn own_variants(source: Source) -> Vec<Defines> {
             .collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1])]),
+        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1]), ("GATE", &[0, 1])]),
         "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
         "variance" => combinations(&[("ERROR", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
-        "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
+        "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
+            .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
+            .into(),
+        "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
+        "squares" => combinations(&[("SECOND", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
