@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let job = Job::new(&gpu, config, recipe.clone(), data.clone());
     let (batch, steps) = (recipe.batch, recipe.steps);
     let mut batches = job.batches(0..steps)?;
-    let sae = train(&gpu, &job.initial_weights(&mut batches)?, recipe, batches, |progress| {
+    let sae = train(&gpu, &job.initial_weights(&gpu, &mut batches)?, recipe, batches, |progress| {
         if progress.step % 10 == 0 {
             println!("step {:3}  loss {:8.3}  FVU {:.3}", progress.step, progress.loss, progress.fvu);
         }

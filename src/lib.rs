@@ -23,7 +23,7 @@
 //! let job = Job::new(&gpu, config, recipe.clone(), data.clone());
 //! let (batch, steps) = (recipe.batch, recipe.steps);
 //! let mut batches = job.batches(0..steps)?;
-//! let sae = train(&gpu, &job.initial_weights(&mut batches)?, recipe, batches, |progress| {
+//! let sae = train(&gpu, &job.initial_weights(&gpu, &mut batches)?, recipe, batches, |progress| {
 //!     println!("step {}  FVU {:.3}", progress.step, progress.fvu);
 //!     Ok(())
 //! })?;

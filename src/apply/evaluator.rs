@@ -25,6 +25,8 @@ pub struct Reconstruction {
     pub l0: f64,
     /// Mean over rows of the cosine between x and x^.
     pub cosine: f64,
+    /// Σ|x^|² / Σ x · x^ (SAELens): below 1 where reconstructions are too short; x^ divided by it has the least error.
+    pub relative_reconstruction_bias: f64,
 }
 
 /// Results of [`evaluate`].
@@ -63,6 +65,8 @@ struct Sums {
     squared_error: f64,
     active: f64,
     cosine: f64,
+    dot: f64,
+    squared_norm: f64,
 }
 
 /// What a row adds to the sums besides its values.
@@ -71,6 +75,8 @@ struct RowMeasures {
     squared_error: f64,
     active: f64,
     cosine: f64,
+    dot: f64,
+    squared_norm: f64,
 }
 
 impl RowMeasures {
@@ -79,6 +85,8 @@ impl RowMeasures {
         Self {
             squared_error: error.into(),
             active: active.into(),
+            dot: dot.into(),
+            squared_norm: squared_norm.into(),
             // A row or reconstruction of zeros points nowhere: its cosine counts as 0. Sums in f32 may exceed the
             // bounds.
             cosine: (f64::from(dot) / (norm * f64::from(squared_norm).sqrt()).max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0),
@@ -88,13 +96,16 @@ impl RowMeasures {
 
 impl Sums {
     fn new(d: usize) -> Self {
-        Self { statistics: RowStatistics::new(d), squared_error: 0.0, active: 0.0, cosine: 0.0 }
+        let statistics = RowStatistics::new(d);
+        Self { statistics, squared_error: 0.0, active: 0.0, cosine: 0.0, dot: 0.0, squared_norm: 0.0 }
     }
 
     fn add(&mut self, measures: RowMeasures) {
         self.squared_error += measures.squared_error;
         self.active += measures.active;
         self.cosine += measures.cosine;
+        self.dot += measures.dot;
+        self.squared_norm += measures.squared_norm;
     }
 
     fn reconstruction(&self, d: usize) -> Reconstruction {
@@ -106,6 +117,7 @@ impl Sums {
             mse_per_dim: self.squared_error / rows / d as f64,
             l0: self.active / rows,
             cosine: self.cosine / rows,
+            relative_reconstruction_bias: self.squared_norm / self.dot,
         }
     }
 }

@@ -66,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("mse_per_dim", json!(all.mse_per_dim)),
         ("l0", json!(all.l0)),
         ("cosine", json!(all.cosine)),
+        ("relative_reconstruction_bias", json!(all.relative_reconstruction_bias)),
         ("unfired_fraction", json!(result.unfired_fraction)),
         ("dead_fraction", json!(dead_fraction(&arguments.apply.sae, &sae))),
     ];

@@ -11,7 +11,7 @@ use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::{SaeConfig, Weights};
-use crate::train::{InitialWeights, Initialization, Recipe, Trainer};
+use crate::train::{InitialWeights, Initialization, Recipe, SparsityStart, Trainer};
 use crate::units::readable_bytes;
 
 /// All that decides the result of a run: two runs of one job end with the same bits on one device.
@@ -87,12 +87,16 @@ impl Job {
     ///
     /// # Errors
     /// As [`Initialization::draw`], and those of the data.
-    pub fn initial_weights(&self, batches: &mut Batches) -> Result<InitialWeights> {
+    pub fn initial_weights(&self, gpu: &Gpu, batches: &mut Batches) -> Result<InitialWeights> {
         let initialization = match &self.start {
             Start::Drawn(initialization) => *initialization,
             Start::Sae(_) => Initialization::default(),
         };
-        let mut initial = initialization.draw(&self.config, self.seed, &batches.peek()?.rows.to_f32())?;
+        let first_batch = batches.peek()?.rows.to_f32();
+        let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
+        if let SparsityStart::Active(active) = initialization.sparsity {
+            initial = initial.with_active(gpu, &first_batch, active)?;
+        }
         initial.provenance = self.rows.provenance().clone();
         Ok(initial)
     }
@@ -101,7 +105,7 @@ impl Job {
     pub(super) fn begin(&self, gpu: &Gpu, batches: &mut Batches) -> Result<Trainer> {
         let begin = |weights: &dyn Weights| Trainer::with_tuning(gpu, weights, self.recipe.clone(), self.tuning);
         match &self.start {
-            Start::Drawn(_) => begin(&self.initial_weights(batches)?),
+            Start::Drawn(_) => begin(&self.initial_weights(gpu, batches)?),
             Start::Sae(sae) => sae.with_weights(&self.config, begin),
         }
     }

@@ -50,7 +50,7 @@ impl<W: Weights> AsJumpRelu<W> {
         Ok(Self { weights, config, thresholds: Thresholds::All(threshold), norms })
     }
 
-    /// A JumpReLU SAE that trains its thresholds' logarithms, if it does.
+    /// A JumpReLU SAE that trains its thresholds' logarithms; other weights are given back.
     pub(super) fn of_logarithms(weights: W) -> std::result::Result<Self, W> {
         match &weights.config().architecture {
             Architecture::JumpRelu(jumprelu) if jumprelu.log_threshold => {

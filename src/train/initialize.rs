@@ -1,6 +1,7 @@
 //! Where an SAE starts.
 
 mod matched;
+mod quantile;
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -10,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::geometric_median;
 use crate::data::Provenance;
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::rng::{Purpose, Rng, symmetric};
-use crate::sae::description::{Role, TensorSpec};
+use crate::sae::description::{EntryKind, Input, JumpReluEntry, Role, TensorSpec};
 use crate::sae::{SaeConfig, Weights};
 
 /// How the weights are drawn that a run starts with. The default is that of Gao et al. 2024, appendix A.1: decoder rows
@@ -25,6 +27,8 @@ pub struct Initialization {
     pub encoder: EncoderStart,
     /// The output bias.
     pub b_dec: BiasStart,
+    /// How sparse relu, jumprelu and gated are; those that rank features are as sparse as they say.
+    pub sparsity: SparsityStart,
 }
 
 /// Where the encoder starts. Its rows have the directions of the decoder's.
@@ -52,9 +56,33 @@ pub enum BiasStart {
     Zero,
 }
 
+/// What decides how many features are active before the first step. Biases are below 0 by as much as thresholds are
+/// above it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SparsityStart {
+    /// Each feature exceeds its threshold on as many rows of the first batch as makes this many active per row; if no
+    /// number is given 256, but at most a sixteenth of the features. Where values are not reduced by what they exceed,
+    /// the decoder is scaled to reconstruct best.
+    Active(Option<f64>),
+    /// All thresholds are this.
+    Threshold(f64),
+}
+
+/// Four times the active features that an SAE without a k is usually trained to.
+const USUAL_ACTIVE: f64 = 256.0;
+
+/// The share of active features that lists are meant for.
+const USUAL_SHARE: f64 = 1.0 / 16.0;
+
 impl Default for Initialization {
     fn default() -> Self {
-        Self { decoder_norm: 1.0, encoder: EncoderStart::Decoder, b_dec: BiasStart::Median }
+        Self {
+            decoder_norm: 1.0,
+            encoder: EncoderStart::Decoder,
+            b_dec: BiasStart::Median,
+            sparsity: SparsityStart::Active(None),
+        }
     }
 }
 
@@ -67,6 +95,10 @@ pub struct InitialWeights {
     /// Factor of an encoder that starts as a linear layer.
     linear_scale: Option<f64>,
     b_dec: Vec<f32>,
+    /// Of each feature, or one of all.
+    thresholds: Vec<f32>,
+    /// A further factor of the decoder.
+    decoder_scale: f64,
     /// Origin of the activations to train on.
     pub provenance: Provenance,
 }
@@ -104,6 +136,11 @@ impl Initialization {
             decoder_norm: self.decoder_norm,
             linear_scale: (self.encoder != EncoderStart::Decoder).then_some(1.0),
             b_dec: b_dec.iter().map(|&value| value as f32).collect(),
+            thresholds: vec![match self.sparsity {
+                SparsityStart::Threshold(threshold) => threshold as f32,
+                SparsityStart::Active(_) => 0.0,
+            }],
+            decoder_scale: 1.0,
             provenance: Provenance::default(),
         };
         if self.encoder == EncoderStart::Matched {
@@ -132,7 +169,57 @@ fn mean(rows: &[f32], d: usize) -> Vec<f64> {
     mean.iter().map(|sum| sum / count).collect()
 }
 
+/// Rows that the scale of the decoder is fitted to.
+const SCALE_ROWS: usize = 1024;
+
+/// The least threshold whose logarithm is trained.
+const LEAST_THRESHOLD: f32 = 1e-6;
+
 impl InitialWeights {
+    /// The same with thresholds that the first batch `[rows, d_in]` exceeds as often as
+    /// [`SparsityStart::Active`] says, where the architecture has any.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn with_active(mut self, gpu: &Gpu, first_batch: &[f32], active: Option<f64>) -> Result<Self> {
+        let description = self.config.describe();
+        let entry = description.lists[0].entry;
+        if entry == EntryKind::TopK {
+            return Ok(self);
+        }
+        let mut rows = first_batch.to_vec();
+        if description.input == Input::Centred {
+            for row in rows.chunks_exact_mut(self.config.d_in) {
+                row.iter_mut().zip(&self.b_dec).for_each(|(value, mean)| *value -= mean);
+            }
+        }
+        let active = active.unwrap_or(USUAL_ACTIVE.min(USUAL_SHARE * self.config.features as f64));
+        self.thresholds = quantile::quantiles(gpu, &self, &rows, active)?;
+        let is_reduced = matches!(entry, EntryKind::Relu { .. });
+        if !is_reduced {
+            let d = self.config.d_in;
+            let sample = &rows[..rows.len().min(SCALE_ROWS * d)];
+            let b_dec = std::mem::replace(&mut self.b_dec, vec![0.0; d]);
+            let scale = quantile::decoder_scale(gpu, &self, sample);
+            (self.b_dec, self.decoder_scale) = (b_dec, scale?);
+        }
+        Ok(self)
+    }
+
+    /// Fills a tensor of a scalar per feature.
+    fn fill_scalars(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) {
+        let threshold = |at: usize| self.thresholds.get(first + at).or(self.thresholds.first()).copied().unwrap_or(0.0);
+        let start: &dyn Fn(f32) -> f32 = match (self.config.describe().lists[0].entry, tensor.name) {
+            (EntryKind::Relu { .. }, "b_enc") | (EntryKind::Gated { .. }, "b_gate") => &|threshold| -threshold,
+            (EntryKind::JumpRelu(JumpReluEntry { log: false, .. }), "threshold") => &|threshold| threshold,
+            (EntryKind::JumpRelu(JumpReluEntry { log: true, .. }), "threshold") => {
+                &|threshold| threshold.max(LEAST_THRESHOLD).ln()
+            }
+            _ => &|_| 0.0,
+        };
+        values.iter_mut().enumerate().for_each(|(at, value)| *value = start(threshold(at)));
+    }
+
     /// Fills a row with what is drawn for its feature, uniform in [-1, 1).
     fn draw(&self, feature: usize, row: &mut [f32]) {
         for (four, values) in (0..).zip(row.chunks_mut(4)) {
@@ -141,16 +228,21 @@ impl InitialWeights {
         }
     }
 
-    fn decoder_row(&self, feature: usize, row: &mut [f32]) {
+    /// Fills a row with its feature's direction, in this length.
+    fn direction(&self, feature: usize, length: f64, row: &mut [f32]) {
         self.draw(feature, row);
         let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
         for value in row {
-            *value = (self.decoder_norm * f64::from(*value) / norm.max(f64::MIN_POSITIVE)) as f32;
+            *value = (length * f64::from(*value) / norm.max(f64::MIN_POSITIVE)) as f32;
         }
     }
 
+    fn decoder_row(&self, feature: usize, row: &mut [f32]) {
+        self.direction(feature, self.decoder_norm * self.decoder_scale, row);
+    }
+
     fn encoder_row(&self, feature: usize, row: &mut [f32]) {
-        let Some(scale) = self.linear_scale else { return self.decoder_row(feature, row) };
+        let Some(scale) = self.linear_scale else { return self.direction(feature, self.decoder_norm, row) };
         self.draw(feature, row);
         let factor = scale / (row.len() as f64).sqrt();
         for value in row {
@@ -171,7 +263,7 @@ impl Weights for InitialWeights {
     fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
         let d = self.config.d_in;
         match tensor.role {
-            Role::EncoderBias | Role::Own(_) => values.fill(0.0),
+            Role::EncoderBias | Role::Own(_) => self.fill_scalars(tensor, first, values),
             Role::OutputBias => values.copy_from_slice(&self.b_dec),
             Role::Encoder | Role::Decoder => {
                 let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);

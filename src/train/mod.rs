@@ -13,7 +13,7 @@ pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe, Schedule};
 pub use crate::engine::state::{StateSink, StateSource, Tile};
 pub use features::FeatureStatistics;
 pub use geometric_median::geometric_median;
-pub use initialize::{BiasStart, EncoderStart, InitialWeights, Initialization, initialize};
+pub use initialize::{BiasStart, EncoderStart, InitialWeights, Initialization, SparsityStart, initialize};
 pub use profile::Profile;
 pub use trainer::{Progress, Trainer, train};
 pub use validation::Validation;

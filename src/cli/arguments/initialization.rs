@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use monosem::run::{Start, StartingSae};
 use monosem::sae::SaeConfig;
-use monosem::train::{BiasStart, EncoderStart, Initialization, Recipe};
+use monosem::train::{BiasStart, EncoderStart, Initialization, Recipe, SparsityStart};
 use monosem::{Error, Result};
 use serde::Serialize;
 
-use super::number::{Choice, or_default, positive, unless};
+use super::number::{Choice, or_default, positive, positive_or_zero, unless};
 
 #[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +29,13 @@ pub struct InitializationArguments {
     /// b_dec: the geometric median of the first batch, its mean, or zero [default: median]
     #[arg(long, value_name = "median|mean|zero|default", value_parser = or_default(variant::<Bias>))]
     init_b_dec: Option<Choice<Bias>>,
+    /// Active features per token of relu, jumprelu and gated, by a quantile for each feature [default: 256, at most a
+    /// sixteenth of the features]
+    #[arg(long, value_name = "L0|default", value_parser = or_default(positive), allow_hyphen_values = true)]
+    init_l0: Option<Choice<f64>>,
+    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles
+    #[arg(long, value_name = "X|none", value_parser = unless(&["none"], positive_or_zero), allow_hyphen_values = true)]
+    init_threshold: Option<Choice<f64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -73,11 +80,20 @@ impl InitializationArguments {
     pub fn start(&self, config: &SaeConfig, recipe: &Recipe) -> Result<Start> {
         let (norm, encoder, b_dec) =
             (self.init_decoder_norm.flatten(), self.init_encoder.flatten(), self.init_b_dec.flatten());
-        if let Some(path) = self.sae() {
-            if norm.is_some() || encoder.is_some() || b_dec.is_some() {
+        let sparsity = match (self.init_l0.flatten(), self.init_threshold.flatten()) {
+            (Some(_), Some(_)) => {
                 return Err(Error::Config(
-                    "--init starts from the weights of an SAE, and --init-decoder-norm, --init-encoder and --init-b-dec \
-                     say how weights are drawn: give only one of both"
+                    "--init-l0 finds the thresholds that --init-threshold gives: give only one of both".into(),
+                ));
+            }
+            (active, None) => SparsityStart::Active(active),
+            (None, Some(threshold)) => SparsityStart::Threshold(threshold),
+        };
+        if let Some(path) = self.sae() {
+            if norm.is_some() || encoder.is_some() || b_dec.is_some() || sparsity != SparsityStart::Active(None) {
+                return Err(Error::Config(
+                    "--init starts from the weights of an SAE, and the other --init flags say how weights are drawn: give \
+                     only one of both"
                         .into(),
                 ));
             }
@@ -96,6 +112,7 @@ impl InitializationArguments {
                 Bias::Mean => BiasStart::Mean,
                 Bias::Zero => BiasStart::Zero,
             }),
+            sparsity,
         };
         if recipe.unit_norm_decoder && initialization.decoder_norm != 1.0 {
             return Err(Error::Config(format!(
