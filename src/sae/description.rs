@@ -189,12 +189,12 @@ impl EntryKind {
         }
     }
 
-    /// The name of its penalty, SAELens's less its `_loss`.
+    /// The name of its penalty, that of SAELens.
     pub fn penalty(&self) -> Option<&'static str> {
         match self {
             Self::TopK => None,
-            Self::Relu { .. } | Self::Gated { .. } => Some("l1"),
-            Self::JumpRelu(_) => Some("l0"),
+            Self::Relu { .. } | Self::Gated { .. } => Some("l1_loss"),
+            Self::JumpRelu(_) => Some("l0_loss"),
         }
     }
 }

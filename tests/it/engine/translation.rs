@@ -6,9 +6,8 @@ use monosem::engine::planes::Planes;
 use monosem::gpu::shaders::{self, ALL};
 use monosem::gpu::{AdapterDescription, Entry, Source, template};
 use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select};
-use monosem::sae::description::Features;
-use monosem::sae::{Architecture, AuxK, AuxKForm, Gated, JumpRelu, PreActivation, SaeConfig, TopK};
-use monosem::selftest::admit::KINDS;
+use monosem::sae::description::{Description, Features, Penalty};
+use monosem::sae::{Architecture, AuxK, AuxKForm, Gated, JumpRelu, PreActivation, Relu, SaeConfig, TopK};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
@@ -26,20 +25,41 @@ pub type Defines = Vec<(&'static str, u32)>;
 /// The entry of a list that a shader takes, if it takes one, and definitions.
 pub type Variant = (Option<Entry>, Defines);
 
-/// The planes that SAEs have: those that encode, that train, with dead features and with scalars of
-/// their own.
-fn planes() -> Vec<Planes> {
-    let describe = |architecture| SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe();
+/// An SAE of each set of planes, and of each entry with all that its definitions choose.
+fn descriptions() -> Vec<Description> {
     let topk = |auxk: Option<AuxKForm>| TopK { auxk: auxk.map(AuxK::new), ..TopK::new(1) }.into();
-    let forms = [None, Some(AuxKForm::Normalised)];
+    let relu = |normed| Relu { l1: 1.0, normed, capacity: None }.into();
+    let jumprelu = JumpRelu::inference();
     let pre_activation = Some(PreActivation { coefficient: 1.0, of: Features::All });
-    let others: [Architecture; 2] = [
-        JumpRelu { pre_activation, ..JumpRelu::inference() }.into(),
-        Gated { l1: 1.0, normed: true, detached: true, capacity: None }.into(),
+    let logarithmic = JumpRelu { penalty: Penalty::Tanh { scale: 4.0 }, log_threshold: true, ..jumprelu.clone() };
+    let closed = JumpRelu {
+        penalty: Penalty::Quadratic { target: 2.0 },
+        straight_through_to_input: true,
+        pre_activation,
+        ..jumprelu.clone()
+    };
+    let gated = |normed| Gated { l1: 1.0, normed, detached: true, capacity: None }.into();
+    let architectures: [Architecture; 9] = [
+        topk(None),
+        topk(Some(AuxKForm::Normalised)),
+        relu(false),
+        relu(true),
+        jumprelu.into(),
+        logarithmic.into(),
+        closed.into(),
+        gated(false),
+        gated(true),
     ];
-    let inference = [Planes::inference(&describe(others[1].clone()))];
-    let training = forms.map(topk).into_iter().chain(others);
-    inference.into_iter().chain(training.map(|architecture| Planes::training(&describe(architecture)))).collect()
+    let describe = |architecture| SaeConfig { architecture, ..SaeConfig::top_k(16, 16, 1) }.describe();
+    architectures.map(describe).into()
+}
+
+/// The planes that SAEs have.
+fn planes() -> Vec<Planes> {
+    let mut planes: Vec<Planes> = descriptions().iter().map(Planes::training).collect();
+    planes.dedup();
+    planes.extend(descriptions().last().map(Planes::inference));
+    planes
 }
 
 /// Every combination of a value of each name.
@@ -50,13 +70,15 @@ fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
     })
 }
 
-/// Each entry of a list, with the definitions that it is given.
-fn entries() -> impl Iterator<Item = (Entry, Defines)> {
-    KINDS.into_iter().flat_map(|kind| {
-        let mut defines = [Pass::Training, Pass::Evaluation].map(|pass| entry::defines(kind, pass)).to_vec();
-        defines.dedup();
-        defines.into_iter().map(move |defines| (entry::entry(kind), defines))
-    })
+/// Each entry of a list, with the definitions of its shaders.
+fn entries() -> Vec<(Entry, Defines)> {
+    let with = |description: Description| {
+        let kind = description.lists[0].entry;
+        let passes =
+            [(Pass::Training, Planes::training(&description)), (Pass::Evaluation, Planes::inference(&description))];
+        passes.map(|(pass, planes)| (entry::entry(kind), [entry::defines(kind, pass), planes.defines()].concat()))
+    };
+    descriptions().into_iter().flat_map(with).collect()
 }
 
 /// The entries and definitions with which the library compiles a shader.
@@ -65,11 +87,10 @@ pub fn variants(source: Source) -> Vec<Variant> {
     if source.around_entry.is_none() {
         return own.into_iter().map(|defines| (None, defines)).collect();
     }
-    let with = |((entry, of_entry), planes): ((Entry, Defines), Planes)| {
-        let of_entry = [of_entry, planes.defines()].concat();
+    let with = |(entry, of_entry): (Entry, Defines)| {
         own.iter().map(move |defines| (Some(entry), [&defines[..], &of_entry].concat())).collect::<Vec<_>>()
     };
-    entries().zip(planes().into_iter().cycle()).flat_map(with).collect()
+    entries().into_iter().flat_map(with).collect()
 }
 
 /// Without those of entries.
@@ -81,11 +102,15 @@ fn own_variants(source: Source) -> Vec<Defines> {
             .collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1])]),
+        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1]), ("GATE", &[0, 1])]),
         "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
         "variance" => combinations(&[("ERROR", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
-        "slopes" | "squares" => combinations(&[("SECOND", &[0, 1])]),
+        "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
+            .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
+            .into(),
+        "squares" => combinations(&[("SECOND", &[0, 1])]),
+        "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
         "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1])]),
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
