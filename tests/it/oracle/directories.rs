@@ -1,7 +1,8 @@
-//! SAEs in directories: what SAELens and sparsify (eai-sparsify 1.3.3) wrote, and what is written, against the reference.
+//! SAEs in directories: what SAELens and sparsify (eai-sparsify 1.3.3) wrote, and what is written, against the
+//! reference.
 //!
-//! `MONOSEM_EXPORTS` names a directory to keep the written ones in, each with `expected.safetensors`; SAELens itself is
-//! tried on them by tests/interop/test_saelens.py.
+//! `MONOSEM_EXPORTS` names an existing directory to keep the written ones in, each with `expected.safetensors`; SAELens
+//! itself is tried on them by tests/interop/test_saelens.py.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
