@@ -16,7 +16,7 @@ use super::number::{Choice, or_default, positive, positive_or_zero, unless};
 #[command(next_help_heading = "Initial weights")]
 pub struct InitializationArguments {
     /// Start from this SAE (a run, a checkpoint or a directory in SAELens's layout) instead of weights that are drawn;
-    /// sizes and architecture must be the same
+    /// sizes and architecture must be the same [default: none]
     #[arg(long, value_name = "DIR|none", value_parser = unless(&["none"], path))]
     pub init: Option<Choice<PathBuf>>,
     /// Norm of the decoder rows, whose directions are drawn [default: 1]
