@@ -4,10 +4,13 @@
     python benches/reading.py DIRECTORY        # needs numpy, pyarrow and datasets; 5 GB of disk, in memory for the runs
 
 Prints a Markdown table: GB/s of stored bytes and milliseconds for each batch of 4,096 rows of d 768, the medians of
-five turns, with everything that the rows of a training step need before they are uploaded; then the time of uploads.
+turns with dd in each, with everything that the rows of a training step need before they are uploaded; the sequential
+order as a share of the same turn's dd, median, least and most; then the time of uploads. On a machine with other work,
+`chrt -r 50 python ...` keeps the processors for what is measured.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +23,10 @@ from datasets import Array2D, Dataset, Features, Sequence, Value
 
 ROWS, D, CONTEXT, HOOK = 300_000, 768, 100, "blocks.0.hook_resid_pre"
 ORDERS = ["sequential", "mixed", "rows"]
-TURNS = 5
+TURNS = 7
+
+# Of which the first few load a mixing buffer into memory that is new.
+STEPS = 600
 
 
 def safetensors(path, dtype, values):
@@ -74,18 +80,19 @@ def dd(path):
 
 def host(program, path, order, *more):
     column = HOOK if path.is_dir() else "activations"
-    command = [program, "--data", path, "--tensor", column, "--order", order, "--steps", "200", *more]
+    command = [program, "--data", path, "--tensor", column, "--order", order, "--steps", str(STEPS), *more]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def main():
     directory = Path(sys.argv[1])
     directory.mkdir(exist_ok=True)
-    built = Path("target/release/deps").glob("host-*")
+    built = Path(os.environ.get("CARGO_TARGET_DIR", "target"), "release/deps").glob("host-*")
     program = max((path for path in built if path.suffix == ""), key=lambda path: path.stat().st_mtime)
-    print("| format | dd, GB/s |", *(f"{order}, GB/s (ms) |" for order in ORDERS))
-    print("|---|---|" + "---|" * len(ORDERS))
+    print("| format | dd, GB/s | sequential of dd |", *(f"{order}, GB/s (ms) |" for order in ORDERS))
+    print("|---|---|---|" + "---|" * len(ORDERS))
     for name, path in make(directory).items():
+        dd(path)
         speeds, reads = [], {order: [] for order in ORDERS}
         for _ in range(TURNS):
             speeds.append(dd(path))
@@ -98,12 +105,16 @@ def main():
             median = lambda key: statistics.median(run[key] for run in runs)
             speed, time = "gigabytes_per_second", "milliseconds_per_step"
             cells.append(f"{median(speed):.1f} ({median(time):.2f})" if runs else "not measured")
-        print(f"| {name} | {statistics.median(speeds):.1f} |", *(f"{cell} |" for cell in cells), flush=True)
+        shares = [run["gigabytes_per_second"] / speed for run, speed in zip(reads["sequential"], speeds)]
+        shares = [f"{100 * share:.0f}" for share in (statistics.median(shares), min(shares), max(shares))]
+        share = "{} % ({} to {})".format(*shares)
+        print(f"| {name} | {statistics.median(speeds):.1f} | {share} |", *(f"{cell} |" for cell in cells), flush=True)
     print()
     for name in ["f16", "f32"]:
         runs = [host(program, directory / f"{name}.safetensors", "sequential") for _ in range(TURNS)]
-        median = statistics.median(run["milliseconds_of_uploads"] for run in runs)
-        print(f"upload of a batch in {name}: {median:.2f} ms")
+        uploads = sorted(run["milliseconds_of_uploads"] for run in runs)
+        median, least, most = statistics.median(uploads), uploads[0], uploads[-1]
+        print(f"upload of a batch in {name}: {median:.2f} ms ({least:.2f} to {most:.2f})")
 
 
 main()

@@ -14,7 +14,8 @@ use super::output::{self, print_result, tell};
 /// Write an SAE in SAELens's layout: cfg.json and sae_weights.safetensors
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// SAE to export: a run (finished or not), a checkpoint, or a directory in SAELens's layout
+    /// SAE to export: a run (finished or not), a checkpoint, or a directory in the layout of SAELens, sparsify or Gemma
+    /// Scope 2
     #[arg(long, value_name = "DIR")]
     sae: PathBuf,
     /// Directory to create, with all of the SAE in it or not at all; it must not exist

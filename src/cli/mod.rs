@@ -78,10 +78,12 @@ Examples:
     Eval(eval::Arguments),
     #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(visible_alias = "import")]
     #[command(after_help = "\
 Examples:
   monosem export --sae run --out sae
-  monosem export --sae run/checkpoints/step-500 --out sae-500 --json")]
+  monosem export --sae run/checkpoints/step-500 --out sae-500 --json
+  monosem import --sae checkpoints/run/layers.3 --out sae")]
     Export(export::Arguments),
     #[command(after_help = "\
 Examples:

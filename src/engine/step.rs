@@ -364,7 +364,7 @@ impl TrainingStep {
             let of_rows: Option<f64> = rows.iter().map(of_row).sum();
             let of_rows = of_rows.map(|sum| f64::from(step.sparsity) * sum / rows.len() as f64);
             losses.push((name.into(), of_rows.unwrap_or_else(|| sum(0))));
-            losses.extend(description.closed_form.map(|_| ("pre_act".into(), sum(1))));
+            losses.extend(description.closed_form.map(|_| ("pre_act_loss".into(), sum(1))));
         }
         Ok(Outcome::Done(StepResults {
             squared_errors: rows.iter().map(|row| row[0]).collect(),

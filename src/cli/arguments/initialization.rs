@@ -33,7 +33,7 @@ pub struct InitializationArguments {
     /// sixteenth of the features]
     #[arg(long, value_name = "L0|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     init_l0: Option<Choice<f64>>,
-    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles
+    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles [default: none]
     #[arg(long, value_name = "X|none", value_parser = unless(&["none"], positive_or_zero), allow_hyphen_values = true)]
     init_threshold: Option<Choice<f64>>,
 }

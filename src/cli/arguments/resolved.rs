@@ -90,7 +90,9 @@ impl Resolved {
         let mut changed: Vec<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();
         changed.retain(|key| !changeable.contains(key) && old.get(*key) != new.get(*key));
         // What nobody chose differs only because of something that somebody chose.
-        changed.sort_by_key(|key| (!self.is_chosen(key) && !before.is_chosen(key), *key != "steps"));
+        // Shares of the steps change with their number, too.
+        let is_share = |key: &str| matches!(key, "decay" | "warmup");
+        changed.sort_by_key(|key| (!self.is_chosen(key) && !before.is_chosen(key), is_share(key)));
         let Some(key) = changed.first() else { return Ok(()) };
         let word = |value: Option<&Value>| value.map_or("not given".to_owned(), Value::to_string);
         let flag = self.flag(key);

@@ -195,7 +195,7 @@ struct Scaler {
 
 /// What rows were multiplied by, where one number says it.
 fn scale(dir: &Path, normalize_activations: &Value) -> Result<Option<f64>> {
-    let invalid = |problem: String| Error::data(&dir.join(CONFIG), problem);
+    let invalid = |problem: String| Error::data(dir.join(CONFIG), problem);
     match normalize_activations {
         Value::Null | Value::Bool(false) => Ok(None),
         Value::String(name) if name == "none" => Ok(None),

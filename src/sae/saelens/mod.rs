@@ -58,7 +58,10 @@ impl NewDirectory {
         weights.config().validate()?;
         let path = self.staging.path();
         let logarithms = AsJumpRelu::of_logarithms(weights);
-        let weights: &dyn Weights = logarithms.as_ref().map_or_else(|weights| *weights, |linear| linear);
+        let weights: &dyn Weights = match &logarithms {
+            Ok(linear) => linear,
+            Err(weights) => *weights,
+        };
         replace_file(&path.join(CONFIG), format!("{:#}\n", config::json(weights)?).as_bytes())?;
         tensors::write(weights, &path.join(WEIGHTS))?;
         self.staging.commit(&self.dir)

@@ -218,10 +218,10 @@ fn rewritten(dir: &Path, fields: &[(&str, Value)], others: &[(&'static str, [f32
 #[test]
 fn thresholds_are_read_as_they_act() {
     let (_root, dir) = saved(&example());
-    let architecture = ("architecture", json!("jumprelu"));
-    rewritten(&dir, &[architecture.clone()], &[("threshold", [0.5, -0.25, 0.0, 2.0, -0.0])]);
+    let jumprelu = [("architecture", json!("jumprelu"))];
+    rewritten(&dir, &jumprelu, &[("threshold", [0.5, -0.25, 0.0, 2.0, -0.0])]);
     assert_eq!(load(&dir).unwrap().tensor("threshold"), [0.5, 0.0, 0.0, 2.0, 0.0]);
-    rewritten(&dir, &[architecture], &[("log_threshold", [0.0, -1.0, 1.0, -200.0, 0.5])]);
+    rewritten(&dir, &jumprelu, &[("log_threshold", [0.0, -1.0, 1.0, -200.0, 0.5])]);
     let logarithms = load(&dir).unwrap();
     assert_eq!(logarithms.tensor("threshold"), [0.0, -1.0, 1.0, -200.0, 0.5].map(|t: f64| t.exp() as f32));
     assert_eq!(logarithms.config.architecture, JumpRelu::inference().into());

@@ -178,6 +178,7 @@ pub fn saelens_loss(name: &str) -> String {
     match name.strip_prefix("inner_mse_") {
         Some(width) => format!("inner_mse_loss_{width}"),
         None if name == "auxk" || name == "gate" => "auxiliary_reconstruction_loss".into(),
+        None if name.ends_with("_loss") => name.into(),
         None => format!("{name}_loss"),
     }
 }
@@ -187,7 +188,7 @@ pub fn losses(config: &SaeConfig, pass: &Forward) -> Vec<(String, f64)> {
     let description = config.describe();
     let fields =
         description.fields.iter().zip(&pass.fields).map(|(field, found)| (saelens_loss(&field.name), found.loss));
-    let penalty = description.lists[0].entry.penalty().map(|name| (format!("{name}_loss"), pass.penalty));
+    let penalty = description.lists[0].entry.penalty().map(|name| (name.to_owned(), pass.penalty));
     let closed_form = description.closed_form.map(|_| ("pre_act_loss".into(), pass.closed_form));
     fields.chain(penalty).chain(closed_form).collect()
 }

@@ -72,6 +72,44 @@ fn the_file_says_what_it_is() {
 }
 
 #[test]
+fn codes_without_a_fixed_k_have_offsets() {
+    let files = Files::new();
+    let run = files.path("run");
+    let sizes = ["--arch", "batchtopk", "--features", "24", "--k", "4", "--batch", "50", "--steps", "40"];
+    succeed(&[&["train", "--data", &files.data, "--out", &run][..], &sizes].concat());
+    let encode = |batch: &str, out: &str| {
+        let line = succeed(&["encode", "--sae", &run, "--data", &files.data, "--batch", batch, "--json", "--out", out]);
+        (serde_json::from_str::<Value>(&line).unwrap(), fs::read(out).unwrap())
+    };
+    let (line, bytes) = encode("64", &files.path("codes"));
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let data = |name: &str, dtype| {
+        let tensor = tensors.tensor(name).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape().len()), (dtype, 1), "{name}");
+        tensor.data().to_vec()
+    };
+    let offsets: Vec<i64> = bytemuck::pod_collect_to_vec(&data("offsets", Dtype::I64));
+    let indices: Vec<i32> = bytemuck::pod_collect_to_vec(&data("indices", Dtype::I32));
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&data("values", Dtype::F32));
+    let entries = *offsets.last().unwrap() as usize;
+    assert_eq!((offsets[0], indices.len(), values.len()), (0, entries, entries));
+    assert_eq!(
+        (&line["k"], &line["rows"], &line["entries"]),
+        (&Value::Null, &(offsets.len() - 1).into(), &entries.into())
+    );
+    let rows: Vec<&[i32]> = offsets.windows(2).map(|ends| &indices[ends[0] as usize..ends[1] as usize]).collect();
+    assert!(rows.iter().all(|row| row.is_sorted_by(|a, b| a < b) && row.iter().all(|index| *index < 24)));
+    // Rows differ in how many they have, and all that is listed is active.
+    assert!(rows.iter().any(|row| row.len() != rows[0].len()) && values.iter().all(|value| *value > 0.0));
+    let said = metadata(&bytes);
+    assert_eq!((said["architecture"].as_str(), said.get("k")), ("jumprelu", None));
+    // Neither the batch nor what waits beside the file leaves a trace.
+    assert!(encode("7", &files.path("again")).1 == bytes);
+    let names = fs::read_dir(files.directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("monosem.tmp")));
+}
+
+#[test]
 fn labels_that_not_all_files_have_are_left_behind() {
     let files = Files::new();
     let run = files.path("run");

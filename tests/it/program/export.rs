@@ -145,3 +145,15 @@ fn architectures_are_named() {
     let config = fs::read_to_string(files.path("run/config.toml")).unwrap();
     assert!(config.contains("arch = \"topk\"\n"), "{config}");
 }
+
+#[test]
+fn saes_of_others_are_imported() {
+    let files = Files::new();
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sparsify-topk");
+    let out = files.path("imported");
+    let printed = succeed(&["import", "--sae", theirs.to_str().unwrap(), "--out", &out, "--json"]);
+    let line: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&line["d_in"], &line["features"], &line["k"]), (&12.into(), &48.into(), &5.into()));
+    let (ours, theirs) = (monosem::sae::load(Path::new(&out)).unwrap(), monosem::sae::load(&theirs).unwrap());
+    assert!(ours == theirs);
+}
