@@ -21,6 +21,8 @@ pub mod check_bounds;
 #[doc(hidden)]
 pub mod clip;
 #[doc(hidden)]
+pub mod closed;
+#[doc(hidden)]
 pub mod count;
 #[doc(hidden)]
 pub mod dead;
@@ -101,7 +103,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 31] = [
+const OPERATIONS: [(&str, Operation); 32] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
@@ -120,6 +122,7 @@ const OPERATIONS: [(&str, Operation); 31] = [
     ("sort", sort::check),
     ("slopes", slopes::check),
     ("summary", summary::check),
+    ("closed", closed::check),
     ("squares", squares::check),
     ("bias_gradient", bias_gradient::check),
     ("clip", clip::check),

@@ -31,8 +31,10 @@ const PROMISED: [&str; 16] = [
 ];
 
 /// Functions that add or subtract floats, and why no order is lost.
-const ALLOWED: [(&str, &str, &str); 6] = [
+const ALLOWED: [(&str, &str, &str); 8] = [
     ("center", "main", "one difference, x - b_dec"),
+    ("decode", "gate_value", "one sum, u + b_gate"),
+    ("slopes", "gate_value", "the same"),
     ("clip", "main", "torch's 1e-6 beside the norm"),
     ("summary", "main", "a count of rows, which is a whole number"),
     ("squares", "decoder_gradient", "dictionary_learning's 1e-6 beside the norm"),
