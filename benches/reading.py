@@ -113,7 +113,8 @@ def main():
     for name in ["f16", "f32"]:
         runs = [host(program, directory / f"{name}.safetensors", "sequential") for _ in range(TURNS)]
         uploads = sorted(run["milliseconds_of_uploads"] for run in runs)
-        print(f"upload of a batch in {name}: {statistics.median(uploads):.2f} ms ({uploads[0]:.2f} to {uploads[-1]:.2f})")
+        median, least, most = statistics.median(uploads), uploads[0], uploads[-1]
+        print(f"upload of a batch in {name}: {median:.2f} ms ({least:.2f} to {most:.2f})")
 
 
 main()

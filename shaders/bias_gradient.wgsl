@@ -3,13 +3,14 @@
 // of the features' gradients, and the losses that are sums over features, by rule F.
 // gradient: [rows, quads] vec4; row_blocks: [row blocks, quads] vec4; runs: [runs + 1] (feature, first term); bounds:
 // [features / 64 + 1];
-// w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS]; chunk_losses:
-// [CHUNKS] (penalty, closed form);
+// w_enc: [count, quads] vec4; scalars: planes of [count]; chunk_sums: [CHUNKS, quads] vec4; chunk_squares: [CHUNKS];
+// chunk_losses: [CHUNKS] (penalty, closed form);
 // b_dec_gradient: [quads] vec4.
 // `rows` sums blocks of rows; for each shard `chunks` and `squares` sum its part of each chunk, from where the shard
 // before left it;
 // `finish` puts all together.
-// Where CLOSED is 1 features without a run have a gradient too. BIASED: the bias is a parameter, and so are OWN scalars.
+// Where CLOSED is 1 features without a run have a gradient too. BIASED: the bias is a parameter, and so are OWN
+// scalars.
 struct Params {
     rows: u32,
     quads: u32,

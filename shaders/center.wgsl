@@ -1,5 +1,5 @@
-// Subtracts the decoder bias from every row, and looks for inputs that are not finite; a thread per vector. `total` puts
-// the sum of all rows (rule B) behind them.
+// Subtracts the decoder bias from every row, and looks for inputs that are not finite; a thread per vector. `total`
+// puts the sum of all rows (rule B) behind them.
 // x: [rows, quads] vec4; centred: [rows + 1, quads] vec4, or without `total` [rows, quads]; b_dec: [quads] vec4; guard:
 // Guard.
 struct Params {

@@ -1,8 +1,8 @@
-// Sums value · decoder row over the entries of each row, or with GATE the gate's value, by rule X: chunks of features, then the tree of chunks.
-// entries: [capacity] vec4<u32>, features ascending in a row; starts: [rows + 1]; w_dec: [features of the shard, quads]
-// vec4; scalars: planes of [count];
-// partials: [rows, LEVELS + 1, quads] vec4, the open nodes of a row that continues in the next range; sums: [rows, quads]
-// vec4.
+// Sums value · decoder row over the entries of each row, or with GATE the gate's value, by rule X: chunks of features,
+// then the tree of chunks. entries: [capacity] vec4<u32>, features ascending in a row; starts: [rows + 1]; w_dec:
+// [features of the shard, quads] vec4; scalars: planes of [count];
+// partials: [rows, LEVELS + 1, quads] vec4, the open nodes of a row that continues in the next range; sums: [rows,
+// quads] vec4.
 // A dispatch takes `rows` rows from `first_row` on, whose partials are the first, and the features [begin, end) of one
 // shard, inside the node of level `top` that begins at `origin`. Threads take COLUMNS vectors of a row each,
 // PIECE_THREADS apart.

@@ -1,9 +1,9 @@
 // Makes the terms of the sorted entries: s = g · decoder row (rule D) in the fields of the entry's list, and what its
 // kind makes of it.
 // pairs: [capacity] (feature, entry), sorted; entries: [capacity] vec4<u32>; g0, g1: [rows, quads] vec4, the gradients
-// of list 0's field and of list 1's, or where GATE is 1 of list 0's second; w_dec: [count, quads] vec4; scalars: planes of
-// [count]; rows: [rows] statistics; terms: [capacity, 1 + EXTRAS] vec4<u32>; range: Range; step: Step. A thread per term
-// of the range, in turns.
+// of list 0's field and of list 1's, or where GATE is 1 of list 0's second; w_dec: [count, quads] vec4; scalars: planes
+// of [count]; rows: [rows] statistics; terms: [capacity, 1 + EXTRAS] vec4<u32>; range: Range; step: Step. A thread per
+// term of the range, in turns.
 #define SECOND 1
 #define GATE 0
 #define DETACHED 0

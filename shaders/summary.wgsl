@@ -2,8 +2,8 @@
 // terms have extras PULL, LOSS, CLOSED_LOSS and the gradients of OWN scalars.
 // runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; scalars: planes of [count]; range:
 // Range. Eight threads per run, a block of rows each at a time.
-// The extras of a term: (slope along the decoder row, pull on its norm, gradient of OWN_0, penalty), (gradients of OWN_1
-// and OWN_2, loss of the closed form, -).
+// The extras of a term: (slope along the decoder row, pull on its norm, gradient of OWN_0, penalty), (gradients of
+// OWN_1 and OWN_2, loss of the closed form, -).
 struct Params {
     /// First feature of the shard.
     first: u32,

@@ -288,8 +288,8 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 }
 
-/// Adam over one of a feature's scalars, whose moments are the plane `moments` and the one after it; what would be below
-/// `least` becomes that. Gives the scalar as it would be.
+/// Adam over one of a feature's scalars, whose moments are the plane `moments` and the one after it; what would be
+/// below `least` becomes that. Gives the scalar as it would be.
 fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, least: f32) -> f32 {
     let old = vec3(scalar(plane, feature), scalar(moments, feature), scalar(moments + 1u, feature));
     let after = adam(vec4(old.x), vec4(old.y), vec4(old.z), vec4(gradient));

@@ -1,6 +1,6 @@
 // Gated: u is the product alone. OWN_0 is the bias of the value, OWN_1 that of the gate, OWN_2 the logarithm of the
-// value's scale. What is listed is what the gate lets through, whose value may still be 0. NORMED: the penalty is weighted by
-// the norms of the decoder rows.
+// value's scale. What is listed is what the gate lets through, whose value may still be 0. NORMED: the
+// penalty is weighted by the norms of the decoder rows.
 #define NORMED 1
 
 #if ADMITS

@@ -47,9 +47,9 @@ fn decoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     return total;
 }
 
-/// The gradient of a decoder row v: the sum of its terms and the pull on its norm, less its component parallel to v where
-/// the recipe projects that away (dictionary_learning's remove_gradient_parallel_to_decoder_directions). `along` is the
-/// product of v and the terms' sum.
+/// The gradient of a decoder row v: the sum of its terms and the pull on its norm, less its component parallel to v
+/// where the recipe projects that away (dictionary_learning's remove_gradient_parallel_to_decoder_directions). `along`
+/// is the product of v and the terms' sum.
 fn decoder_gradient(sum: vec4<f32>, v: vec4<f32>, norm: f32, along: f32, pull: f32) -> vec4<f32> {
     let divisor = norm + 1e-6;
 #if EXTRAS

@@ -22,7 +22,7 @@ const RESEMBLANCE: f64 = 0.7;
 pub enum Layer<'a> {
     /// Of a file.
     File(&'a Path),
-    /// Keys and values.
+    /// Keys and values; other commands' keys are passed over.
     Values(&'a [(&'static str, &'static str)]),
 }
 
@@ -49,7 +49,11 @@ pub fn under_flags<S: Args>(
     for layer in layers {
         cover(match layer {
             Layer::File(path) => arguments_of(path, &command)?,
-            Layer::Values(values) => values.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect(),
+            Layer::Values(values) => {
+                let is_known = |key: &str| command.get_arguments().any(|flag| flag.get_long() == Some(key));
+                let values = values.iter().filter(|(key, _)| is_known(key));
+                values.map(|(key, value)| ((*key).to_owned(), (*value).into())).collect()
+            }
         });
     }
     let given = |flag: &Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);

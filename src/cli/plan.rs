@@ -1,6 +1,6 @@
 //! `monosem plan`
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 use monosem::Result;
 use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
@@ -10,9 +10,11 @@ use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
 use super::arguments::{
-    DeviceArguments, ModelArguments, Moments, ScreeningArguments, Size, TuningArguments, count, open_files,
+    DeviceArguments, ModelArguments, Moments, ScreeningArguments, Settings, Size, TuningArguments, count, open_files,
 };
+use super::config::{self, Layer};
 use super::output::{self, print, print_result};
+use super::presets::{self, Preset};
 
 /// Estimate memory, disk space and time of a training run
 #[derive(Args, Debug)]
@@ -35,6 +37,9 @@ pub struct Arguments {
     tensor: String,
     #[command(flatten)]
     model: ModelArguments,
+    /// Plan for a published recipe, as for train; flags win over its settings [default: none]
+    #[arg(long, value_name = "NAME", value_parser = presets::parse, help_heading = "Training")]
+    preset: Option<&'static Preset>,
     /// Batch size, in rows (tokens)
     #[arg(
         long,
@@ -77,7 +82,16 @@ fn assumed(available: u64) -> AdapterDescription {
 }
 
 /// Prints the plan.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
+    let with_preset: Arguments;
+    let arguments = match arguments.preset {
+        None => arguments,
+        Some(preset) => {
+            // What else it sets takes neither memory nor time.
+            with_preset = config::under_flags(&[Layer::Values(preset.settings)], matches, Settings::displaces)?;
+            &with_preset
+        }
+    };
     let width = match arguments.d {
         Some(width) => width,
         None => open_files(&arguments.data, &arguments.tensor)?.width(),

@@ -60,6 +60,27 @@ pub const PRESETS: &[Preset] = &[
         ],
     },
     Preset {
+        name: "dictionary-learning-batchtopk",
+        source: "saprmarks/dictionary_learning 60ec6bf, trainers/batch_top_k.py (BatchTopKTrainer)",
+        settings: &[
+            ("arch", "batchtopk"),
+            ("auxk", "normalised"),
+            ("auxk-coefficient", "0.03125"),
+            ("lr", "2e-4/sqrt(features/16384)"),
+            ("schedule", "constant"),
+            ("warmup", "1000"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "unit-norm"),
+            ("dead-window", "10000000"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "median"),
+        ],
+    },
+    Preset {
         name: "saelens-topk",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/topk_sae.py (TopKTrainingSAEConfig)",
         settings: &[
@@ -72,6 +93,113 @@ pub const PRESETS: &[Preset] = &[
             ("lr", "3e-4"),
             ("schedule", "constant"),
             ("warmup", "0"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            // 1,000 steps.
+            ("dead-window", "4096000"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+        ],
+    },
+    Preset {
+        name: "saelens-batchtopk",
+        source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/batchtopk_sae.py (BatchTopKTrainingSAEConfig)",
+        settings: &[
+            ("arch", "batchtopk"),
+            ("k", "100"),
+            ("rescale-acts-by-decoder-norm", "true"),
+            ("auxk", "saelens"),
+            ("auxk-coefficient", "1"),
+            ("batch", "4096"),
+            ("lr", "3e-4"),
+            ("schedule", "constant"),
+            ("warmup", "0"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            // 1,000 steps.
+            ("dead-window", "4096000"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+        ],
+    },
+    Preset {
+        name: "saelens-standard",
+        source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/standard_sae.py (StandardTrainingSAEConfig)",
+        settings: &[
+            ("arch", "relu"),
+            ("l1", "1"),
+            ("l1-by-decoder-norm", "true"),
+            ("init-threshold", "0"),
+            ("batch", "4096"),
+            ("lr", "3e-4"),
+            ("schedule", "constant"),
+            ("warmup", "0"),
+            ("sparsity-warmup", "0"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            // 1,000 steps.
+            ("dead-window", "4096000"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+        ],
+    },
+    Preset {
+        name: "saelens-jumprelu",
+        source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/jumprelu_sae.py (JumpReLUTrainingSAEConfig)",
+        settings: &[
+            ("arch", "jumprelu"),
+            ("l0-coefficient", "1"),
+            ("sparsity-penalty", "step"),
+            ("bandwidth", "0.05"),
+            ("log-threshold", "false"),
+            ("straight-through-to-input", "false"),
+            ("init-threshold", "0.01"),
+            ("batch", "4096"),
+            ("lr", "3e-4"),
+            ("schedule", "constant"),
+            ("warmup", "0"),
+            ("sparsity-warmup", "0"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            // 1,000 steps.
+            ("dead-window", "4096000"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+        ],
+    },
+    Preset {
+        name: "saelens-gated",
+        source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/gated_sae.py (GatedTrainingSAEConfig)",
+        settings: &[
+            ("arch", "gated"),
+            ("l1", "1"),
+            ("l1-by-decoder-norm", "true"),
+            ("init-threshold", "0"),
+            ("batch", "4096"),
+            ("lr", "3e-4"),
+            ("schedule", "constant"),
+            ("warmup", "0"),
+            ("sparsity-warmup", "0"),
             ("decay", "0"),
             ("adam-beta1", "0.9"),
             ("adam-beta2", "0.999"),
@@ -124,6 +252,7 @@ pub fn parse(name: &str) -> Result<&'static Preset, String> {
 #[cfg(test)]
 mod tests {
     use clap::{Args, Command, FromArgMatches};
+    use monosem::sae::{Architecture, SaeConfig};
     use monosem::train::{Recipe, Schedule};
 
     use super::*;
@@ -164,6 +293,18 @@ mod tests {
         let (config, saelens) = recipe("saelens-topk");
         assert_eq!((config.k(), saelens.batch, saelens.unit_norm_decoder), (Some(100), 4096, false));
         assert_eq!((saelens.learning_rate_at(0), saelens.dead_window_steps()), (3e-4, 1000));
+
+        let penalty = |config: &SaeConfig| match &config.architecture {
+            Architecture::Relu(relu) => relu.l1,
+            Architecture::JumpRelu(jumprelu) => jumprelu.l0 * jumprelu.bandwidth,
+            Architecture::Gated(gated) => gated.l1,
+            other => panic!("{other:?}"),
+        };
+        for (name, coefficient) in [("saelens-standard", 1.0), ("saelens-jumprelu", 0.05), ("saelens-gated", 1.0)] {
+            let (config, recipe) = recipe(name);
+            assert_eq!((penalty(&config), recipe.unit_norm_decoder), (coefficient, false));
+            assert_eq!((recipe.learning_rate_at(0), recipe.sparsity_at(0)), (3e-4, 1.0));
+        }
 
         let (config, sparsify) = recipe("sparsify-adam");
         assert_eq!((config.features, sparsify.batch, sparsify.schedule), (65_536, 65_536, Schedule::Linear));

@@ -5,7 +5,7 @@ use std::path::Path;
 use monosem::Result;
 use monosem::data::RowOrder;
 use monosem::run::{Event, Job};
-use monosem::sae::SaeConfig;
+use monosem::sae::{Architecture, SaeConfig};
 use monosem::train::{Profile, Recipe, Validation};
 use monosem::units::readable_bytes;
 use serde_json::{Value, json};
@@ -175,14 +175,23 @@ fn epochs(job: &Job) -> Option<f64> {
 
 fn announcement(job: &Job) -> String {
     let (SaeConfig { d_in, features, .. }, Recipe { batch, steps, .. }) = (&job.config, &job.recipe);
-    let k = job.config.usual_l0();
+    let kind = match &job.config.architecture {
+        Architecture::TopK(topk) => format!("topk with k {}", topk.k),
+        Architecture::BatchTopK(batch_topk) => format!("batchtopk with k {} on average", batch_topk.k),
+        Architecture::Matryoshka(matryoshka) => {
+            format!("matryoshka with k {} on average at widths {:?}", matryoshka.k, matryoshka.widths)
+        }
+        Architecture::Relu(relu) => format!("relu with an L1 coefficient of {}", relu.l1),
+        Architecture::JumpRelu(jumprelu) => format!("jumprelu with an L0 coefficient of {}", jumprelu.l0),
+        Architecture::Gated(gated) => format!("gated with an L1 coefficient of {}", gated.l1),
+    };
     let epochs = match (job.rows.rows(), epochs(job)) {
         (Some(rows), Some(epochs)) if epochs < 10.0 => format!("{epochs:.1} epochs of {rows} rows"),
         (Some(rows), Some(epochs)) => format!("{epochs:.0} epochs of {rows} rows"),
         _ => "of a stream".to_owned(),
     };
     let order = order(job);
-    format!("training: d_sae {features}, d_in {d_in}, k {k}; {steps} steps x {batch} rows ({epochs}, {order})")
+    format!("training: d_sae {features}, d_in {d_in}, {kind}; {steps} steps x {batch} rows ({epochs}, {order})")
 }
 
 /// The order of the rows, in words.

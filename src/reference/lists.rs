@@ -78,6 +78,33 @@ pub fn summary(terms: &[Term]) -> Summary {
     }
 }
 
+/// The sums of the vectors of scalars that a feature's terms carry besides.
+pub fn sums_of_extras<const COUNT: usize>(extras: &[[f64; COUNT]]) -> [f64; COUNT] {
+    std::array::from_fn(|at| extras.iter().map(|extra| extra[at]).sum())
+}
+
+/// What the closed form adds to the sums of a feature's terms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClosedSums {
+    /// To that of their slopes.
+    pub slopes: f64,
+    /// To the gradient of the threshold.
+    pub threshold: f64,
+    /// To that of the norm of the decoder row.
+    pub pull: f64,
+    /// To its loss.
+    pub loss: f64,
+}
+
+/// The penalty `coefficient (t - u) |v|` on every row, above the threshold `t` or not, `us` being the feature's
+/// pre-activations.
+pub fn closed_sums(us: &[f64], threshold: f64, norm: f64, coefficient: f64) -> ClosedSums {
+    let gaps: f64 = us.iter().map(|u| threshold - u).sum();
+    let per_row = coefficient * norm;
+    let rows = us.len() as f64;
+    ClosedSums { slopes: -per_row * rows, threshold: per_row * rows, pull: coefficient * gaps, loss: per_row * gaps }
+}
+
 /// The gradient of a feature's encoder row, `[d]`; `centred` is `[rows, d]`.
 pub fn encoder_gradient(terms: &[Term], centred: &[f64], d: usize) -> Vec<f64> {
     let mut gradient = vec![0.0; d];

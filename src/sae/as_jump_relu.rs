@@ -31,8 +31,8 @@ impl<W: Weights> AsJumpRelu<W> {
     /// An SAE that was trained with BatchTopK or Matryoshka: a feature is active where its key exceeds `threshold`.
     ///
     /// # Errors
-    /// [`Error::Config`] when the architecture has another way to choose active features, or the threshold is below 0 or
-    /// not finite; those of the weights, whose decoder is read if its norms are folded.
+    /// [`Error::Config`] when the architecture has another way to choose active features, or the threshold is below 0
+    /// or not finite; those of the weights, whose decoder is read if its norms are folded.
     pub fn with_threshold(weights: W, threshold: f32) -> Result<Self> {
         let description = weights.config().describe();
         if description.inference != Inference::Threshold {

@@ -165,9 +165,9 @@ pub enum EntryKind {
     },
     /// `shaders/entry/jumprelu.wgsl`.
     JumpRelu(JumpReluEntry),
-    /// `shaders/entry/gated.wgsl`: `u` has no bias here; where `h = u + b_gate` is above 0 it is the value of the second
-    /// field, and `max(exp(r_mag) u + b_mag, 0)` that of the first. The penalty is `sparsity / B · h` or, if it is
-    /// `normed`, `sparsity / B · h |v|`.
+    /// `shaders/entry/gated.wgsl`: `u` has no bias here; where `h = u + b_gate` is above 0 it is the value of the
+    /// second field, and `max(exp(r_mag) u + b_mag, 0)` that of the first. The penalty is `sparsity / B · h` or, if it
+    /// is `normed`, `sparsity / B · h |v|`.
     Gated {
         /// The coefficient of the penalty.
         sparsity: f64,
@@ -226,8 +226,8 @@ pub struct JumpReluEntry {
 pub enum Penalty {
     /// `L0` (Rajamanoharan et al. 2024, "Jumping Ahead").
     Step,
-    /// `2 / target · (L0 - target)²`, of each row on its own (Gemma Scope 2, as SAELens has it). The `(L0 / target - 1)²`
-    /// of "Jumping Ahead" and dictionary_learning is of the mean L0 of the batch, and is not this.
+    /// `2 / target · (L0 - target)²`, of each row on its own (Gemma Scope 2, as SAELens has it). dictionary_learning's
+    /// `(L0 / target - 1)²` is of the mean L0 of the batch, and is not this.
     Quadratic {
         /// The wanted number.
         target: f64,
@@ -239,8 +239,8 @@ pub enum Penalty {
     },
 }
 
-/// A penalty on pre-activations below their threshold, `coefficient / B · Σ (t - u) |v|` over every row and every feature
-/// `of` it with `u < t`: its gradient is known from the sum of all rows and what is listed.
+/// A penalty on pre-activations below their threshold, `coefficient / B · Σ (t - u) |v|` over every row and every
+/// feature `of` it with `u < t`: its gradient is known from the sum of all rows and what is listed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClosedForm {
     /// Its coefficient.

@@ -18,8 +18,8 @@ pub fn load(dir: &Path) -> Result<Sae> {
 
 /// Opens the SAE in `dir`, or in `dir/sae` when `dir` is a run directory, and checks all but its values, which are
 /// checked as they are read. It is in the layout of:
-/// - SAELens, of which what training with BatchTopK or Matryoshka left is opened as a JumpReLU SAE, and a scale that rows
-///   were multiplied by (`expected_average_only_in`) is folded into the weights;
+/// - SAELens, of which what training with BatchTopK or Matryoshka left is opened as a JumpReLU SAE, and a scale that
+///   rows were multiplied by (`expected_average_only_in`) is folded into the weights;
 /// - sparsify: `cfg.json` and `sae.safetensors`;
 /// - Gemma Scope 2: `params.safetensors`.
 ///

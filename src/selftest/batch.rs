@@ -4,9 +4,9 @@ use super::tensors::{Scalars, Tensor, cuts, planes, random, submit, words, wrong
 use crate::engine::planes::Plane;
 use crate::engine::select::least_key;
 use crate::error::Result;
-use crate::gpu::Gpu;
 use crate::gpu::shaders::admit::{self, VALUE};
 use crate::gpu::shaders::batch::{BINS, Params, THREADS, begin, find_least, histogram, raise};
+use crate::gpu::{Gpu, Pipeline};
 
 pub struct Case {
     pub rows: usize,
@@ -70,17 +70,23 @@ impl Case {
 
     /// On the device, chunks of `width` features of each shard at a time, and `threads` threads of a histogram.
     pub fn select(&self, gpu: &Gpu, width: usize, cuts: &[usize], threads: u32) -> Result<Found> {
-        let defines = [&planes().defines()[..], &[("SCALED", u32::from(self.norms.is_some()))]].concat();
-        let begun = gpu.pipeline::<begin::Kernel>(&defines)?;
-        let counted = gpu.pipeline::<histogram::Kernel>(&defines)?;
-        let raised = gpu.pipeline::<raise::Kernel>(&defines)?;
-        let searched = gpu.pipeline::<find_least::Kernel>(&defines)?;
-        let kernels = Kernels::by_cut(gpu, &defines)?;
+        self.select_by(gpu, &BatchKernels::new(gpu, self.norms.is_some())?, width, cuts, threads)
+    }
+
+    fn select_by(
+        &self,
+        gpu: &Gpu,
+        kernels: &BatchKernels,
+        width: usize,
+        cuts: &[usize],
+        threads: u32,
+    ) -> Result<Found> {
+        let BatchKernels { begin: begun, histogram: counted, raise: raised, find_least: searched, admit } = kernels;
         let mut list = DeviceList::new(gpu, self.rows, 2 * self.wanted)?;
         let (cut, least) = (Tensor::poisoned(gpu, 4)?, Tensor::poisoned(gpu, 1)?);
         let bins = Tensor::new(gpu, &vec![0; BINS as usize])?;
         let params = Params { rows: self.rows as u32, threads, wanted: self.wanted as u32, ..Params::default() };
-        submit(gpu, |recording| recording.run(&begun, begin::Bindings { cut: &cut, least: &least, params }))?;
+        submit(gpu, |recording| recording.run(begun, begin::Bindings { cut: &cut, least: &least, params }))?;
         // All chunks, then the list alone.
         let mut additions: Vec<(Chunk, u32)> = Vec::new();
         additions.extend(Chunk::all(self.n, width, cuts).into_iter().map(|chunk| (chunk, 2 * self.wanted as u32)));
@@ -105,16 +111,16 @@ impl Case {
                         counts: (&list.counts).into(),
                         params,
                     };
-                    recording.run(&counted, bindings);
-                    recording.run(&raised, raise::Bindings { bins: &bins, cut: &cut, params });
+                    recording.run(counted, bindings);
+                    recording.run(raised, raise::Bindings { bins: &bins, cut: &cut, params });
                 }
             })?;
-            list.add(&kernels, &pre_activations, &scalars, &cut, chunk.params())?;
+            list.add(admit, &pre_activations, &scalars, &cut, chunk.params())?;
             scalars.read(&[])?;
         }
         submit(gpu, |recording| {
             let counts = (&list.counts).into();
-            recording.run(&searched, find_least::Bindings { list: list.side(), least: &least, counts, params });
+            recording.run(searched, find_least::Bindings { list: list.side(), least: &least, counts, params });
         })?;
         if bins.read::<u32>()?.iter().any(|bin| *bin != 0) {
             return Err(wrong("bins are left that are not empty"));
@@ -123,15 +129,40 @@ impl Case {
     }
 }
 
+/// The entry points of shaders/batch.wgsl, and of shaders/admit.wgsl.
+struct BatchKernels {
+    begin: Pipeline<begin::Kernel>,
+    histogram: Pipeline<histogram::Kernel>,
+    raise: Pipeline<raise::Kernel>,
+    find_least: Pipeline<find_least::Kernel>,
+    admit: Kernels,
+}
+
+impl BatchKernels {
+    fn new(gpu: &Gpu, scaled: bool) -> Result<Self> {
+        let defines = [&planes().defines()[..], &[("SCALED", scaled.into())]].concat();
+        Ok(Self {
+            begin: gpu.pipeline(&defines)?,
+            histogram: gpu.pipeline(&defines)?,
+            raise: gpu.pipeline(&defines)?,
+            find_least: gpu.pipeline(&defines)?,
+            admit: Kernels::by_cut(gpu, &defines)?,
+        })
+    }
+}
+
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     let mut lists = checker.compare("batch", 0.0);
+    let gpu = checker.gpu;
+    let [usual, scaled] = [BatchKernels::new(gpu, false)?, BatchKernels::new(gpu, true)?];
     for (rows, n, wanted, width) in [(1, 1, 1, 1), (64, 300, 1024, 77), (5, 41, 17, 4), (7, 2500, 300, 2048)] {
         let cases = [Case::new(rows, n, wanted), Case::new(rows, n, wanted).scaled(), Case::with_ties(rows, n, wanted)];
         for (number, case) in cases.into_iter().enumerate() {
             let expected = case.expected();
+            let kernels = if case.norms.is_some() { &scaled } else { &usual };
             for cuts in cuts(n) {
                 let name = (rows, n, wanted, width, number, &cuts);
-                let actual = case.select(checker.gpu, width, &cuts, 4 * THREADS)?;
+                let actual = case.select_by(gpu, kernels, width, &cuts, 4 * THREADS)?;
                 lists.equal((name, "entries"), &actual.listed.entries, &expected.listed.entries);
                 lists.equal((name, "starts"), &actual.listed.starts, &expected.listed.starts);
                 lists.equal((name, "least"), &[actual.least], &[expected.least]);

@@ -1,10 +1,10 @@
-use super::check::{Check, Checker, ELEMENTWISE};
-use super::tensors::{AT_REST, Tensor, f64s, pad, random, stored, submit, unpad};
+use super::check::{Check, Checker, ELEMENTWISE, FOLD};
+use super::tensors::{AT_REST, Tensor, f64s, pad, random, stored, submit, unpad, wrong};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::shaders::center::{Params, main};
+use crate::gpu::shaders::center::{Params, main, total};
 use crate::kernels::quads;
-use crate::reference;
+use crate::reference::{self, lists};
 
 /// The centred rows, and the guard.
 pub struct Centred {
@@ -26,6 +26,18 @@ pub fn center(gpu: &Gpu, x: &[f32], b_dec: &[f32], subtract: bool) -> Result<Cen
     Ok(Centred { rows: unpad(&centred.read::<f32>()?, d)?, guard: guard.read()? })
 }
 
+/// The sum that is put behind the rows.
+pub fn total(gpu: &Gpu, rows: &[f32], d: usize) -> Result<Vec<f32>> {
+    let pipeline = gpu.pipeline::<total::Kernel>(&[])?;
+    let count = rows.len() / d;
+    let centred = Tensor::new(gpu, &[pad(rows, d), vec![f32::NAN; stored(d)]].concat())?;
+    let params = Params { rows: count as u32, quads: quads(d), subtract: 1, one: 1.0 };
+    submit(gpu, |recording| recording.run(&pipeline, total::Bindings { centred: &centred, params }))?;
+    let mut after = unpad(&centred.read::<f32>()?, d)?;
+    let sum = after.split_off(rows.len());
+    if after == rows { Ok(sum) } else { Err(wrong("the rows were written")) }
+}
+
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     let mut values = checker.compare("center", ELEMENTWISE);
     for (rows, d) in [(1, 1), (9, 33), (17, 256), (300, 50)] {
@@ -34,5 +46,11 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
         values.close((rows, d), &center(checker.gpu, &x, &b_dec, true)?.rows, &expected);
         values.close((rows, d, "as it is"), &center(checker.gpu, &x, &b_dec, false)?.rows, &f64s(&x));
     }
-    Ok(vec![values.done()])
+    let mut totals = checker.compare("center.total", FOLD);
+    for (rows, d) in [(1, 1), (9, 33), (700, 50)] {
+        let values = random(3, rows * d);
+        let expected = lists::b_dec_gradient(&f64s(&values), &[], &[], d, false);
+        totals.close((rows, d), &total(checker.gpu, &values, d)?, &expected);
+    }
+    Ok(vec![values.done(), totals.done()])
 }

@@ -21,6 +21,8 @@ pub mod check_bounds;
 #[doc(hidden)]
 pub mod clip;
 #[doc(hidden)]
+pub mod closed;
+#[doc(hidden)]
 pub mod count;
 #[doc(hidden)]
 pub mod dead;
@@ -104,7 +106,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 33] = [
+const OPERATIONS: [(&str, Operation); 34] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
@@ -123,6 +125,7 @@ const OPERATIONS: [(&str, Operation); 33] = [
     ("sort", sort::check),
     ("slopes", slopes::check),
     ("summary", summary::check),
+    ("closed", closed::check),
     ("squares", squares::check),
     ("bias_gradient", bias_gradient::check),
     ("clip", clip::check),

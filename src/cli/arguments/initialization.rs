@@ -16,7 +16,7 @@ use super::number::{Choice, or_default, positive, positive_or_zero, unless};
 #[command(next_help_heading = "Initial weights")]
 pub struct InitializationArguments {
     /// Start from this SAE (a run, a checkpoint or a directory in SAELens's layout) instead of weights that are drawn;
-    /// sizes and architecture must be the same
+    /// sizes and architecture must be the same [default: none]
     #[arg(long, value_name = "DIR|none", value_parser = unless(&["none"], path))]
     pub init: Option<Choice<PathBuf>>,
     /// Norm of the decoder rows, whose directions are drawn [default: 1]
@@ -33,7 +33,7 @@ pub struct InitializationArguments {
     /// sixteenth of the features]
     #[arg(long, value_name = "L0|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     init_l0: Option<Choice<f64>>,
-    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles
+    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles [default: none]
     #[arg(long, value_name = "X|none", value_parser = unless(&["none"], positive_or_zero), allow_hyphen_values = true)]
     init_threshold: Option<Choice<f64>>,
 }

@@ -26,9 +26,11 @@ pub struct ModelArguments {
     k: Option<Choice<usize>>,
     /// Features of each level of matryoshka but the last, which has all [default: 1/32, 3/32, 7/32 and 15/32 of them]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count::<usize>, allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     widths: Vec<usize>,
     /// Weight of each level's squared error, the last one's included [default: 1 each]
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = positive, allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     width_weights: Vec<f64>,
     /// Rank features by activation x decoder norm, and do not constrain decoder norms (as SAELens's TopK does)
     #[arg(

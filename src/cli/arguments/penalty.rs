@@ -18,20 +18,21 @@ const TANH_SCALE: f64 = 4.0;
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "Model: relu, jumprelu and gated")]
 pub struct PenaltyArguments {
-    /// Coefficient of the L1 penalty of relu and gated (Anthropic's is 5, for rows of norm sqrt(d) on average)
+    /// Coefficient of the L1 penalty; it is needed for relu and gated (Anthropic's is 5, for rows of norm sqrt(d) on
+    /// average)
     #[arg(long, value_name = "X", value_parser = positive_or_zero, allow_hyphen_values = true)]
     l1: Option<f64>,
     /// Weight the L1 penalty by decoder norms, and do not constrain them [default: true]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false",
           hide_possible_values = true)]
     l1_by_decoder_norm: Option<bool>,
-    /// Coefficient of jumprelu's sparsity penalty
+    /// Coefficient of jumprelu's sparsity penalty; it is needed for jumprelu
     #[arg(long, value_name = "X", value_parser = positive_or_zero, allow_hyphen_values = true)]
     l0_coefficient: Option<f64>,
     /// Sparsity penalty of jumprelu [default: step]
     #[arg(long, value_name = "step|quadratic|tanh", hide_possible_values = true)]
     sparsity_penalty: Option<PenaltyKind>,
-    /// Active features per token that the quadratic penalty pulls towards
+    /// Active features per token that the quadratic penalty pulls towards; it is needed for that penalty
     #[arg(long, value_name = "L0", value_parser = positive, allow_hyphen_values = true)]
     target_l0: Option<f64>,
     /// Factor of activations in the tanh penalty [default: 4]

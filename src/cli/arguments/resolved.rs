@@ -44,6 +44,7 @@ impl Resolved {
         all.insert("steps".into(), integer("steps", recipe.steps)?);
         all.insert("lr".into(), recipe.learning_rate.into());
         all.insert("warmup".into(), integer("warmup", recipe.warmup_steps)?);
+        all.insert("sparsity-warmup".into(), integer("sparsity-warmup", recipe.sparsity_warmup_steps)?);
         all.insert("decay".into(), integer("decay", recipe.decay_steps)?);
         if let Some(k) = settings.model.fixed_k() {
             all.insert("k".into(), integer("k", k as u64)?);

@@ -55,6 +55,15 @@ pub struct TrainingArguments {
         allow_hyphen_values = true
     )]
     pub decay: Option<Choice<Decay>>,
+    /// Steps in which the sparsity penalty of relu, jumprelu and gated rises from 0: a number, or a share of all such as
+    /// 5% [default: 0]
+    #[arg(
+        long,
+        value_name = "STEPS|PERCENT|default",
+        value_parser = or_default(Stretch::parse),
+        allow_hyphen_values = true
+    )]
+    pub sparsity_warmup: Option<Choice<Stretch>>,
     /// Adam's decay of the first moment [default: 0.9]
     #[arg(long, value_name = "X|default", value_parser = or_default(below_one), allow_hyphen_values = true)]
     pub adam_beta1: Option<Choice<f64>>,

@@ -55,7 +55,12 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * PIECE + 5).map(|at| (at % 251) as u8).collect();
         bytes.chunks(777).for_each(|bytes| spool.write(bytes).unwrap());
         let mut read = Vec::new();
-        spool.read(|bytes| Ok(read.extend_from_slice(bytes))).unwrap();
+        spool
+            .read(|bytes| {
+                read.extend_from_slice(bytes);
+                Ok(())
+            })
+            .unwrap();
         assert!(read == bytes);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

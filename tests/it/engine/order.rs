@@ -31,8 +31,15 @@ const PROMISED: [&str; 16] = [
 ];
 
 /// Functions that add or subtract floats, and why no order is lost.
-const ALLOWED: [(&str, &str, &str); 6] = [
+const ALLOWED: [(&str, &str, &str); 13] = [
     ("center", "main", "one difference, x - b_dec"),
+    ("decode", "gate_value", "one sum, u + b_gate"),
+    ("slopes", "gate_value", "the same"),
+    ("slopes", "at_count", "one difference, L0 - target"),
+    ("slopes", "at_gate", "one sum, the penalty and g1 · v"),
+    ("slopes", "slope", "up to three gradients at one pre-activation, which no two owners share"),
+    ("slopes", "extra_0", "the same, of a threshold"),
+    ("slopes", "extra_1", "one difference, the value less its bias"),
     ("clip", "main", "torch's 1e-6 beside the norm"),
     ("summary", "main", "a count of rows, which is a whole number"),
     ("squares", "decoder_gradient", "dictionary_learning's 1e-6 beside the norm"),

@@ -74,9 +74,10 @@ fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
 fn entries() -> Vec<(Entry, Defines)> {
     let with = |description: Description| {
         let kind = description.lists[0].entry;
-        let passes =
-            [(Pass::Training, Planes::training(&description)), (Pass::Evaluation, Planes::inference(&description))];
-        passes.map(|(pass, planes)| (entry::entry(kind), [entry::defines(kind, pass), planes.defines()].concat()))
+        let of = |pass, planes: Planes| (entry::entry(kind), [entry::defines(kind, pass), planes.defines()].concat());
+        let is_other = entry::defines(kind, Pass::Evaluation) != entry::defines(kind, Pass::Training);
+        let evaluation = is_other.then(|| of(Pass::Evaluation, Planes::inference(&description)));
+        [of(Pass::Training, Planes::training(&description))].into_iter().chain(evaluation).collect::<Vec<_>>()
     };
     descriptions().into_iter().flat_map(with).collect()
 }
@@ -102,7 +103,9 @@ fn own_variants(source: Source) -> Vec<Defines> {
             .collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "decode" => combinations(&[("COLUMNS", &[1, 3]), ("CONTINUED", &[0, 1]), ("GATE", &[0, 1])]),
+        "decode" => [[1, 0, 0], [3, 1, 0], [3, 0, 1], [1, 1, 1]]
+            .map(|[columns, continued, gate]| vec![("COLUMNS", columns), ("CONTINUED", continued), ("GATE", gate)])
+            .into(),
         "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
         "variance" => combinations(&[("ERROR", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),

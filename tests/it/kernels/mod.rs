@@ -8,6 +8,7 @@ mod ceilings;
 mod center;
 mod check_bounds;
 mod clip;
+mod closed;
 mod count;
 mod dead;
 mod decode;

@@ -1,6 +1,6 @@
 use monosem::selftest::FOLD;
 use monosem::selftest::lists::{Batch, Lists};
-use monosem::selftest::summary::{expected, run_plane, summary};
+use monosem::selftest::summary::{expected, expected_extras, extras, random_extras, run_plane, summary};
 use monosem::selftest::tensors::{bits, cuts};
 
 use super::{assert_close, coarse, gpu, rule_b};
@@ -51,4 +51,19 @@ fn sums_are_folded_by_rule_b() {
     };
     assert_eq!(bits(&actual.slopes), fold(&|term| term.p));
     assert_eq!(bits(&actual.along), fold(&|term| (term.a0 + term.a1) * term.p));
+}
+
+#[test]
+fn extras_are_summed_in_any_shards() {
+    for (rows, n, per_row) in [(257, 40, [3, 0]), (2049, 61, [4, 3]), (600, 2500, [9, 0])] {
+        let batch = Batch::new(3, Lists::random(3, rows, n, per_row, true), 1);
+        let of_terms = random_extras(&batch);
+        let whole = extras(gpu(), &batch, &of_terms, &[n]).unwrap();
+        let expected = expected_extras(&batch, &of_terms);
+        assert_close(&format!("extras, {rows} rows"), whole.as_flattened(), expected.as_flattened(), FOLD);
+        for cuts in cuts(n) {
+            let cut = extras(gpu(), &batch, &of_terms, &cuts).unwrap();
+            assert_eq!(bits(cut.as_flattened()), bits(whole.as_flattened()), "{cuts:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ const D: usize = 100;
 /// Three shards of at most 1,024 features.
 const N: usize = 2100;
 /// So few that some features are silent.
-const ROWS: usize = 5;
+const ROWS: usize = 4;
 const DEAD_WINDOW: i64 = 10;
 const LIMIT: f64 = 0.25;
 

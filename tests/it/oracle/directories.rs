@@ -1,13 +1,14 @@
-//! SAEs in directories: what SAELens and sparsify (eai-sparsify 1.3.3) wrote, and what is written, against the reference.
+//! SAEs in directories: what SAELens and sparsify (eai-sparsify 1.3.3) wrote, and what is written, against the
+//! reference.
 //!
-//! `MONOSEM_EXPORTS` names a directory to keep the written ones in, each with `expected.safetensors`; SAELens itself is
-//! tried on them by tests/interop/test_saelens.py.
+//! `MONOSEM_EXPORTS` names an existing directory to keep the written ones in, each with `expected.safetensors`; SAELens
+//! itself is tried on them by tests/interop/test_saelens.py.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use monosem::data::Provenance;
-use monosem::reference::{Clock, Parameters, forward};
+use monosem::reference::{Clock, Forward, Parameters, forward};
 use monosem::sae::description::Role;
 use monosem::sae::{self, Architecture, AsJumpRelu, BatchTopK, JumpRelu, Sae, SaeConfig, TopK, Weights};
 use safetensors::Dtype;
@@ -30,17 +31,20 @@ fn parameters(sae: &Sae) -> Parameters {
     Parameters::new(&sae.config, |tensor| sae.tensor(tensor.name).iter().map(|&value| value.into()).collect())
 }
 
-fn apply(sae: &Sae, x: &[f64]) -> Applied {
+/// The reference's forward pass of an SAE.
+pub fn pass(sae: &Sae, x: &[f64]) -> Forward {
     let clock = Clock { last_fired: &vec![0; sae.config.features], step: 1, window: DEAD_WINDOW };
-    let pass = forward(&sae.config, &parameters(sae), x, clock);
+    forward(&sae.config, &parameters(sae), x, clock)
+}
+
+fn apply(sae: &Sae, x: &[f64]) -> Applied {
+    let pass = pass(sae, x);
     Applied { activations: dense(&pass.lists[0], sae.config.features), reconstruction: pass.fields[0].values.clone() }
 }
 
 /// As [`apply`], with what exceeds a threshold instead of the list.
 fn apply_with_threshold(sae: &Sae, x: &[f64], threshold: f64) -> Applied {
-    let clock = Clock { last_fired: &vec![0; sae.config.features], step: 1, window: DEAD_WINDOW };
-    let parameters = parameters(sae);
-    let pass = forward(&sae.config, &parameters, x, clock);
+    let (parameters, pass) = (parameters(sae), pass(sae, x));
     let (w_dec, b_dec) = (parameters.of(Role::Decoder), parameters.of(Role::OutputBias));
     let mut reconstruction = b_dec.repeat(ROWS);
     for (at, &key) in pass.keys.iter().enumerate().filter(|(_, key)| **key > threshold) {

@@ -3,8 +3,6 @@
 use monosem::apply::{Encoder, evaluate};
 use monosem::data::{Batch, RowStatistics};
 use monosem::engine::path::StepPath;
-use monosem::reference::Entry;
-use monosem::reference::entry::Flags;
 use monosem::sae;
 use monosem::sae::description::Role;
 use monosem::selftest::step::{Run, TOLERANCE, loss};
@@ -12,6 +10,7 @@ use monosem::train::{Recipe, geometric_median};
 
 use crate::engine::slabs::with_capacity;
 use crate::kernels::gpu;
+use crate::oracle::directories::pass;
 use crate::oracle::vectors::{
     self, DEAD_WINDOW, Vectors, Worst, batches, dense, dictionary_learning_config, flag, last_fired, number,
     saelens_config,
@@ -155,23 +154,24 @@ fn golden_dictionary_learning_topk_steps_on_the_device() {
 }
 
 #[test]
-fn golden_saelens_topk_directory_on_the_device() {
-    for directory in vectors::saelens_directories("topk") {
+fn golden_saelens_directories_on_the_device() {
+    let architectures = ["standard", "topk", "jumprelu", "gated"];
+    for directory in architectures.into_iter().flat_map(vectors::saelens_directories) {
         let sae = sae::load(&directory).unwrap();
         let expected = Vectors::open(&directory.join("expected.safetensors"));
         let x: Vec<f32> = expected.f64s("x").iter().map(|&value| value as f32).collect();
-        let (d, n, k) = (sae.config.d_in, sae.config.features, sae.config.usual_l0());
+        let (d, n) = (sae.config.d_in, sae.config.features);
         let rows = x.len() / d;
 
         let codes = Encoder::new(gpu(), &sae, rows).unwrap().encode(&x).unwrap();
-        let entry = |(&feature, &value): (&u32, &f32)| {
-            let value = f64::from(value);
-            Entry { feature: feature as usize, u: value, key: value, flags: Flags::VALUE, decoded: value, gate: 0.0 }
-        };
-        let entries: Vec<Entry> = codes.features.iter().zip(&codes.values).map(entry).collect();
-        let list = entries.chunks_exact(k).map(<[Entry]>::to_vec).collect();
+        let mut activations = vec![0.0; rows * n];
+        for (row, ends) in codes.starts.windows(2).enumerate() {
+            for at in ends[0]..ends[1] {
+                activations[row * n + codes.features[at] as usize] = codes.values[at].into();
+            }
+        }
         let mut worst = Worst::new(TOLERANCE);
-        worst.compare("feature_acts", &dense(&list, n), &expected.f64s("feature_acts"));
+        worst.compare("feature_acts", &activations, &expected.f64s("feature_acts"));
 
         let reconstruction = expected.f64s("reconstruction");
         let squares = |difference: &dyn Fn(usize) -> f64| (0..rows * d).map(|i| difference(i).powi(2)).sum::<f64>();
@@ -182,7 +182,9 @@ fn golden_saelens_topk_directory_on_the_device() {
         let result = evaluate(gpu(), &sae, rows, [Ok(batch)]).unwrap();
         worst.compare("mse", &[result.all.mse], &[error / rows as f64]);
         worst.compare("fvu", &[result.all.fvu], &[error / moments.total_variance()]);
-        let active = expected.f64s("feature_acts").iter().filter(|&&value| value > 0.0).count();
+        // An open gate whose value is 0 is active, too, which SAELens's L0 does not count.
+        let entries = pass(&sae, &expected.f64s("x")).lists.swap_remove(0).into_iter().flatten();
+        let active = entries.filter(|entry| entry.flags.value).count();
         worst.compare("l0", &[result.all.l0], &[active as f64 / rows as f64]);
         worst.report(&directory.file_name().unwrap().to_string_lossy());
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::cli::{Files, fail, metrics, succeed};
+use crate::program::cli::{Files, fail, metrics, monosem, succeed};
 
 const SIZES: [&str; 10] = ["--features", "40", "--k", "4", "--batch", "50", "--seed", "3", "--device", "cpu"];
 
@@ -142,6 +142,41 @@ fn a_preset_lies_under_the_flags_and_the_file() {
         "and was",
     );
     succeed(&[&resume[..], &["--preset", "saelens-topk", "--features", "120"]].concat());
+}
+
+#[test]
+fn every_preset_trains_and_is_planned_for() {
+    let files = Files::new();
+    let refused = monosem(&["train", "--data", &files.data, "--out", &files.path("out"), "--preset", "other"]);
+    let words = String::from_utf8(refused.stderr).unwrap();
+    let names = words.split("there are ").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!(names.split(", ").count(), 6, "{names}");
+    let flags = ["--features", "300", "--k", "4", "--batch", "50", "--device", "cpu"];
+    for name in names.split(", ") {
+        let auxk: &[&str] = if name == "openai-topk" { &["--auxk-k", "3"] } else { &[] };
+        let sized = [&["--preset", name][..], &flags, auxk].concat();
+        let run = train(&files, name, &[&sized[..], &["--steps", "3", "--warmup", "0"]].concat());
+        let lines = metrics(Path::new(&run));
+        assert!(lines.iter().all(|line| line["fvu"].as_f64().is_some_and(f64::is_finite)), "{name}: {lines:?}");
+        let planned: Value = serde_json::from_str(&succeed(
+            &[&["plan", "--d", "768", "--json", "--assume-memory", "1GiB"], &sized[..6], auxk].concat(),
+        ))
+        .unwrap();
+        let batch = if name.starts_with("saelens") { 4096 } else { planned["batch"].as_u64().unwrap() };
+        assert_eq!((planned["k"].as_u64(), planned["batch"].as_u64()), (Some(4), Some(batch)), "{name}");
+    }
+    let openai: Value = serde_json::from_str(&succeed(&[
+        "plan",
+        "--d",
+        "768",
+        "--preset",
+        "openai-topk",
+        "--assume-memory",
+        "8GiB",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!([&openai["features"], &openai["k"], &openai["batch"]], [32_768, 32, 131_072]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn masked_crc(data: &[u8]) -> u32 {
     let crc = !data
         .iter()
         .fold(!0_u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0x82f6_3b78)));
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// A field of a message: its bytes, or its number as bytes.

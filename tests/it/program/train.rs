@@ -208,7 +208,7 @@ fn configuration_files_are_refused_by_line_and_key() {
     refuse(
         b"seed = 1\nk = 'many'\n",
         &["--features", "20", "--steps", "2"],
-        &["line 2: k: invalid value 'many' for '--k <K>': not a whole number"],
+        &["line 2: k: invalid value 'many' for '--k <K|default>': not a whole number"],
     );
     refuse(b"batch = -1\n", &sizes, &["line 1: batch: invalid value '-1'", "must be at least 1"]);
     refuse(b"log-every = 0\n", &sizes, &["line 1: log-every: ", "must be at least 1"]);
