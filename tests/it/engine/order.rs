@@ -11,7 +11,7 @@ use naga::{BinaryOperator, Expression, Function, MathFunction, Module, ScalarKin
 use crate::engine::translation::{parse, variants};
 
 /// The shaders whose results are equal on any number of devices and shards.
-const PROMISED: [&str; 16] = [
+const PROMISED: [&str; 17] = [
     "activity",
     "bias_gradient",
     "center",
@@ -21,6 +21,7 @@ const PROMISED: [&str; 16] = [
     "merge",
     "model",
     "norms",
+    "product",
     "residual",
     "select_wide",
     "slopes",
