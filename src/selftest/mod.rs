@@ -65,6 +65,7 @@ pub mod summary;
 #[doc(hidden)]
 pub mod tensors;
 #[doc(hidden)]
+pub mod threshold;
 pub mod to_f16;
 #[doc(hidden)]
 pub mod trained;
@@ -103,7 +104,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 32] = [
+const OPERATIONS: [(&str, Operation); 33] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
@@ -111,6 +112,7 @@ const OPERATIONS: [(&str, Operation); 32] = [
     ("admit", admit::check),
     ("batch", batch::check),
     ("rescore", rescore::check),
+    ("threshold", threshold::check),
     ("to_f16", to_f16::check),
     ("screen", screen::check),
     ("check_bounds", check_bounds::check),
