@@ -6,7 +6,7 @@ use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
 
 /// The weight of what came before in the running mean, a step later. The least key falls while an SAE is trained, so
 /// that a mean over more than some ten steps is above it (docs/selection.md).
-const DECAY: f64 = 0.9;
+pub const DECAY: f64 = 0.9;
 
 /// The running mean of the least key that each batch kept (SAELens's `topk_threshold`, dictionary_learning's
 /// `threshold`, both with a longer memory and counted from 0 or -1).

@@ -68,6 +68,7 @@ pub mod summary;
 #[doc(hidden)]
 pub mod tensors;
 #[doc(hidden)]
+pub mod threshold;
 pub mod to_f16;
 #[doc(hidden)]
 pub mod trained;
@@ -106,7 +107,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 34] = [
+const OPERATIONS: [(&str, Operation); 35] = [
     ("widen", widen::check),
     ("center", center::check),
     ("encode", encode::check),
@@ -114,6 +115,7 @@ const OPERATIONS: [(&str, Operation); 34] = [
     ("admit", admit::check),
     ("batch", batch::check),
     ("rescore", rescore::check),
+    ("threshold", threshold::check),
     ("to_f16", to_f16::check),
     ("screen", screen::check),
     ("check_bounds", check_bounds::check),

@@ -27,6 +27,7 @@ mod slopes;
 mod sort;
 mod squares;
 mod summary;
+mod threshold;
 mod to_f16;
 mod update;
 mod variance;

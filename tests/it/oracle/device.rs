@@ -10,7 +10,7 @@ use monosem::selftest::tensors::{f32s, f64s, random};
 use monosem::train::Recipe;
 
 use crate::kernels::gpu;
-use crate::oracle::vectors::{Worst, losses};
+use crate::oracle::vectors::{Worst, losses, saelens_loss};
 
 const D: usize = 100;
 /// Three shards of at most 1,024 features.
@@ -120,8 +120,7 @@ fn penalised_steps_match_the_reference_in_shards() {
         let others: f64 = actual.losses.iter().map(|(_, loss)| loss).sum();
         worst.compare("loss", &[loss(&actual) + others], &[pass.loss()]);
         for (loss, value) in losses(&config, pass).iter().skip(1) {
-            let is_of = |name: &str| *loss == format!("{name}_loss") || name == "gate" && loss.starts_with("auxiliary");
-            let (_, found) = actual.losses.iter().find(|(name, _)| is_of(name)).unwrap();
+            let (_, found) = actual.losses.iter().find(|(name, _)| saelens_loss(name) == *loss).unwrap();
             worst.compare(loss, &[*found], &[*value]);
         }
         let scale = LIMIT / (expected.norm + 1e-6);

@@ -29,7 +29,7 @@ fn the_auxiliary_loss_is_logged_and_revives_features() {
         (out, last)
     };
     let (plain, last) = train("plain", &[]);
-    assert!(last["auxk"].is_null() && last["dead"].as_u64().unwrap() > 20, "{last}");
+    assert!(last["auxk"].is_null() && last["dead"].as_u64().unwrap() >= 10, "{last}");
     for form in ["normalised", "saelens"] {
         let (out, last) = train(form, &["--auxk", form]);
         let steps = metrics(&out);

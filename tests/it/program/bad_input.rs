@@ -142,9 +142,9 @@ fn unusable_flags() {
         flags[at + 1] = value;
         flags
     };
-    refuse(&sizes("--k", "0"), 2, "'0' for '--k <K>': must be at least 1");
+    refuse(&sizes("--k", "0"), 2, "'0' for '--k <K|default>': must be at least 1");
     refuse(&sizes("--k", "21"), 2, "k is 21");
-    refuse(&sizes("--k", "-1"), 2, "'-1' for '--k <K>'");
+    refuse(&sizes("--k", "-1"), 2, "'-1' for '--k <K|default>'");
     refuse(&sizes("--k", "18446744073709551616"), 2, "--k");
     refuse(&sizes("--features", "0"), 2, "'0' for '--features <N>': must be at least 1");
     refuse(&sizes("--features", "4294967295"), 2, "at most 2^32 - 2");

@@ -140,7 +140,13 @@ fn a_run_of_the_first_format_is_refused_by_name() {
 fn architectures_are_named() {
     let files = Files::new();
     let flags = ["train", "--data", &files.data, "--out", &files.path("run"), "--steps", "1", "--device", "cpu"];
-    fail(&[&flags[..], &SIZES, &["--arch", "relu"]].concat(), 2, "[possible values: topk]");
+    let known = "[possible values: topk, batchtopk, matryoshka, relu, jumprelu, gated]";
+    fail(&[&flags[..], &SIZES, &["--arch", "other"]].concat(), 2, known);
+    fail(
+        &[&flags[..], &SIZES, &["--arch", "relu"]].concat(),
+        2,
+        "--k is of --arch topk, batchtopk, matryoshka, not relu",
+    );
     succeed(&[&flags[..], &SIZES, &["--arch", "topk"]].concat());
     let config = fs::read_to_string(files.path("run/config.toml")).unwrap();
     assert!(config.contains("arch = \"topk\"\n"), "{config}");

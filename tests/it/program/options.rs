@@ -150,20 +150,22 @@ fn every_preset_trains_and_is_planned_for() {
     let refused = monosem(&["train", "--data", &files.data, "--out", &files.path("out"), "--preset", "other"]);
     let words = String::from_utf8(refused.stderr).unwrap();
     let names = words.split("there are ").nth(1).unwrap().lines().next().unwrap();
-    assert_eq!(names.split(", ").count(), 6, "{names}");
-    let flags = ["--features", "300", "--k", "4", "--batch", "50", "--device", "cpu"];
+    assert_eq!(names.split(", ").count(), 9, "{names}");
+    let flags = ["--features", "300", "--batch", "50", "--device", "cpu"];
     for name in names.split(", ") {
         let auxk: &[&str] = if name == "openai-topk" { &["--auxk-k", "3"] } else { &[] };
-        let sized = [&["--preset", name][..], &flags, auxk].concat();
+        let has_k = !["saelens-standard", "saelens-jumprelu", "saelens-gated"].contains(&name);
+        let k: &[&str] = if has_k { &["--k", "4"] } else { &[] };
+        let sized = [&["--preset", name][..], k, &flags, auxk].concat();
         let run = train(&files, name, &[&sized[..], &["--steps", "3", "--warmup", "0"]].concat());
         let lines = metrics(Path::new(&run));
         assert!(lines.iter().all(|line| line["fvu"].as_f64().is_some_and(f64::is_finite)), "{name}: {lines:?}");
         let planned: Value = serde_json::from_str(&succeed(
-            &[&["plan", "--d", "768", "--json", "--assume-memory", "1GiB"], &sized[..6], auxk].concat(),
+            &[&["plan", "--d", "768", "--json", "--assume-memory", "1GiB"], &sized[..4 + k.len()], auxk].concat(),
         ))
         .unwrap();
         let batch = if name.starts_with("saelens") { 4096 } else { planned["batch"].as_u64().unwrap() };
-        assert_eq!((planned["k"].as_u64(), planned["batch"].as_u64()), (Some(4), Some(batch)), "{name}");
+        assert_eq!((planned["k"].as_u64(), planned["batch"].as_u64()), (has_k.then_some(4), Some(batch)), "{name}");
     }
     let openai: Value = serde_json::from_str(&succeed(&[
         "plan",
