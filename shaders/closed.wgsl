@@ -2,8 +2,9 @@
 // feature: what a feature's sums get from all rows at once. Entries that reach t take back their part
 // (entry/jumprelu.wgsl). scalars: planes of [count]; w_enc: [count, quads] vec4; centred: [rows + 1, quads] vec4, the
 // last their sum; step: Step.
-// `shift` comes before the terms, a thread per feature; `main` after their sums, 32 threads for each of `width` features.
-// OF_DEAD: only the features that were dead before the batch have it. LOG: the parameter is the threshold's logarithm.
+// `shift` comes before the terms, a thread per feature; `main` after their sums, 32 threads for each of `width`
+// features. OF_DEAD: only the features that were dead before the batch have it. LOG: the parameter is the threshold's
+// logarithm.
 #define OF_DEAD 1
 #define LOG 0
 struct Params {

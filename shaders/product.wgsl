@@ -1,4 +1,4 @@
-// The products of a step without lists, product = left · right, in f32: a sum ascends along its dimension, as by rule D.
+// The products of a step without lists, product = left · right, in f32; sums ascend along their dimension, by rule D.
 // left: [rows, depth], or [depth, rows] unless LEFT_DEEP; right: [columns, depth] from its row `right_first` on, or
 // [depth, columns] unless RIGHT_DEEP; product: [rows, columns]. All in vec4, their rows `left_line`, `right_line` and
 // `line` vectors long. ADDS: to what `product` holds.

@@ -3,7 +3,7 @@
 // any. runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads]
 // vec4, with CLOSED a row more in centred, the sum of the others; w_dec: [count, quads] vec4;
 // scalars: planes of [count]; range: Range. 32 threads per row.
-// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 hold its rows, [features, quads].
+// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 are theirs, [features, quads].
 #define SECOND 1
 #define DENSE 0
 struct Params {

@@ -5,7 +5,7 @@
 // quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
 // 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R
 // (docs/architecture.md).
-// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 hold its rows, [features, quads].
+// Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 are theirs, [features, quads].
 // Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less
 // than a 512th of itself, and a step is a thousandth.
 #define SECOND 1

@@ -1,6 +1,6 @@
 // Needs terms.wgsl, row_sum.wgsl, entry_list.wgsl and the globals `terms`, `centred`, `params.quads` and `params.one`.
-/// The sums of p · c over the terms [begin, end) by rule B, in the columns `column`, `column + ROW_THREADS`, ... Where DENSE
-/// is 1 they are the row `begin` of `centred`.
+/// The sums of p · c over the terms [begin, end) by rule B, in the columns `column`, `column + ROW_THREADS`, ... Where
+/// DENSE is 1 they are the row `begin` of `centred`.
 fn encoder_sums(begin: u32, end: u32, column: u32) -> Sums {
     let last = params.quads - 1u;
 #for c in 0..${COLUMNS}

@@ -1,8 +1,8 @@
 //! A training step on the device: what an architecture's description says, as buffers, kernels and their order.
 //!
 //! `parameters` and `planes` hold the model, `entries` the lists of a batch, `select` finds them, `field` decodes them,
-//! `backward` and `apply` train on them, `slab` does without lists; `variance` is that of the batch, `threshold` what its
-//! selection ended at; `step` is the one place that reads as the step.
+//! `backward` and `apply` train on them, `slab` does without lists (`path` says when); `variance` is that of the batch,
+//! `threshold` what its selection ended at; `step` is the one place that reads as the step.
 
 pub mod apply;
 pub mod backward;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The way of a step. It follows from the batches alone: slabs from the first whose active entries do not fit their list,
-/// until one has at most three quarters of what does; so no two steps in a row change it for a few entries.
+/// The way of a step. It follows from the batches alone: slabs from the first whose active entries do not fit their
+/// list, until one has at most three quarters of what does; so no two steps in a row change it for a few entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepPath {
