@@ -1,8 +1,8 @@
 // A chunk of features without a list: every row and feature is an element, whose kind makes of it what it makes of an
 // entry (shaders/entry). Elements that it would not list count as zeros.
 // pre_activations: [rows, line] vec4, u, then decoded values; gradients: [rows, line] vec4, s = g · decoder row, then
-// the gradient at u; gates: [rows, line] vec4, where GATE is 1 the gate's s, then its values; scalars: planes of [count];
-// row_counts: [rows] (listed, with a value); rows: [rows] statistics; guard: Guard; step: Step.
+// the gradient at u; gates: [rows, line] vec4, where GATE is 1 the gate's s, then its values; scalars: planes of
+// [count]; row_counts: [rows] (listed, with a value); rows: [rows] statistics; guard: Guard; step: Step.
 // Forward: `values` takes a workgroup per row and chunk, then `count` one in all. Backward: `summary` takes 32
 // features a workgroup, and sums as summary.wgsl does, by rule B; `slopes` a thread per vector.
 #define GATE 1

@@ -311,7 +311,7 @@ impl TrainingStep {
         }
     }
 
-    /// Has the next step find a list full, as no list of today's models can be.
+    /// Has the next step find a list full, whether it is or not.
     #[doc(hidden)]
     pub fn raise_list_full(&self, gpu: &Gpu) {
         gpu.upload(&self.forward.guard, 0, &[Guard { status: center::LIST_FULL, row: 0 }]);

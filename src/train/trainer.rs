@@ -345,7 +345,7 @@ impl Trainer {
         ))
     }
 
-    /// Has the next `times` submissions find a list full, as none of today's architectures does.
+    /// Has the next `times` submissions find a list full, whether it is or not.
     #[doc(hidden)]
     pub fn fill_list(&mut self, times: u32) {
         (self.lists_may_fill, self.forced_fills) = (true, times);
