@@ -170,7 +170,7 @@ fn unusable_flags() {
     refuse(&with("--lr", "--seed"), 2, "'--seed' for '--lr <X|default>': not a number");
     refuse(&with("--tokens", "1.5"), 2, "'1.5' for '--tokens <T>': not a whole number");
     refuse(&with("--tokens", "1e20"), 2, "too large: at most 18446744073709551615");
-    refuse(&with("--clip", "-1"), 2, "'-1' for '--clip <NORM>': must be finite and at least 0");
+    refuse(&with("--clip", "-1"), 2, "'-1' for '--clip <NORM|none>': must be finite and at least 0");
     refuse(&with("--clip", "1e-60"), 2, "too small for f32");
     refuse(&with("--warmup", "9223372036854775807"), 2, "of warm-up");
     refuse(&with("--seed", "18446744073709551615"), 2, "--seed 18446744073709551615 is too large");
