@@ -1,6 +1,6 @@
-// Continues a list by a chunk of features: of each row first what is kept of its entries so far, then the entries of the
-// chunk, by ascending feature. BY_CUT keeps what the batch's cut keeps; otherwise an entry decides, and nothing that is
-// listed is dropped.
+// Continues a list by a chunk of features: of each row first what is kept of its entries so far, then the entries of
+// the chunk, by ascending feature. BY_CUT keeps what the batch's cut keeps; otherwise an entry decides, and nothing
+// that is listed is dropped.
 // pre_activations: [rows, stride]; scalars: planes of [count]; list_in, list_out: [capacity] vec4<u32>; starts_in,
 // starts_out: [rows + 1]; row_counts: [rows] (above the floor, equal to it, equal and kept, -); counted: Counts.
 // `count` and `write` take a workgroup per row, `scan` one in all. A list that is full stays as it is, and raises the

@@ -2,9 +2,9 @@
 // far, chunk by chunk.
 // pre_activations: [rows, stride]; scalars: planes of [count]; list: [capacity] vec4<u32>, the entries kept so far, of
 // which `counts` has the number; bins: [BINS], empty before and after; cut: Cut; least: [1].
-// A chunk takes `histogram` and `raise` at levels 0, 1 and 2; the finer ones do nothing where the level before them kept
-// no more than `room`. With no room the floor becomes the order of the last key that is wanted. Bins are integers, so
-// that no result depends on the order of threads.
+// A chunk takes `histogram` and `raise` at levels 0, 1 and 2; the finer ones do nothing where the level before them
+// kept no more than `room`. With no room the floor becomes the order of the last key that is wanted. Bins are integers,
+// so that no result depends on the order of threads.
 #define SCALED 1
 struct Params {
     rows: u32,

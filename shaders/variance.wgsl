@@ -1,8 +1,8 @@
 // The squared distance of each row of a batch, or of a field's error on it, from the mean of all; and the ratio of both
-// variances, which the normalised auxiliary loss is multiplied by (normalized_mse of OpenAI's sparse_autoencoder, beside
-// a main loss that is not divided by the rows' variance).
-// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4; mean: [quads] vec4; distances,
-// input_distances: [rows]; factor: [1].
+// variances, which the normalised auxiliary loss is multiplied by (normalized_mse of OpenAI's sparse_autoencoder,
+// beside a main loss that is not divided by the rows' variance).
+// x, sums: [rows, quads] vec4; b_dec: [quads] vec4; row_blocks: [row blocks, quads] vec4; mean: [quads] vec4;
+// distances, input_distances: [rows]; factor: [1].
 // Where ERROR is 1 the rows are those of the error, sums + b_dec - x; else x. `blocks`, `means` and `rows` follow one
 // another.
 #define ERROR 1

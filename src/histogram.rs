@@ -3,8 +3,8 @@
 /// Numbers of values between edges, and the sums that a mean and a variance follow from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// Ascending; bin `i` holds the values from `edges[i]` on and below `edges[i + 1]`, the last bin its upper edge too.
-    /// Values beyond them are in the outermost bins.
+    /// Ascending; bin `i` holds the values from `edges[i]` on and below `edges[i + 1]`, the last bin its upper edge
+    /// too. Values beyond them are in the outermost bins.
     pub edges: Vec<f64>,
     /// Values of each bin, one fewer than edges.
     pub counts: Vec<u64>,

@@ -1,7 +1,7 @@
 // Pre-activations of a chunk of features, centred · W_encᵀ + b_enc, or the largest key of each group of them, by tiles
 // of ROWS rows and FEATURES features, of which DEPTH dimensions at a time are staged in workgroup memory, in one buffer
-// or alternately in two. A group of maxima is GROUP features, whose keys are their pre-activations, or those times decoder
-// norms.
+// or alternately in two. A group of maxima is GROUP features, whose keys are their pre-activations, or those times
+// decoder norms.
 // Each dot product is one ascending fold (rule D, docs/architecture.md) in any shape.
 #define ROWS 128
 #define FEATURES 128

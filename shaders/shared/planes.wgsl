@@ -1,7 +1,7 @@
 // The planes of `scalars`, [planes, count] words. The host numbers the planes (src/engine/planes.rs); those that an SAE
 // does not need do not exist.
-// What an architecture trains besides the matrices: a bias where BIASED is 1, and OWN other scalars of a feature. A term
-// has EXTRAS vectors of sums (summary.wgsl); CLOSED: there is a closed form (closed.wgsl).
+// What an architecture trains besides the matrices: a bias where BIASED is 1, and OWN other scalars of a feature. A
+// term has EXTRAS vectors of sums (summary.wgsl); CLOSED: there is a closed form (closed.wgsl).
 #define BIASED 1
 #define OWN 0
 #define EXTRAS 0

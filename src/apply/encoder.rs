@@ -14,8 +14,8 @@ pub struct Encoder {
     uncertain_rows: u32,
 }
 
-/// The codes of some rows on the host, by ascending feature in each row. With TopK every row has k entries, of which one
-/// with a value of 0 is not active.
+/// The codes of some rows on the host, by ascending feature in each row. With TopK every row has k entries, of which
+/// one with a value of 0 is not active.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCodes {
     /// Where each row's entries begin in the others: `[rows + 1]`.

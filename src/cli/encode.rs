@@ -14,8 +14,8 @@ use super::codes_file::{About, CodesFile};
 use super::origin::{self, SaeOrigin};
 use super::output::{self, print_result, tell};
 
-/// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k]; or,
-/// without a fixed k, both [entries], and `offsets` i64 [rows + 1], where each row's begin
+/// Write the codes of every row to a safetensors file: `indices` i32 [rows, k], ascending, and `values` f32 [rows, k];
+/// or, without a fixed k, both [entries], and `offsets` i64 [rows + 1], where each row's begin
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]

@@ -130,8 +130,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         validation,
         provenance: Some(provenance),
         config_toml: Some(resolved.to_toml(arguments.preset)?),
-        // The comparison with its config.toml has refused what was not asked for; an extension that was interrupted goes
-        // on like any run.
+        // The comparison with its config.toml has refused what was not asked for; an extension that was interrupted
+        // goes on like any run.
         extend: previous.is_some(),
         profile: arguments.profile,
         started,

@@ -462,8 +462,8 @@ impl TrainingStep {
     }
 }
 
-/// Whether entries did not fit their list. What follows from a full list need not be finite; the rows do not follow from
-/// it.
+/// Whether entries did not fit their list. What follows from a full list need not be finite; the rows do not follow
+/// from it.
 pub fn is_list_full(guard: Guard) -> bool {
     guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0
 }

@@ -52,7 +52,8 @@ impl Gpu {
     }
 
     /// Bytes of the buffers that exist on this device now, by part ([`Gpu::for_part`]; "other" unless said, "readback"
-    /// for results on their way, "upload" for rows, "programs" for their parameters); what the driver takes for itself is not known.
+    /// for results on their way, "upload" for rows, "programs" for their parameters); what the driver takes for itself
+    /// is not known.
     pub fn memory(&self) -> BTreeMap<&'static str, u64> {
         self.account.by_part()
     }

@@ -26,8 +26,8 @@ pub struct OpenedCheckpoint {
     pub step: u64,
 }
 
-/// Opens the SAE at `path`: a directory that [`sae::open`] takes, a finished run, a checkpoint, or an unfinished run, of
-/// which the newest intact checkpoint is taken. The weights of a checkpoint are read once to verify them.
+/// Opens the SAE at `path`: a directory that [`sae::open`] takes, a finished run, a checkpoint, or an unfinished run,
+/// of which the newest intact checkpoint is taken. The weights of a checkpoint are read once to verify them.
 ///
 /// # Errors
 /// As [`sae::open`]; [`Error::Data`] when nothing of the kind is there or all checkpoints are damaged;

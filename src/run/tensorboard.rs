@@ -1,9 +1,9 @@
 //! TensorBoard's event file: what metrics.jsonl has as scalars, and histograms of the features. W&B reads it too.
 //!
 //! A file is a sequence of records (length, masked CRC, data, masked CRC), each of which holds an `Event` in protobuf
-//! (tensorflow/core/lib/io/record_writer.cc, tensorflow/core/util/event.proto, framework/summary.proto). What was logged
-//! after the checkpoint that a run resumes from stays in the older file; the `SessionLog` at the head of the next one
-//! has TensorBoard discard it.
+//! (tensorflow/core/lib/io/record_writer.cc, tensorflow/core/util/event.proto, framework/summary.proto). What was
+//! logged after the checkpoint that a run resumes from stays in the older file; the `SessionLog` at the head of the
+//! next one has TensorBoard discard it.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -57,7 +57,8 @@ impl EventFile {
     }
 }
 
-/// Seconds since 1970, or later than any file's: TensorBoard reads the files of a directory in the order of their names.
+/// Seconds since 1970, or later than any file's: TensorBoard reads the files of a directory in the order of their
+/// names.
 fn next_time(directory: &RunDirectory) -> u64 {
     let names = fs::read_dir(directory.join("")).into_iter().flatten().flatten();
     let time = |entry: fs::DirEntry| {

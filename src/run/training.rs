@@ -25,8 +25,8 @@ use crate::gpu::Gpu;
 use crate::storage::checksum_file;
 use crate::train::Trainer;
 
-/// A job under way in its directory: config.toml, run.json, metrics.jsonl, TensorBoard's event files, checkpoints/ and at
-/// the end sae/.
+/// A job under way in its directory: config.toml, run.json, metrics.jsonl, TensorBoard's event files, checkpoints/ and
+/// at the end sae/.
 ///
 /// A new directory is removed again if the run ends before its first step is finished.
 pub struct Run {

@@ -11,8 +11,8 @@ use super::validate_coefficient;
 use crate::error::{Error, Result};
 
 /// JumpReLU ("Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders", Rajamanoharan et al.
-/// 2024): a feature is active where its pre-activation exceeds its own threshold, which is trained by a straight-through
-/// estimate. Also what SAEs that were trained with BatchTopK are read as.
+/// 2024): a feature is active where its pre-activation exceeds its own threshold, which is trained by a
+/// straight-through estimate. Also what SAEs that were trained with BatchTopK are read as.
 ///
 /// A threshold that an update takes below 0 becomes 0, as in SAELens: below it, negative values would be active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

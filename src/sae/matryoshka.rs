@@ -8,8 +8,8 @@ use super::batch_topk::BatchTopK;
 use super::description::{Description, FieldSpec};
 use crate::error::{Error, Result};
 
-/// Matryoshka SAEs ("Learning Multi-Level Features with Matryoshka Sparse Autoencoders", Bussmann et al. 2025): BatchTopK
-/// whose first features, of each of several widths, must reconstruct the input on their own.
+/// Matryoshka SAEs ("Learning Multi-Level Features with Matryoshka Sparse Autoencoders", Bussmann et al. 2025):
+/// BatchTopK whose first features, of each of several widths, must reconstruct the input on their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matryoshka {
     /// Active features per row, on average.

@@ -13,8 +13,8 @@ use crate::gpu::{EntryPoint, Gpu, Pipeline};
 use crate::sae::description::{EntryKind, JumpReluEntry, Penalty};
 use crate::sae::{Gated, SaeConfig};
 
-/// Largest difference of a value, as a fraction of the largest magnitude: a device's exponential may be wrong by several
-/// units in the last place.
+/// Largest difference of a value, as a fraction of the largest magnitude: a device's exponential may be wrong by
+/// several units in the last place.
 pub const VALUE: f64 = 1e-6;
 
 /// The arithmetic that admits.

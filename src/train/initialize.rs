@@ -112,8 +112,8 @@ pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<
 }
 
 impl Initialization {
-    /// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and its
-    /// own place only, but for the scale of a matched encoder.
+    /// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and
+    /// its own place only, but for the scale of a matched encoder.
     ///
     /// # Errors
     /// As [`SaeConfig::validate`]; [`Error::Config`] when the encoder is to be matched and the architecture keeps no

@@ -45,8 +45,8 @@ pub struct TrainingArguments {
         allow_hyphen_values = true
     )]
     pub warmup: Option<Choice<Stretch>>,
-    /// Steps at the end in which the learning rate falls: a number, a share of all such as 20%, or `rest`, all after the
-    /// warm-up [default: a fifth of the steps; the rest of a cosine schedule]
+    /// Steps at the end in which the learning rate falls: a number, a share of all such as 20%, or `rest`, all after
+    /// the warm-up [default: a fifth of the steps; the rest of a cosine schedule]
     #[arg(
         long,
         visible_alias = "decay-steps",
@@ -55,8 +55,8 @@ pub struct TrainingArguments {
         allow_hyphen_values = true
     )]
     pub decay: Option<Choice<Decay>>,
-    /// Steps in which the sparsity penalty of relu, jumprelu and gated rises from 0: a number, or a share of all such as
-    /// 5% [default: 0]
+    /// Steps in which the sparsity penalty of relu, jumprelu and gated rises from 0: a number, or a share of all such
+    /// as 5% [default: 0]
     #[arg(
         long,
         value_name = "STEPS|PERCENT|default",

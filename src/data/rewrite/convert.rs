@@ -45,8 +45,9 @@ pub struct Conversion {
 }
 
 /// Writes all rows, in their order, as safetensors files `part-00000-of-00002.safetensors`, .. of a new directory,
-/// which appears whole or not at all. Columns that all files have in one form, and metadata that they share, are carried
-/// along; floats are rounded to nearest, ties to even. `advance` is given the number of rows done, now and then.
+/// which appears whole or not at all. Columns that all files have in one form, and metadata that they share, are
+/// carried along; floats are rounded to nearest, ties to even. `advance` is given the number of rows done, now and
+/// then.
 ///
 /// # Errors
 /// [`Error::Exists`] for a directory that exists; [`Error::Config`] for files of several types without a choice, a type

@@ -52,8 +52,8 @@ pub trait Selector: Send + Sync {
     }
 }
 
-/// The least key that was kept, all of which are above 0, from what [`Selector::least_kept`] holds; none if nothing was.
-/// It is the K-th largest of the batch, or, where fewer than K are above 0, the least of those.
+/// The least key that was kept, all of which are above 0, from what [`Selector::least_kept`] holds; none if nothing
+/// was. It is the K-th largest of the batch, or, where fewer than K are above 0, the least of those.
 pub fn least_key(word: u32) -> Option<f32> {
     // The complement of its order (shaders/shared/order.wgsl).
     (word != 0).then(|| f32::from_bits(!word & 0x7fff_ffff))
