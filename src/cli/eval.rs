@@ -88,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let at_k = at_k.iter().map(|(k, fvu)| (format!("fvu at k {k}"), json!(fvu)));
     for (name, value) in fields.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(at_k) {
-        print(&format!("{name:24}  {:>12}", readable(&value)))?;
+        print(&format!("{name:28}  {:>12}", readable(&value)))?;
     }
     sources.map_or(Ok(()), |sources| print_table(&sources))?;
     print_density(&result.density)
