@@ -11,6 +11,53 @@ pub struct Preset {
     pub settings: &'static [(&'static str, &'static str)],
 }
 
+/// Settings, and those that all trainers of SAELens have by default.
+macro_rules! saelens {
+    ($(($key:literal, $value:literal)),* $(,)?) => {
+        &[
+            $(($key, $value),)*
+            ("batch", "4096"),
+            ("lr", "3e-4"),
+            ("schedule", "constant"),
+            ("warmup", "0"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            // 1,000 steps.
+            ("dead-window", "4096000"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+        ]
+    };
+}
+
+/// Settings, and those that dictionary_learning's trainers of these kinds share.
+macro_rules! dictionary_learning {
+    ($(($key:literal, $value:literal)),* $(,)?) => {
+        &[
+            $(($key, $value),)*
+            ("auxk", "normalised"),
+            ("auxk-coefficient", "0.03125"),
+            ("lr", "2e-4/sqrt(features/16384)"),
+            ("schedule", "constant"),
+            ("warmup", "1000"),
+            ("decay", "0"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "unit-norm"),
+            ("dead-window", "10000000"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "median"),
+        ]
+    };
+}
+
 /// The presets. What training has in common with all of them is not said again: Adam, and the losses of `--auxk`.
 pub const PRESETS: &[Preset] = &[
     Preset {
@@ -41,127 +88,50 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "dictionary-learning-topk",
         source: "saprmarks/dictionary_learning 60ec6bf, trainers/top_k.py (TopKTrainer)",
-        settings: &[
-            ("arch", "topk"),
-            ("auxk", "normalised"),
-            ("auxk-coefficient", "0.03125"),
-            ("lr", "2e-4/sqrt(features/16384)"),
-            ("schedule", "constant"),
-            ("warmup", "1000"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "unit-norm"),
-            ("dead-window", "10000000"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "median"),
-        ],
+        settings: dictionary_learning![("arch", "topk"),],
     },
     Preset {
         name: "dictionary-learning-batchtopk",
         source: "saprmarks/dictionary_learning 60ec6bf, trainers/batch_top_k.py (BatchTopKTrainer)",
-        settings: &[
-            ("arch", "batchtopk"),
-            ("auxk", "normalised"),
-            ("auxk-coefficient", "0.03125"),
-            ("lr", "2e-4/sqrt(features/16384)"),
-            ("schedule", "constant"),
-            ("warmup", "1000"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "unit-norm"),
-            ("dead-window", "10000000"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "median"),
-        ],
+        settings: dictionary_learning![("arch", "batchtopk"),],
     },
     Preset {
         name: "saelens-topk",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/topk_sae.py (TopKTrainingSAEConfig)",
-        settings: &[
+        settings: saelens![
             ("arch", "topk"),
             ("k", "100"),
             ("rescale-acts-by-decoder-norm", "true"),
             ("auxk", "saelens"),
             ("auxk-coefficient", "1"),
-            ("batch", "4096"),
-            ("lr", "3e-4"),
-            ("schedule", "constant"),
-            ("warmup", "0"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "free"),
-            // 1,000 steps.
-            ("dead-window", "4096000"),
-            ("init-decoder-norm", "0.1"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "zero"),
         ],
     },
     Preset {
         name: "saelens-batchtopk",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/batchtopk_sae.py (BatchTopKTrainingSAEConfig)",
-        settings: &[
+        settings: saelens![
             ("arch", "batchtopk"),
             ("k", "100"),
             ("rescale-acts-by-decoder-norm", "true"),
             ("auxk", "saelens"),
             ("auxk-coefficient", "1"),
-            ("batch", "4096"),
-            ("lr", "3e-4"),
-            ("schedule", "constant"),
-            ("warmup", "0"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "free"),
-            // 1,000 steps.
-            ("dead-window", "4096000"),
-            ("init-decoder-norm", "0.1"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "zero"),
         ],
     },
     Preset {
         name: "saelens-standard",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/standard_sae.py (StandardTrainingSAEConfig)",
-        settings: &[
+        settings: saelens![
             ("arch", "relu"),
             ("l1", "1"),
             ("l1-by-decoder-norm", "true"),
             ("init-threshold", "0"),
-            ("batch", "4096"),
-            ("lr", "3e-4"),
-            ("schedule", "constant"),
-            ("warmup", "0"),
             ("sparsity-warmup", "0"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "free"),
-            // 1,000 steps.
-            ("dead-window", "4096000"),
-            ("init-decoder-norm", "0.1"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "zero"),
         ],
     },
     Preset {
         name: "saelens-jumprelu",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/jumprelu_sae.py (JumpReLUTrainingSAEConfig)",
-        settings: &[
+        settings: saelens![
             ("arch", "jumprelu"),
             ("l0-coefficient", "1"),
             ("sparsity-penalty", "step"),
@@ -169,48 +139,18 @@ pub const PRESETS: &[Preset] = &[
             ("log-threshold", "false"),
             ("straight-through-to-input", "false"),
             ("init-threshold", "0.01"),
-            ("batch", "4096"),
-            ("lr", "3e-4"),
-            ("schedule", "constant"),
-            ("warmup", "0"),
             ("sparsity-warmup", "0"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "free"),
-            // 1,000 steps.
-            ("dead-window", "4096000"),
-            ("init-decoder-norm", "0.1"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "zero"),
         ],
     },
     Preset {
         name: "saelens-gated",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/gated_sae.py (GatedTrainingSAEConfig)",
-        settings: &[
+        settings: saelens![
             ("arch", "gated"),
             ("l1", "1"),
             ("l1-by-decoder-norm", "true"),
             ("init-threshold", "0"),
-            ("batch", "4096"),
-            ("lr", "3e-4"),
-            ("schedule", "constant"),
-            ("warmup", "0"),
             ("sparsity-warmup", "0"),
-            ("decay", "0"),
-            ("adam-beta1", "0.9"),
-            ("adam-beta2", "0.999"),
-            ("adam-eps", "1e-8"),
-            ("clip", "1"),
-            ("decoder-rule", "free"),
-            // 1,000 steps.
-            ("dead-window", "4096000"),
-            ("init-decoder-norm", "0.1"),
-            ("init-encoder", "decoder"),
-            ("init-b-dec", "zero"),
         ],
     },
     Preset {

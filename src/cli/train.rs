@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long)]
     resume: bool,
     /// With --resume: train for more steps (--steps or --tokens) than the run was planned for. The learning rate stays,
-    /// and falls at the new end; a completed run goes on from its newest checkpoint
+    /// and falls at the new end; a completed run continues from its newest checkpoint
     #[arg(long, requires = "resume")]
     extend: bool,
     /// TOML settings file; keys are the names of the flags from --data to --screening, e.g. `log-every = 5`.
@@ -130,8 +130,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         validation,
         provenance: Some(provenance),
         config_toml: Some(resolved.to_toml(arguments.preset)?),
-        // The comparison with its config.toml has refused what was not asked for; an extension that was interrupted
-        // goes on like any run.
+        // The comparison with its config.toml has refused what was not asked for; an interrupted extension
+        // resumes like any run.
         extend: previous.is_some(),
         profile: arguments.profile,
         started,

@@ -11,7 +11,7 @@ use super::number::{count_or_zero, positive};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LearningRate {
     Fixed(f64),
-    /// This rate at so many features, falling as the root of their number.
+    /// (rate, features): the rate at that number of features, inversely proportional to its square root.
     PerRoot(f64, f64),
 }
 
@@ -26,7 +26,7 @@ impl LearningRate {
         Ok(Self::PerRoot(positive(rate)?, positive(number)?))
     }
 
-    /// The rate of an SAE with so many features.
+    /// The learning rate of an SAE with this many features.
     pub fn of(self, features: usize) -> f64 {
         match self {
             Self::Fixed(rate) => rate,
