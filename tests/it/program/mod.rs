@@ -1,5 +1,6 @@
 //! The program, end to end.
 
+pub mod architectures;
 pub mod auxk;
 pub mod bad_input;
 pub mod bench;
