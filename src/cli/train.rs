@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{ArgMatches, Args};
+use monosem::data::Stretch;
 use monosem::measure::check_fits;
 use monosem::run::{self, End, Job, Run, RunOptions};
+use monosem::train::Recipe;
 use monosem::{Error, Result};
 
 use super::arguments::{Resolved, Settings, TuningArguments};
@@ -109,8 +111,13 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         return already_complete(arguments);
     }
 
-    let start = settings.initialization.start(&config, &recipe)?;
     let rows = source.rows(&settings)?;
+    let stretch = Stretch { batch: recipe.batch, seed: settings.training.seed, first: 0, steps: recipe.steps };
+    let resumed = is_resumed.then_some(out.as_path());
+    let row_scale =
+        signals.deadly_while(|| settings.normalization.row_scale(&settings.data, &rows, stretch, resumed))?;
+    let recipe = Recipe { row_scale, ..recipe };
+    let start = settings.initialization.start(&config, &recipe)?;
     let provenance = settings.metadata.over(rows.provenance());
     let validation = settings
         .validation

@@ -1,5 +1,6 @@
 //! Batches of rows, read ahead on threads of their own.
 
+use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -44,7 +45,8 @@ pub struct Batches {
     /// Those of each reading thread, which give batches by turns.
     readers: Vec<Reading>,
     turn: usize,
-    peeked: Option<Batch>,
+    /// The next ones.
+    peeked: VecDeque<Batch>,
 }
 
 #[derive(Debug)]
@@ -155,12 +157,12 @@ impl Batches {
     }
 
     fn of(readers: Vec<Reading>) -> Self {
-        Self { readers, turn: 0, peeked: None }
+        Self { readers, turn: 0, peeked: VecDeque::new() }
     }
 
     /// The next batch, if it comes in time.
     pub fn poll(&mut self, patience: Duration) -> Poll<Option<Result<Batch>>> {
-        if let Some(peeked) = self.peeked.take() {
+        if let Some(peeked) = self.peeked.pop_front() {
             return Poll::Ready(Some(Ok(peeked)));
         }
         let Some(reading) = self.readers.get_mut(self.turn) else { return Poll::Ready(None) };
@@ -186,8 +188,22 @@ impl Batches {
     /// # Errors
     /// [`Error::Config`] if there is none, and its own.
     pub fn peek(&mut self) -> Result<&Batch> {
-        let next = self.next().ok_or_else(|| Error::Config("there is no row to train on".into()))??;
-        Ok(self.peeked.insert(next))
+        self.peek_some(1)?.next().ok_or_else(|| Error::Config("there is no row to train on".into()))
+    }
+
+    /// The batches that come next, at most `count`.
+    ///
+    /// # Errors
+    /// Their own.
+    pub(super) fn peek_some(&mut self, count: usize) -> Result<impl Iterator<Item = &Batch>> {
+        let mut peeked = std::mem::take(&mut self.peeked);
+        while peeked.len() < count
+            && let Some(batch) = self.next().transpose()?
+        {
+            peeked.push_back(batch);
+        }
+        self.peeked = peeked;
+        Ok(self.peeked.iter().take(count))
     }
 }
 

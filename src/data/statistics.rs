@@ -1,10 +1,12 @@
 //! What rows are like as a whole, in one pass: mean, variance, norms, and what stands out.
 
 mod beside;
+mod mean_norm;
 mod norms;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use mean_norm::MeanNorm;
 use norms::NormHistogram;
 
 use super::integers::IntegerColumn;

@@ -9,6 +9,7 @@ use super::arrow::{ArrowStream, Chunk};
 use super::order::mix;
 use super::reader::Column;
 use super::row_values::Spares;
+use super::statistics::MeanNorm;
 use super::windows::{Window, Windows};
 use super::{Batches, Exclusion, FileIdentity, Provenance, RowOrder, RowValues, RowsView, Stretch};
 use crate::error::{Error, Result};
@@ -16,6 +17,9 @@ use crate::storage::{Checksum, Dtype};
 
 /// Rows whose values are part of a stream's identity.
 const SAMPLES: usize = 64;
+
+/// Rows at the front of a stream whose mean norm stands for that of all.
+const NORM_ROWS: usize = 1 << 14;
 
 /// A stream of rows, which can be read once.
 #[derive(Debug)]
@@ -177,6 +181,20 @@ impl RowStream {
         batches.peek()?;
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Started { order, stretch, batches });
         Ok(())
+    }
+
+    /// The norms of the first of these batches, as many as hold [`NORM_ROWS`] rows.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(super) fn mean_norm(&self, order: RowOrder, stretch: Stretch) -> Result<MeanNorm> {
+        let mut batches = self.batches(order, stretch)?;
+        let mut norms = MeanNorm::default();
+        for batch in batches.peek_some(NORM_ROWS.div_ceil(stretch.batch))? {
+            norms.add(&batch.rows, self.width);
+        }
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Started { order, stretch, batches });
+        Ok(norms)
     }
 
     /// Its batches from row `first` of a stretch on, which is counted without the rows that are left out.

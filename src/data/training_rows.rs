@@ -1,5 +1,7 @@
 //! The rows that a run trains on, wherever they come from.
 
+mod scale;
+
 use std::sync::Arc;
 
 #[cfg(feature = "arrow")]

@@ -157,6 +157,14 @@ impl Forward {
         self.stored.reserve(gpu, &self.x, batches)
     }
 
+    /// From now on multiplies the rows that are uploaded by a factor.
+    ///
+    /// # Errors
+    /// [`Error::Shader`].
+    pub fn scale_rows(&mut self, gpu: &Gpu, factor: f32) -> Result<()> {
+        self.stored.scale(gpu, &self.x, self.rows, factor)
+    }
+
     /// Uploads `[rows, d]` rows for what is submitted next.
     ///
     /// # Errors

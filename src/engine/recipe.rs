@@ -43,6 +43,9 @@ pub struct Recipe {
     pub sparsity_warmup_steps: u64,
     /// The type that Adam's moments of W_enc and W_dec are stored in.
     pub moments: MomentPrecision,
+    /// What rows are multiplied by before they are trained on; initial weights and losses are those of such rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_scale: Option<f32>,
 }
 
 /// How the learning rate falls over the recipe's last steps.
@@ -105,6 +108,7 @@ impl Recipe {
             dead_window: DEAD_WINDOW,
             sparsity_warmup_steps: 0,
             moments: MomentPrecision::F32,
+            row_scale: None,
         }
     }
 
@@ -136,6 +140,8 @@ impl Recipe {
             )
         } else if let Some(limit) = self.clip.filter(|limit| !in_f32(*limit)) {
             format!("the gradient cannot be clipped at {limit}: the norm must be above 0, and f32 must hold it")
+        } else if let Some(scale) = self.row_scale.filter(|scale| !(scale.is_normal() && *scale > 0.0)) {
+            format!("rows cannot be multiplied by {scale}: it must be above 0 and finite")
         } else if self.dead_window == 0 {
             "the window of dead features is 0 tokens: it must be at least 1".to_owned()
         } else {
@@ -227,6 +233,8 @@ mod tests {
             Recipe { epsilon: 1e-46, ..good.clone() },
             Recipe { learning_rate: 1e300, ..good.clone() },
             Recipe { dead_window: 0, ..good.clone() },
+            Recipe { row_scale: Some(0.0), ..good.clone() },
+            Recipe { row_scale: Some(f32::INFINITY), ..good.clone() },
         ] {
             bad.validate().unwrap_err();
         }

@@ -3,7 +3,7 @@
 use super::parameters::pad_rows;
 use crate::data::RowsView;
 use crate::error::Result;
-use crate::gpu::shaders::widen;
+use crate::gpu::shaders::{normalize, widen};
 use crate::gpu::{Buffer, Gpu, Pipeline, Program, Recording, UploadBuffers};
 use crate::kernels::quads;
 
@@ -13,6 +13,8 @@ pub(super) struct StoredRows {
     stored: Buffer,
     of_f16: Program,
     of_bf16: Program,
+    /// What is done to the rows once they are f32.
+    scaling: Option<Program>,
     padded: Vec<f32>,
     uploads: UploadBuffers,
 }
@@ -32,7 +34,20 @@ impl StoredRows {
             gpu.program(recording)
         };
         let (of_f16, of_bf16) = (program(false)?, program(true)?);
-        Ok(Self { stored, of_f16, of_bf16, padded: Vec::new(), uploads: UploadBuffers::default() })
+        Ok(Self { stored, of_f16, of_bf16, scaling: None, padded: Vec::new(), uploads: UploadBuffers::default() })
+    }
+
+    /// From now on multiplies the rows of `x` by a factor.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`].
+    pub fn scale(&mut self, gpu: &Gpu, x: &Buffer, rows: u32, factor: f32) -> Result<()> {
+        let pipeline: Pipeline<normalize::scale::Kernel> = gpu.pipeline(&[])?;
+        let quads = (x.bytes() / 16 / u64::from(rows)) as u32;
+        let mut recording = Recording::default();
+        recording.run(&pipeline, normalize::scale::Bindings { x, params: normalize::Params { rows, quads, factor } });
+        self.scaling = Some(gpu.program(recording)?);
+        Ok(())
     }
 
     /// Makes room for `batches` batches that are under way to `x` at once.
@@ -57,7 +72,8 @@ impl StoredRows {
             }
             RowsView::F16(_) => self.widen(gpu, rows.bytes(), &self.of_f16),
             RowsView::Bf16(_) => self.widen(gpu, rows.bytes(), &self.of_bf16),
-        }
+        }?;
+        self.scaling.as_ref().map_or(Ok(()), |scaling| gpu.submit(scaling))
     }
 
     fn widen(&self, gpu: &Gpu, bytes: &[u8], program: &Program) -> Result<()> {

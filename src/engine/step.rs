@@ -117,7 +117,10 @@ impl TrainingStep {
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: Parameters, recipe: Recipe, tuning: Tuning, world: World) -> Result<Self> {
         recipe.validate()?;
-        let forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
+        let mut forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
+        if let Some(factor) = recipe.row_scale {
+            forward.scale_rows(gpu, factor)?;
+        }
         let backward = Backward::new(gpu, &parameters, &forward)?;
         let slab = match world {
             World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,

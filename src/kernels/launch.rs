@@ -2,8 +2,8 @@
 
 use super::groups_for;
 use crate::gpu::shaders::{
-    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, norms,
-    product, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance, widen,
+    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, normalize,
+    norms, product, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -37,6 +37,7 @@ macro_rules! launch {
 
 launch! {
     widen::main: |p| groups_for::<widen::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
+    normalize::scale: |p| groups_for::<normalize::scale::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     center::main: |p| groups_for::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     center::total: |p| groups_for::<center::total::Kernel>(p.quads.into());
     count::main: |p| groups_for::<count::main::Kernel>(p.rows.into());

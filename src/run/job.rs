@@ -92,7 +92,10 @@ impl Job {
             Start::Drawn(initialization) => *initialization,
             Start::Sae(_) => Initialization::default(),
         };
-        let first_batch = batches.peek()?.rows.to_f32();
+        let mut first_batch = batches.peek()?.rows.to_f32().into_owned();
+        if let Some(scale) = self.recipe.row_scale {
+            first_batch.iter_mut().for_each(|value| *value *= scale);
+        }
         let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
         if let SparsityStart::Active(active) = initialization.sparsity {
             initial = initial.with_active(gpu, &first_batch, active)?;
@@ -106,7 +109,7 @@ impl Job {
         let begin = |weights: &dyn Weights| Trainer::with_tuning(gpu, weights, self.recipe.clone(), self.tuning);
         match &self.start {
             Start::Drawn(_) => begin(&self.initial_weights(gpu, batches)?),
-            Start::Sae(sae) => sae.with_weights(&self.config, begin),
+            Start::Sae(sae) => sae.with_weights(&self.config, self.recipe.row_scale, begin),
         }
     }
 

@@ -23,7 +23,7 @@ pub use crate::engine::select::{Screening, SelectionMethod, Tuning};
 pub use directory::{check_new, exists, is_done};
 pub use events::{Event, Listener};
 pub use job::Job;
-pub use open::{OpenedCheckpoint, OpenedSae, open_sae};
+pub use open::{OpenedCheckpoint, OpenedSae, open_sae, stored_row_scale};
 pub use options::{End, RunOptions, Validated};
 pub use start::{Start, StartingSae};
 pub use training::Run;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, CheckpointWeights, is_damage};
+use super::checkpoint::{self, CheckpointWeights, Reader, is_damage};
 use crate::error::{Error, Result};
 use crate::sae::{self, Weights};
 
@@ -55,6 +55,17 @@ pub fn open_sae(path: &Path) -> Result<OpenedSae> {
             "has no cfg.json, here or in sae/, and no checkpoint; give the directory of an SAE, a run or a checkpoint",
         ),
     })
+}
+
+/// What the rows of the run in a directory are multiplied by ([`Recipe::row_scale`](crate::train::Recipe::row_scale)), as
+/// its newest checkpoint that can be read has it; nothing if there is none.
+///
+/// # Errors
+/// [`Error::Io`] when the checkpoints cannot be listed.
+pub fn stored_row_scale(run: &Path) -> Result<Option<f32>> {
+    let checkpoints = checkpoint::list(&run.join("checkpoints"))?;
+    let newest = checkpoints.iter().rev().find_map(|(_, path)| Reader::open(path).ok());
+    Ok(newest.and_then(|reader| reader.manifest().recipe.row_scale))
 }
 
 fn from_checkpoint(path: PathBuf, weights: CheckpointWeights, skipped: Vec<Error>) -> Result<OpenedSae> {

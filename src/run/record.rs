@@ -40,6 +40,9 @@ pub(super) struct RunRecord {
     host: Host,
     data: Vec<FileIdentity>,
     order: RowOrder,
+    /// What rows are multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row_scale: Option<f32>,
     #[serde(flatten)]
     exclusion: Exclusion,
     /// The step after which the run was resumed; the times are then of what followed.
@@ -106,6 +109,7 @@ impl RunRecord {
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.to_vec(),
             order: job.rows.order(),
+            row_scale: job.recipe.row_scale,
             exclusion: job.rows.exclusion(),
             resumed_from: (step > 0).then_some(step),
             resumed_under: Vec::new(),

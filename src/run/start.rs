@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::open::open_sae;
 use crate::error::{Error, Result};
 use crate::sae::description::Role;
-use crate::sae::{self, SaeConfig, Weights, WithConfig, for_each_tile};
+use crate::sae::{self, Folded, SaeConfig, Weights, WithConfig, for_each_tile};
 use crate::storage::checksum_file;
 use crate::train::{Initialization, Recipe};
 
@@ -63,7 +63,7 @@ impl StartingSae {
         let opened = open_sae(path)?;
         check_meaning(path, opened.weights.config(), config)?;
         if recipe.unit_norm_decoder {
-            check_norms(path, &*opened.weights)?;
+            check_norms(path, &unfolded(opened.weights, recipe.row_scale))?;
         }
         let file = match &opened.checkpoint {
             Some(checkpoint) => checkpoint.path.join("state.safetensors"),
@@ -72,22 +72,29 @@ impl StartingSae {
         Ok(Self { path: path.to_owned(), checksum: checksum_file(&file)? })
     }
 
-    /// Calls `take` with its weights under the configuration of the run.
+    /// Calls `take` with its weights under the configuration of the run, for rows times `row_scale`.
     ///
     /// # Errors
     /// As [`StartingSae::open`], and those of `take`.
     pub(super) fn with_weights<T>(
         &self,
         config: &SaeConfig,
+        row_scale: Option<f32>,
         take: impl FnOnce(&dyn Weights) -> Result<T>,
     ) -> Result<T> {
         let opened = open_sae(&self.path)?;
         check_meaning(&self.path, opened.weights.config(), config)?;
-        match WithConfig::new(&*opened.weights, config.clone()) {
+        let weights = unfolded(opened.weights, row_scale);
+        match WithConfig::new(&weights, config.clone()) {
             Some(weights) => take(&weights),
             None => Err(refuse(&self.path, "has other tensors than the SAE to train")),
         }
     }
+}
+
+/// An SAE for rows as they are, as one for rows times `row_scale`.
+fn unfolded(weights: Box<dyn Weights>, row_scale: Option<f32>) -> Folded<Box<dyn Weights>> {
+    Folded::new(weights, 1.0 / row_scale.map_or(1.0, f64::from))
 }
 
 fn refuse(path: &Path, problem: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use super::description::{Inference, KeyScale, Role, TensorSpec};
 use super::weights::for_each_tile;
-use super::{Architecture, JumpRelu, SaeConfig, Weights};
+use super::{Architecture, Folded, JumpRelu, SaeConfig, Weights};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 
@@ -64,15 +64,24 @@ impl<W: Weights> AsJumpRelu<W> {
 }
 
 /// Weights under training as the SAE that they make: where features are ranked over whole batches, `threshold` decides
-/// which are active; without one none ever was, and every positive value is.
+/// which are active; without one none ever was, and every positive value is. Rows that it was trained on were multiplied
+/// by `row_scale`, if that is given, and those that it is used on are not.
 ///
 /// # Errors
 /// As [`AsJumpRelu::with_threshold`].
-pub(crate) fn as_trained<'a>(weights: impl Weights + 'a, threshold: Option<f32>) -> Result<Box<dyn Weights + 'a>> {
-    match weights.config().describe().inference {
-        Inference::Listed => Ok(Box::new(weights)),
-        Inference::Threshold => Ok(Box::new(AsJumpRelu::with_threshold(weights, threshold.unwrap_or(0.0))?)),
-    }
+pub(crate) fn as_trained<'a>(
+    weights: impl Weights + 'a,
+    threshold: Option<f32>,
+    row_scale: Option<f32>,
+) -> Result<Box<dyn Weights + 'a>> {
+    let weights: Box<dyn Weights + 'a> = match weights.config().describe().inference {
+        Inference::Listed => Box::new(weights),
+        Inference::Threshold => Box::new(AsJumpRelu::with_threshold(weights, threshold.unwrap_or(0.0))?),
+    };
+    Ok(match row_scale {
+        None => weights,
+        Some(scale) => Box::new(Folded::new(weights, scale.into())),
+    })
 }
 
 fn norms(weights: &dyn Weights, decoder: &TensorSpec) -> Result<Vec<f64>> {

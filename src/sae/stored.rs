@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::description::{Role, Shape, TensorSpec};
+use super::description::{Shape, TensorSpec};
+use super::folded::fold;
 use super::{SaeConfig, Weights};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
@@ -184,12 +185,7 @@ impl Weights for StoredWeights {
             values.iter_mut().for_each(|value| *value = value.max(0.0));
         }
         if let Some(scale) = self.contents.scale {
-            let factor = match tensor.role {
-                Role::Encoder => scale,
-                Role::Decoder | Role::OutputBias => 1.0 / scale,
-                Role::EncoderBias | Role::Own(_) => 1.0,
-            };
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+            fold(tensor, scale, values);
         }
         Ok(())
     }

@@ -79,6 +79,24 @@ impl<W: Weights + ?Sized> Weights for &W {
     }
 }
 
+impl<W: Weights + ?Sized> Weights for Box<W> {
+    fn config(&self) -> &SaeConfig {
+        (**self).config()
+    }
+
+    fn provenance(&self) -> &Provenance {
+        (**self).provenance()
+    }
+
+    fn trained_as(&self) -> &str {
+        (**self).trained_as()
+    }
+
+    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
+        (**self).read(tensor, first, values)
+    }
+}
+
 impl Weights for Sae {
     fn config(&self) -> &SaeConfig {
         &self.config

@@ -41,6 +41,8 @@ pub mod merge;
 #[doc(hidden)]
 pub mod model;
 #[doc(hidden)]
+pub mod normalize;
+#[doc(hidden)]
 pub mod norms;
 #[doc(hidden)]
 pub mod product;
@@ -107,8 +109,9 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 35] = [
+const OPERATIONS: [(&str, Operation); 36] = [
     ("widen", widen::check),
+    ("normalize", normalize::check),
     ("center", center::check),
     ("encode", encode::check),
     ("select", select::check),

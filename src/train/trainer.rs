@@ -255,6 +255,11 @@ impl Trainer {
         self.submitted
     }
 
+    /// What rows are multiplied by.
+    pub(super) fn row_scale(&self) -> f64 {
+        self.recipe.row_scale.map_or(1.0, f64::from)
+    }
+
     /// Rows of the steps submitted so far.
     pub(super) fn tokens_submitted(&self) -> u64 {
         self.submitted * self.recipe.batch as u64
@@ -388,13 +393,13 @@ impl Trainer {
         self.step.threshold(&self.gpu)
     }
 
-    /// The SAE as it is after every step submitted so far, on the device.
+    /// The SAE as it is after every step submitted so far, on the device: for rows times [`Recipe::row_scale`].
     pub fn weights(&self, provenance: Provenance) -> DeviceWeights<'_> {
         self.step.parameters().weights(&self.gpu, provenance)
     }
 }
 
-/// Trains an SAE on every batch, tells of each finished step, and gives it on the host.
+/// Trains an SAE on every batch, tells of each finished step, and gives it on the host, for rows as they come.
 ///
 /// # Errors
 /// Those of the batches, [`Trainer::new`], [`Trainer::step`] and `on_progress`.
@@ -414,5 +419,6 @@ pub fn train(
     while let Some(progress) = trainer.next_finished()? {
         on_progress(&progress)?;
     }
-    Sae::read(&*as_trained(trainer.weights(initial.provenance().clone()), trainer.threshold()?)?)
+    let weights = trainer.weights(initial.provenance().clone());
+    Sae::read(&*as_trained(weights, trainer.threshold()?, trainer.recipe.row_scale)?)
 }

@@ -46,6 +46,7 @@ impl Trainer {
             recorded = Some((batch.count, program));
         }
         let tokens = statistics.count();
-        Ok(Validation { tokens, fvu: squared_error / statistics.total_variance(), l0: active / tokens as f64 })
+        let variance = statistics.total_variance() * self.row_scale().powi(2);
+        Ok(Validation { tokens, fvu: squared_error / variance, l0: active / tokens as f64 })
     }
 }

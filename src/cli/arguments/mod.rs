@@ -7,6 +7,7 @@ mod device;
 mod initialization;
 mod metadata;
 mod model;
+mod normalization;
 mod number;
 mod order;
 mod penalty;

@@ -13,6 +13,7 @@ use super::device::{DeviceArguments, ScreeningArguments};
 use super::initialization::InitializationArguments;
 use super::metadata::MetadataArguments;
 use super::model::ModelArguments;
+use super::normalization::NormalizationArguments;
 use super::order::OrderArguments;
 use super::training::{DecoderRule, TrainingArguments};
 use super::validation::ValidationArguments;
@@ -30,6 +31,9 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub order: OrderArguments,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub normalization: NormalizationArguments,
     #[command(flatten)]
     #[serde(flatten)]
     pub validation: ValidationArguments,

@@ -32,7 +32,7 @@ impl CheckpointWeights {
         Ok(Self { reader })
     }
 
-    /// The SAE that they make.
+    /// The SAE that they make, for rows as they are in the data.
     ///
     /// # Errors
     /// Those of reading them.
@@ -46,7 +46,8 @@ impl CheckpointWeights {
                 threshold::mean(Running { sum: running[0], weight: running[1] })
             }
         };
-        as_trained(self, threshold)
+        let row_scale = self.manifest().recipe.row_scale;
+        as_trained(self, threshold, row_scale)
     }
 
     /// The rest of the checkpoint.

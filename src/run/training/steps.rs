@@ -233,7 +233,8 @@ impl Run {
             checkpoint::remove(&path)?;
         }
         let threshold = self.trainer.threshold()?;
-        save(&*as_trained(self.trainer.weights(self.provenance.clone()), threshold)?, &path)?;
+        let weights = self.trainer.weights(self.provenance.clone());
+        save(&*as_trained(weights, threshold, self.job.recipe.row_scale)?, &path)?;
         events(&Event::Saved { path: &path })?;
         Ok(End::Done { sae: path })
     }

@@ -16,6 +16,7 @@ mod encode;
 mod mark;
 mod merge;
 mod model;
+mod normalize;
 mod norms;
 mod product;
 mod rescore;

@@ -17,6 +17,7 @@ pub mod inputs;
 #[cfg(unix)]
 pub mod killed;
 pub mod memory;
+pub mod normalization;
 pub mod options;
 pub mod plan;
 pub mod rescue;

@@ -69,6 +69,20 @@ fn a_stream_ends_with_the_bits_of_a_file_read_in_its_order() {
 }
 
 #[test]
+fn the_rows_of_a_stream_are_normalised_by_its_front() {
+    let files = Files::new();
+    let (of_file, of_stream) = (files.path("file"), files.path("stream"));
+    let data = cli::write(&files.directory.path().join("front"), 450, noise);
+    let flags = ["--order", "sequential", "--normalize-activations", "expected-norm"];
+    let sizes = ["--features", "20", "--k", "4", "--batch", "50", "--steps", "9", "--seed", "3"];
+    cli::succeed(&[&["train", "--data", &data, "--out", &of_file], &sizes[..], &flags].concat());
+    let output = train(&of_stream, &stream(500, noise), &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("rows are multiplied by "), "{}", said(&output));
+    assert!(weights(&of_file) == weights(&of_stream));
+}
+
+#[test]
 fn a_stream_that_ends_early_resumes_with_one_that_goes_on() {
     let files = Files::new();
     let (unbroken, broken) = (files.path("unbroken"), files.path("broken"));
