@@ -39,6 +39,7 @@ pub mod data;
 #[doc(hidden)]
 pub mod engine;
 pub mod error;
+pub mod features;
 pub mod gpu;
 pub mod histogram;
 #[doc(hidden)]

@@ -10,6 +10,7 @@ mod density;
 mod devices;
 mod encode;
 mod eval;
+mod explore;
 mod export;
 mod man;
 mod origin;
@@ -24,6 +25,7 @@ mod signals;
 mod stderr;
 mod train;
 mod verify;
+mod write_report;
 
 use std::process::ExitCode;
 
@@ -85,6 +87,10 @@ Examples:
   monosem export --sae run/checkpoints/step-500 --out sae-500 --json
   monosem import --sae checkpoints/run/layers.3 --out sae")]
     Export(export::Arguments),
+    #[command(after_help = "Example:\n  monosem report --features features")]
+    Report(write_report::Arguments),
+    #[command(after_help = "Examples:\n  monosem explore features\n  monosem explore features/report --port 0 --open")]
+    Explore(explore::Arguments),
     #[command(after_help = "\
 Examples:
   monosem plan --d 768 --features 1048576
@@ -139,6 +145,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Report(arguments) => write_report::run(arguments),
+        Command::Explore(arguments) => return explore::run(arguments),
         Command::Plan(arguments) => plan::run(arguments, given),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -1,0 +1,3 @@
+//! What a model's features respond to.
+
+pub mod report;
