@@ -1,10 +1,11 @@
 # make demo    trains and evaluates an SAE on real activations, in about two minutes
 # make test    everything is tested, on software Vulkan where the machine has no driver
 # make check   formatting and lints
+# make test-browser   the pages of `monosem report` in headless Chromium, if there is one
 # make bench   every kernel of a step beside what this device can do at best; cargo bench compares two builds
 # make portability   other compilers and other Vulkans than this machine's: by hand, as root, on Debian; see tests/portability
 
-.PHONY: demo test check bench portability vulkan
+.PHONY: demo test test-browser check bench portability vulkan
 
 gpus = ada navi31 bmg
 program = --release --locked --no-default-features --features cli
@@ -23,6 +24,9 @@ demo: vulkan
 # NODEVICE_SELECT: without an X session Mesa's device-select layer prints errors that are none.
 test: vulkan
 	NODEVICE_SELECT=1 cargo test --release --locked
+
+test-browser:
+	tests/browser/run
 
 check:
 	cargo fmt --check

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::examples::{Example, FeatureLine, TopToken, token_text};
+use super::names::TokenNames;
 use super::script::{Shown, call, short};
 use super::set::{FeatureSet, Tensors};
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ pub(super) fn name(first: usize) -> String {
 /// A file that is being filled.
 pub(super) struct Chunk<'a> {
     set: &'a FeatureSet,
+    names: &'a TokenNames,
     first: usize,
     rows: Rows,
     features: Vec<FeatureEntry>,
@@ -43,7 +45,8 @@ struct Rows {
     best_dimension_correlation: Vec<f32>,
     neighbors: Table<i32>,
     cosines: Table<f32>,
-    top: [(Table<i32>, Table<f32>); 2],
+    /// Tokens and logit weights, the largest and the smallest.
+    logits: [(Table<i32>, Table<f32>); 2],
 }
 
 /// A row per feature; of width 0 where the set lacks it.
@@ -71,8 +74,8 @@ struct FeatureEntry {
     best_dimension: Option<i32>,
     best_dimension_correlation: Option<f32>,
     neighbors: Vec<(i32, f32)>,
-    top_logits: Vec<(i32, f32)>,
-    bottom_logits: Vec<(i32, f32)>,
+    top_logits: Vec<(Shown, f32)>,
+    bottom_logits: Vec<(Shown, f32)>,
     label_score: Option<f64>,
     label_source: Option<Shown>,
     top_tokens: Vec<TopTokenEntry>,
@@ -108,8 +111,8 @@ impl<'a> Chunk<'a> {
     ///
     /// # Errors
     /// [`Error::Data`] when a tensor is missing or wrong, [`Error::Io`].
-    pub fn new(set: &'a FeatureSet, features: Range<usize>) -> Result<Self> {
-        Ok(Self { set, first: features.start, rows: Rows::read(set, features)?, features: Vec::new() })
+    pub fn new(set: &'a FeatureSet, names: &'a TokenNames, features: Range<usize>) -> Result<Self> {
+        Ok(Self { set, names, first: features.start, rows: Rows::read(set, features)?, features: Vec::new() })
     }
 
     /// Adds the next feature.
@@ -127,7 +130,6 @@ impl<'a> Chunk<'a> {
             let problem = format!("feature {} has neighbour {wrong}, which does not exist", line.feature);
             return Err(Error::data(tensors.path(), format!("{problem}; write the set again")));
         }
-        let [top, bottom] = &rows.top;
         self.features.push(FeatureEntry {
             count: rows.count[row],
             maximum: short(rows.maximum[row]),
@@ -139,14 +141,20 @@ impl<'a> Chunk<'a> {
             best_dimension: rows.best_dimension.get(row).copied(),
             best_dimension_correlation: one(&rows.best_dimension_correlation),
             neighbors,
-            top_logits: pairs(top.0.row(row), top.1.row(row)),
-            bottom_logits: pairs(bottom.0.row(row), bottom.1.row(row)),
+            top_logits: self.named(&rows.logits[0], row),
+            bottom_logits: self.named(&rows.logits[1], row),
             label_score: label.and_then(|label| label.score),
             label_source: label.and_then(|label| label.source.as_deref()).map(Shown::from),
             top_tokens: line.top_tokens.into_iter().map(TopTokenEntry::from).collect(),
             examples: line.examples.into_iter().map(ExampleEntry::from).collect(),
         });
         Ok(())
+    }
+
+    /// A feature's logit weights, with the tokens' texts.
+    fn named(&self, (tokens, values): &(Table<i32>, Table<f32>), row: usize) -> Vec<(Shown, f32)> {
+        let name = |token: i32| Shown::from(&*token_text(self.names.get(token), Some(token.into())));
+        pairs(tokens.row(row), values.row(row)).into_iter().map(|(token, value)| (name(token), value)).collect()
     }
 
     /// The file.
@@ -189,7 +197,7 @@ impl Rows {
             best_dimension_correlation: optional("best_dimension_correlation")?,
             neighbors,
             cosines,
-            top: [logits("top_tokens", "top_logits")?, logits("bottom_tokens", "bottom_logits")?],
+            logits: [logits("top_tokens", "top_logits")?, logits("bottom_tokens", "bottom_logits")?],
         })
     }
 }

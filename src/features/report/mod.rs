@@ -6,6 +6,7 @@
 mod chunks;
 mod examples;
 mod map;
+mod names;
 mod overview;
 mod script;
 pub mod server;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::storage::staging::Staging;
 use chunks::Chunk;
 use examples::ExampleLines;
+use names::TokenNames;
 use overview::Overview;
 use set::FeatureSet;
 use tokens::TokenIndex;
@@ -63,12 +65,13 @@ pub fn write(set: &Path, out: &Path) -> Result<Summary> {
     for (name, text) in PAGE {
         files.write(name, text)?;
     }
+    let names = TokenNames::find(&set)?;
     let mut overview = Overview::new(&set)?;
     let mut tokens = TokenIndex::default();
     let mut lines = ExampleLines::open(&set);
     for first in (0..set.features).step_by(chunks::FEATURES) {
         let range = first..set.features.min(first + chunks::FEATURES);
-        let mut chunk = Chunk::new(&set, range.clone())?;
+        let mut chunk = Chunk::new(&set, &names, range.clone())?;
         for feature in range {
             let line = lines.next(feature)?;
             overview.add(feature, &line);

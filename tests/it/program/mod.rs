@@ -20,6 +20,7 @@ pub mod memory;
 pub mod normalization;
 pub mod options;
 pub mod plan;
+pub mod report;
 pub mod rescue;
 pub mod resume;
 pub mod rows;
