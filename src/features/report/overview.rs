@@ -11,15 +11,18 @@ use super::set::{Description, FeatureSet};
 use crate::error::Result;
 use crate::storage::Dtype;
 
-/// Stands for no token.
+/// Stands for no token; as u16 too.
 const NONE: u32 = u32::MAX;
+
+/// Top tokens of each feature.
+const TOP: usize = 3;
 
 /// The overview that is being filled.
 pub(super) struct Overview<'a> {
     set: &'a FeatureSet,
     density: Vec<f32>,
     maximum: Vec<f32>,
-    /// The first of each feature's top tokens, by its place in `texts`.
+    /// The first of each feature's top tokens, by their places in `texts`.
     top: Vec<u32>,
     texts: Vec<Shown>,
     places: HashMap<String, u32>,
@@ -35,7 +38,7 @@ struct Written<'a> {
     density: String,
     /// f32 a feature.
     maximum: String,
-    /// u32 a feature.
+    /// [`TOP`] places in `texts` a feature: u16 if there are fewer than 2^16 - 1, u32 otherwise.
     top: String,
     texts: &'a [Shown],
     /// u32 a label.
@@ -58,21 +61,22 @@ impl<'a> Overview<'a> {
             set,
             density: counts.iter().map(|&count| (count as f64 / tokens) as f32).collect(),
             maximum: statistics.floats(&statistics.column("maximum", Dtype::F32)?, all)?,
-            top: vec![NONE; set.features],
+            top: vec![NONE; TOP * set.features],
             texts: Vec::new(),
             places: HashMap::new(),
         })
     }
 
-    /// Notes a feature's first token.
+    /// Notes a feature's first tokens.
     pub fn add(&mut self, feature: usize, line: &FeatureLine) {
-        let Some(top) = line.top_tokens.first() else { return };
-        let text = token_text(top.text.as_deref(), top.token);
-        let texts = &mut self.texts;
-        self.top[feature] = *self.places.entry(text).or_insert_with_key(|text| {
-            texts.push(Shown::from(&**text));
-            texts.len() as u32 - 1
-        });
+        for (place, top) in line.top_tokens.iter().take(TOP).enumerate() {
+            let text = token_text(top.text.as_deref(), top.token);
+            let texts = &mut self.texts;
+            self.top[TOP * feature + place] = *self.places.entry(text).or_insert_with_key(|text| {
+                texts.push(Shown::from(&**text));
+                texts.len() as u32 - 1
+            });
+        }
     }
 
     /// The file, with a place on the map for each feature.
@@ -86,12 +90,19 @@ impl<'a> Overview<'a> {
             has_logits: self.set.logits.is_some(),
             density: base64(&self.density),
             maximum: base64(&self.maximum),
-            top: base64(&self.top),
+            top: self.top_script(),
             texts: &self.texts,
             labelled: base64(&labelled),
             labels: labels.iter().map(|label| Shown::from(&*label.label)).collect(),
             map: map.map(base64),
         };
         call("addOverview", None, &written)
+    }
+
+    fn top_script(&self) -> String {
+        match self.texts.len() < usize::from(u16::MAX) {
+            true => base64(&self.top.iter().map(|&place| place as u16).collect::<Vec<_>>()),
+            false => base64(&self.top),
+        }
     }
 }

@@ -10,8 +10,9 @@
   monosem.title = (feature) => {
     const label = monosem.all.labels.get(feature);
     if (label !== undefined) return el("bdi", { class: "label" }, monosem.visible(label));
-    const top = monosem.topText(feature);
-    return top === null ? el("span", { class: "quiet" }, monosem.all.density[feature] === 0 ? "dead" : "") : monosem.token(top);
+    const top = monosem.topTexts(feature);
+    if (top.length > 0) return el("span", { class: "tokens" }, top.map((text) => monosem.token(text)));
+    return el("span", { class: "quiet" }, monosem.all.density[feature] === 0 ? "dead" : "");
   };
 
   const section = (title, note, ...children) =>

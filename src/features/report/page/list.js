@@ -124,7 +124,7 @@
     const found = state.matches?.get(feature);
     const share = density[feature];
     const why = found?.by === "text" ? el("bdi", { class: "snippet" }, "“", monosem.visible(found.text), "”")
-      : found?.by === "token" && found.text !== monosem.topText(feature) ? el("span", { class: "why" }, "also ", monosem.token(found.text)) : null;
+      : found?.by === "token" && !monosem.topTexts(feature).includes(found.text) ? el("span", { class: "why" }, "also ", monosem.token(found.text)) : null;
     return el("li", {}, el("a", { class: "row", href: `#/feature/${feature}` },
       el("span", { class: "number" }, whole(feature)),
       el("span", { class: "what" }, monosem.title(feature), why),
@@ -243,7 +243,7 @@
           el("h1", {}, whole(state.order.length), el("span", { class: "quiet" }, state.order.length === 1 ? " feature" : " features")),
           scanning, el("label", {}, el("span", { class: "quiet" }, "Order "), select)),
         el("div", { class: "columns-line", "aria-hidden": "true" }, el("span", { class: "number" }, "#"),
-          el("span", {}, "Label or top token"), el("span", { class: "density" }, "Density"), el("span", {}), el("span", { class: "number" }, "Maximum")),
+          el("span", {}, "Label or top tokens"), el("span", { class: "density" }, "Density"), el("span", {}), el("span", { class: "number" }, "Maximum")),
         el("ol", { class: "rows", start: page * PAGE + 1 }, rows),
         rows.length === 0 ? el("p", { class: "note" }, "No feature fits. Numbers, labels and top tokens are searched at once; examples as they are loaded.") : null,
         pager(query, page, pages)),

@@ -43,11 +43,11 @@
     // A later address may have been faster.
     if (now !== shown) return;
     main.replaceChildren(page);
-    document.body.dataset.view = to.view;
+    Object.assign(document.body.dataset, { view: to.view, shown: location.hash });
     document.title = `${names[to.view](to)} · ${monosem.plain(monosem.cut(String(monosem.all.description.sae.model_name ?? "monosem")))}`;
     document.getElementById("to-list").toggleAttribute("aria-current", to.view === "list");
     document.getElementById("to-map").toggleAttribute("aria-current", to.view === "map");
-    if (to.view === "list" && document.activeElement !== searchField) searchField.value = to.query.q ?? "";
+    if (document.activeElement !== searchField) searchField.value = to.view === "list" ? to.query.q ?? "" : "";
     if (to.view === "list") lastList = location.hash || "#/";
   };
 

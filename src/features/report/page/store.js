@@ -45,7 +45,7 @@
       hasLogits: overview.has_logits,
       density: new Float32Array(bytes(overview.density)),
       maximum: new Float32Array(bytes(overview.maximum)),
-      top: new Uint32Array(bytes(overview.top)),
+      top: new (overview.texts.length < 0xffff ? Uint16Array : Uint32Array)(bytes(overview.top)),
       texts: overview.texts,
       map: overview.map === null ? null : new Uint16Array(bytes(overview.map)),
       labels: new Map(),
@@ -111,8 +111,9 @@
   };
 }
 
-/** The text that stands for a feature where there is no label. */
-monosem.topText = (feature) => {
-  const { top, texts } = monosem.all;
-  return top[feature] === 0xffffffff ? null : texts[top[feature]];
+/** The first of a feature's top tokens, which stand for it where there is no label. */
+monosem.topTexts = (feature) => {
+  const { top, texts, features } = monosem.all;
+  const each = top.length / features;
+  return Array.from(top.subarray(feature * each, (feature + 1) * each), (at) => texts[at]).filter((text) => text !== undefined);
 };
