@@ -35,6 +35,10 @@ class Browser:
                      mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
+        # The browser's own first page is not what is tested.
+        self.open("about:blank")
+        self.requests()
+        self.log("browser")
 
     def close(self):
         try:

@@ -20,8 +20,7 @@ def visit(browser, index, shot):
     find_by_label_and_text(browser)
     choose_by_density(browser)
     keys_move(browser)
-    hostile_text_is_text(browser)
-    shot("hostile")
+    hostile_text_is_text(browser, shot)
     point_of_the_map_is_opened(browser, shot)
     missing_features_are_said(browser)
     nothing_is_wider_than_the_window(browser, index)
@@ -141,7 +140,7 @@ def keys_move(browser):
     browser.press("Escape")
 
 
-def hostile_text_is_text(browser):
+def hostile_text_is_text(browser, shot):
     browser.run("location.hash = '#/feature/7'")
     at(browser, 7)
     passage = browser.run("return document.querySelector('.passage').textContent")
@@ -153,6 +152,7 @@ def hostile_text_is_text(browser):
         assert unseen not in browser.run("return document.documentElement.textContent"), hex(ord(unseen))
     scripts = browser.run("return document.querySelectorAll('main script, main img, main b, main iframe').length")
     assert scripts == 0, scripts
+    shot("hostile")
     browser.press("Escape")
     browser.find(".list")
 

@@ -25,7 +25,7 @@ const REPELLED: u64 = 5;
 const A: f32 = 1.577;
 const B: f32 = 0.895;
 
-/// The largest step of one coordinate.
+/// The longest move, before it is scaled by the step.
 const CLIP: f32 = 4.0;
 
 /// Times that places are averaged over the graph before the layout.
@@ -132,17 +132,24 @@ fn start(features: usize, edges: &[Edge], rng: Rng) -> Vec<Place> {
     places
 }
 
-/// To mean 0 and variance 1 along each axis.
+/// To mean 0 and variance 1 along each axis, and no correlation: both would approach the same mode otherwise.
 fn standardize(places: &mut [Place]) {
+    let count = places.len() as f64;
     for axis in 0..2 {
-        let count = places.len() as f64;
         let mean = places.iter().map(|place| f64::from(place[axis])).sum::<f64>() / count;
-        let variance = places.iter().map(|place| (f64::from(place[axis]) - mean).powi(2)).sum::<f64>() / count;
-        let scale = if variance > 0.0 { variance.sqrt().recip() } else { 0.0 };
-        for place in places.iter_mut() {
-            place[axis] = ((f64::from(place[axis]) - mean) * scale) as f32;
+        places.iter_mut().for_each(|place| place[axis] = (f64::from(place[axis]) - mean) as f32);
+        if axis == 1 {
+            let shared = product(places, [0, 1]) / product(places, [0, 0]).max(f64::MIN_POSITIVE);
+            places.iter_mut().for_each(|place| place[1] -= shared as f32 * place[0]);
         }
+        let variance = product(places, [axis; 2]) / count;
+        let scale = if variance > 0.0 { variance.sqrt().recip() } else { 0.0 };
+        places.iter_mut().for_each(|place| place[axis] = (f64::from(place[axis]) * scale) as f32);
     }
+}
+
+fn product(places: &[Place], axes: [usize; 2]) -> f64 {
+    places.iter().map(|place| f64::from(place[axes[0]]) * f64::from(place[axes[1]])).sum()
 }
 
 fn squared_distance(one: Place, other: Place) -> f32 {
@@ -154,10 +161,10 @@ fn attract(places: &mut [Place], one: usize, other: usize, step: f32) {
     if squared > 0.0 {
         let power = squared.powf(B);
         let factor = -2.0 * A * B * power / squared / (1.0 + A * power);
+        let change = change(factor, step, places[one], places[other]);
         for axis in 0..2 {
-            let change = step * (factor * (places[one][axis] - places[other][axis])).clamp(-CLIP, CLIP);
-            places[one][axis] += change;
-            places[other][axis] -= change;
+            places[one][axis] += change[axis];
+            places[other][axis] -= change[axis];
         }
     }
 }
@@ -167,11 +174,19 @@ fn repel(places: &mut [Place], one: usize, from: usize, step: f32) {
     if squared > 0.0 {
         let factor = 2.0 * B / ((0.001 + squared) * (1.0 + A * squared.powf(B)));
         // As in UMAP's code, only one end moves.
+        let change = change(factor, step, places[one], places[from]);
         for axis in 0..2 {
-            let change = (factor * (places[one][axis] - places[from][axis])).clamp(-CLIP, CLIP);
-            places[one][axis] += step * change;
+            places[one][axis] += change[axis];
         }
     }
+}
+
+/// Along the line through both places; UMAP's code cuts each coordinate instead, which favours the diagonals.
+fn change(factor: f32, step: f32, one: Place, other: Place) -> Place {
+    let difference = [one[0] - other[0], one[1] - other[1]];
+    let length = factor.abs() * squared_distance(one, other).sqrt();
+    let scale = step * factor * if length > CLIP { CLIP / length } else { 1.0 };
+    difference.map(|difference| scale * difference)
 }
 
 /// The same scale along both axes; what is far outside of the rest is moved to the edge.
