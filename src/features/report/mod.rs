@@ -28,13 +28,15 @@ use set::FeatureSet;
 use tokens::TokenIndex;
 
 /// The page, file by file.
-const PAGE: [(&str, &str); 10] = [
+const PAGE: [(&str, &str); 12] = [
     ("index.html", include_str!("page/index.html")),
     ("page.css", include_str!("page/page.css")),
     ("text.js", include_str!("page/text.js")),
     ("store.js", include_str!("page/store.js")),
     ("charts.js", include_str!("page/charts.js")),
     ("scatter.js", include_str!("page/scatter.js")),
+    ("map.js", include_str!("page/map.js")),
+    ("find.js", include_str!("page/find.js")),
     ("list.js", include_str!("page/list.js")),
     ("passages.js", include_str!("page/passages.js")),
     ("feature.js", include_str!("page/feature.js")),

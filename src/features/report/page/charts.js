@@ -14,9 +14,12 @@ monosem.bars = (bars, ticks, { height = 96, logarithmic = true, name = "" } = {}
   const rectangles = bars.map(({ value, label }, at) => {
     const size = value > 0 ? Math.max(1.5, (height * heightOf(value)) / highest) : 0;
     const show = (event) => monosem.tip.show([label], event.currentTarget.getBoundingClientRect());
-    return el("g", { class: "bar", on: { pointerenter: show, pointerleave: monosem.tip.hide } },
+    return el(
+      "g",
+      { class: "bar", on: { pointerenter: show, pointerleave: monosem.tip.hide } },
       el("rect", { class: "hit", x: at * step, y: 0, width: step, height }),
-      el("rect", { class: "fill", x: at * step + 0.5, y: height - size, width: Math.max(0.5, step - 1), height: size }));
+      el("rect", { class: "fill", x: at * step + 0.5, y: height - size, width: Math.max(0.5, step - 1), height: size }),
+    );
   });
   const labels = ticks.map(({ at, text }) => {
     const x = at * step;
@@ -26,8 +29,13 @@ monosem.bars = (bars, ticks, { height = 96, logarithmic = true, name = "" } = {}
       el("text", { x, y: height + 17, "text-anchor": anchor }, text),
     ];
   });
-  return el("svg", { class: "bars", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": name },
-    el("line", { class: "axis", x1: 0, x2: width, y1: height, y2: height }), rectangles, labels);
+  return el(
+    "svg",
+    { class: "bars", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": name },
+    el("line", { class: "axis", x1: 0, x2: width, y1: height, y2: height }),
+    rectangles,
+    labels,
+  );
 };
 
 /** The bars of a feature's activations, between powers of two. */
@@ -58,10 +66,24 @@ monosem.activationHistogram = (entry, edges) => {
 monosem.barRows = (rows, attributes = {}) => {
   const { el } = monosem;
   const largest = Math.max(...rows.map((row) => Math.abs(row.value)), 1e-30);
-  return el("ul", { class: "bar-rows", ...attributes }, rows.map(({ name, value, shown }) =>
-    el("li", {},
-      el("span", { class: "name" }, name),
-      el("span", { class: "track", "aria-hidden": "true" },
-        el("span", { class: value < 0 ? "length negative" : "length", vars: { "--length": Math.abs(value) / largest } })),
-      el("span", { class: "number" }, shown))));
+  return el(
+    "ul",
+    { class: "bar-rows", ...attributes },
+    rows.map(({ name, value, shown }) =>
+      el(
+        "li",
+        {},
+        el("span", { class: "name" }, name),
+        el(
+          "span",
+          { class: "track", "aria-hidden": "true" },
+          el("span", {
+            class: value < 0 ? "length negative" : "length",
+            vars: { "--length": Math.abs(value) / largest },
+          }),
+        ),
+        el("span", { class: "number" }, shown),
+      ),
+    ),
+  );
 };

@@ -11,7 +11,12 @@
     const label = monosem.all.labels.get(feature);
     if (label !== undefined) return el("bdi", { class: "label" }, monosem.visible(label));
     const top = monosem.topTexts(feature);
-    if (top.length > 0) return el("span", { class: "tokens" }, top.map((text) => monosem.token(text)));
+    if (top.length > 0)
+      return el(
+        "span",
+        { class: "tokens" },
+        top.map((text) => monosem.token(text)),
+      );
     return el("span", { class: "quiet" }, monosem.all.density[feature] === 0 ? "dead" : "");
   };
 
@@ -25,21 +30,41 @@
       ["Active on", whole(entry.count), `of ${whole(monosem.all.description.tokens)} tokens`],
       ["Maximum", figure(entry.maximum), `mean ${figure(entry.mean)}`],
       entry.decoder_norm === null ? null : ["Decoder norm", figure(entry.decoder_norm), null],
-      entry.encoder_decoder_cosine === null ? null
+      entry.encoder_decoder_cosine === null
+        ? null
         : ["Encoder, decoder", figure(entry.encoder_decoder_cosine), "cosine"],
-      entry.best_dimension === null ? null
-        : ["Best input dimension", String(entry.best_dimension), `correlation ${figure(entry.best_dimension_correlation ?? 0)}`],
+      entry.best_dimension === null
+        ? null
+        : [
+            "Best input dimension",
+            String(entry.best_dimension),
+            `correlation ${figure(entry.best_dimension_correlation ?? 0)}`,
+          ],
     ].filter(Boolean);
-    return el("dl", { class: "statistics" }, rows.map(([name, value, note]) =>
-      el("div", {}, el("dt", {}, name), el("dd", {}, value, note ? el("small", {}, note) : null))));
+    return el(
+      "dl",
+      { class: "statistics" },
+      rows.map(([name, value, note]) =>
+        el("div", {}, el("dt", {}, name), el("dd", {}, value, note ? el("small", {}, note) : null)),
+      ),
+    );
   };
 
-  const topTokens = (entry) => (entry.top_tokens.length === 0 ? null
-    : section("Top tokens", "by summed activation", monosem.barRows(entry.top_tokens.map((top) => ({
-      name: monosem.token(top.text),
-      value: top.count * top.mean,
-      shown: `${whole(top.count)} × ${figure(top.mean)}`,
-    })), { class: "bar-rows wide-numbers" })));
+  const topTokens = (entry) =>
+    entry.top_tokens.length === 0
+      ? null
+      : section(
+          "Top tokens",
+          "by summed activation",
+          monosem.barRows(
+            entry.top_tokens.map((top) => ({
+              name: monosem.token(top.text),
+              value: top.count * top.mean,
+              shown: `${whole(top.count)} × ${figure(top.mean)}`,
+            })),
+            { class: "bar-rows wide-numbers" },
+          ),
+        );
 
   const histogram = (entry) => {
     const chart = monosem.activationHistogram(entry, monosem.all.description.histogram_log2_edges);
@@ -48,13 +73,24 @@
 
   const logits = (entry) => {
     if (entry.top_logits.length === 0) return null;
-    const rows = (pairs) => monosem.barRows(pairs.map(([text, value]) => ({
-      name: monosem.token(text), value, shown: figure(value),
-    })));
-    return section("Logit weights", "what the decoder row adds to the next token",
-      el("div", { class: "pair" },
+    const rows = (pairs) =>
+      monosem.barRows(
+        pairs.map(([text, value]) => ({
+          name: monosem.token(text),
+          value,
+          shown: figure(value),
+        })),
+      );
+    return section(
+      "Logit weights",
+      "what the decoder row adds to the next token",
+      el(
+        "div",
+        { class: "pair" },
         el("div", {}, el("h3", {}, "Top"), rows(entry.top_logits)),
-        el("div", {}, el("h3", {}, "Bottom"), rows(entry.bottom_logits))));
+        el("div", {}, el("h3", {}, "Bottom"), rows(entry.bottom_logits)),
+      ),
+    );
   };
 
   const sources = (entry) => {
@@ -63,20 +99,40 @@
     const rows = entry.source_count.map((count, at) => {
       const share = tokens?.[at] > 0 ? count / tokens[at] : null;
       const name = el("bdi", {}, monosem.visible(monosem.cut(names[at] ?? String(at))));
-      return { name, value: share ?? count, shown: share === null ? whole(count) : monosem.density(share).replace("dead", "0") };
+      return {
+        name,
+        value: share ?? count,
+        shown: share === null ? whole(count) : monosem.density(share).replace("dead", "0"),
+      };
     });
     return section("Sources", tokens ? "density in each" : "tokens active in each", monosem.barRows(rows));
   };
 
   const neighbors = (feature, entry) => {
     if (entry.neighbors.length === 0) return null;
-    const list = el("ol", { class: "neighbors" }, entry.neighbors.map(([other, cosine]) =>
-      el("li", {}, link(other, el("span", { class: "number" }, whole(other)), monosem.title(other),
-        el("span", { class: "number" }, figure(cosine))))));
+    const list = el(
+      "ol",
+      { class: "neighbors" },
+      entry.neighbors.map(([other, cosine]) =>
+        el(
+          "li",
+          {},
+          link(
+            other,
+            el("span", { class: "number" }, whole(other)),
+            monosem.title(other),
+            el("span", { class: "number" }, figure(cosine)),
+          ),
+        ),
+      ),
+    );
     const map = monosem.all.map && el("div", { class: "local-map" });
     if (map) {
       const scatter = monosem.scatter(map, { name: `Map around feature ${feature}`, keys: false });
-      scatter.highlight(feature, entry.neighbors.map(([other]) => other));
+      scatter.highlight(
+        feature,
+        entry.neighbors.map(([other]) => other),
+      );
       scatter.fit([feature, ...entry.neighbors.slice(0, 8).map(([other]) => other)]);
     }
     return section("Neighbours", "by cosine of the decoder rows", map, list);
@@ -87,21 +143,48 @@
     const entry = await monosem.store.feature(feature);
     const label = monosem.all.labels.get(feature);
     const [before, after] = monosem.beside(feature);
-    const step = (to, sign, name) => (to === null ? el("span", { class: "step off", "aria-hidden": "true" }, sign)
-      : el("a", { class: "step", href: `#/feature/${to}`, "aria-label": `${name} feature, ${to}` }, sign));
+    const step = (to, sign, name) =>
+      to === null
+        ? el("span", { class: "step off", "aria-hidden": "true" }, sign)
+        : el("a", { class: "step", href: `#/feature/${to}`, "aria-label": `${name} feature, ${to}` }, sign);
     const score = entry.label_score === null ? null : `score ${figure(entry.label_score)}`;
     const source = entry.label_source === null ? null : el("bdi", {}, monosem.visible(entry.label_source));
-    const heading = el("div", { class: "heading" },
+    const heading = el(
+      "div",
+      { class: "heading" },
       el("h1", {}, el("span", { class: "quiet" }, "Feature "), whole(feature)),
       el("div", { class: "steps" }, step(before, "←", "Previous"), step(after, "→", "Next")),
       label === undefined
-        ? el("p", { class: "label-line tokens" }, entry.top_tokens.slice(0, 6).map((top) => monosem.token(top.text)))
-        : el("p", { class: "label-line" }, el("bdi", {}, monosem.visible(label)),
-          score || source ? el("small", {}, [score, source].filter(Boolean).flatMap((part, at) => (at ? [" · ", part] : [part]))) : null));
-    return el("div", { class: "feature" }, heading, statistics(feature, entry),
-      el("div", { class: "columns" },
+        ? el(
+            "p",
+            { class: "label-line tokens" },
+            entry.top_tokens.slice(0, 6).map((top) => monosem.token(top.text)),
+          )
+        : el(
+            "p",
+            { class: "label-line" },
+            el("bdi", {}, monosem.visible(label)),
+            score || source
+              ? el(
+                  "small",
+                  {},
+                  [score, source].filter(Boolean).flatMap((part, at) => (at ? [" · ", part] : [part])),
+                )
+              : null,
+          ),
+    );
+    return el(
+      "div",
+      { class: "feature" },
+      heading,
+      statistics(feature, entry),
+      el(
+        "div",
+        { class: "columns" },
         el("div", { class: "examples" }, monosem.examples(entry)),
-        el("aside", {}, topTokens(entry), histogram(entry), logits(entry), neighbors(feature, entry), sources(entry))));
+        el("aside", {}, topTokens(entry), histogram(entry), logits(entry), neighbors(feature, entry), sources(entry)),
+      ),
+    );
   };
 
   /** Names from the description, which are not cut when they are written. */

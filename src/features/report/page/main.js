@@ -22,8 +22,12 @@
     if (view === "map") return monosem.mapView(featureExists(Number(query.at ?? "x")) ? Number(query.at) : null);
     if (view === "list") return monosem.listView(query);
     if (featureExists(feature)) return monosem.featureView(feature);
-    return el("div", { class: "prose" }, el("h1", {}, "No such feature"),
-      el("p", {}, `There are features 0 to ${monosem.whole(monosem.all.features - 1)}.`));
+    return el(
+      "div",
+      { class: "prose" },
+      el("h1", {}, "No such feature"),
+      el("p", {}, `There are features 0 to ${monosem.whole(monosem.all.features - 1)}.`),
+    );
   };
 
   const names = { list: () => "Features", map: () => "Map", feature: ({ feature }) => `Feature ${feature}` };
@@ -37,17 +41,23 @@
     try {
       page = await viewOf(to);
     } catch (error) {
-      page = el("div", { class: "prose" }, el("h1", {}, "Not loaded"), el("p", {}, error.message),
-        el("p", {}, "The report is damaged, or its files were moved apart: write it again with monosem report."));
+      page = el(
+        "div",
+        { class: "prose" },
+        el("h1", {}, "Not loaded"),
+        el("p", {}, error.message),
+        el("p", {}, "The report is damaged, or its files were moved apart: write it again with monosem report."),
+      );
     }
     // A later address may have been faster.
     if (now !== shown) return;
     main.replaceChildren(page);
     Object.assign(document.body.dataset, { view: to.view, shown: location.hash });
-    document.title = `${names[to.view](to)} · ${monosem.plain(monosem.cut(String(monosem.all.description.sae.model_name ?? "monosem")))}`;
+    const model = String(monosem.all.description.sae.model_name ?? "monosem");
+    document.title = `${names[to.view](to)} · ${monosem.plain(monosem.cut(model))}`;
     document.getElementById("to-list").toggleAttribute("aria-current", to.view === "list");
     document.getElementById("to-map").toggleAttribute("aria-current", to.view === "map");
-    if (document.activeElement !== searchField) searchField.value = to.view === "list" ? to.query.q ?? "" : "";
+    if (document.activeElement !== searchField) searchField.value = to.view === "list" ? (to.query.q ?? "") : "";
     if (to.view === "list") lastList = location.hash || "#/";
   };
 
@@ -97,12 +107,25 @@
   };
 
   const actions = {
-    "/": () => { searchField.focus(); searchField.select(); },
-    j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
-    ArrowRight: () => step(1), ArrowLeft: () => step(-1),
-    m: () => { location.hash = route().view === "feature" ? `#/map?at=${route().feature}` : "#/map"; },
-    r: () => { location.hash = `#/feature/${Math.floor(Math.random() * monosem.all.features)}`; },
-    Escape: () => { if (route().view !== "list") location.hash = lastList; },
+    "/": () => {
+      searchField.focus();
+      searchField.select();
+    },
+    j: () => step(1),
+    k: () => step(-1),
+    ArrowDown: () => step(1),
+    ArrowUp: () => step(-1),
+    ArrowRight: () => step(1),
+    ArrowLeft: () => step(-1),
+    m: () => {
+      location.hash = route().view === "feature" ? `#/map?at=${route().feature}` : "#/map";
+    },
+    r: () => {
+      location.hash = `#/feature/${Math.floor(Math.random() * monosem.all.features)}`;
+    },
+    Escape: () => {
+      if (route().view !== "list") location.hash = lastList;
+    },
     "?": () => help.showModal(),
   };
 
@@ -119,27 +142,62 @@
   });
 
   const help = document.getElementById("help");
-  const keys = [["/", "search"], ["j k", "next, previous"], ["Enter", "open"], ["← →", "next feature; within a passage, its active tokens"],
-    ["m", "map"], ["+ −", "zoom the map"], ["r", "a random feature"], ["Esc", "back to the list"]];
-  help.append(el("h2", { id: "help-title" }, "Keys"),
-    el("dl", {}, keys.map(([key, words]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)))),
+  const keys = [
+    ["/", "search"],
+    ["j k", "next, previous"],
+    ["Enter", "open"],
+    ["← →", "next feature; within a passage, its active tokens"],
+    ["m", "map"],
+    ["+ −", "zoom the map"],
+    ["r", "a random feature"],
+    ["Esc", "back to the list"],
+  ];
+  help.append(
+    el("h2", { id: "help-title" }, "Keys"),
+    el(
+      "dl",
+      {},
+      keys.map(([key, words]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, words))),
+    ),
     el("h2", {}, "What is shown"),
-    el("p", {}, "Shades are activations as a part of the feature's maximum. Passages are ordered by activation; below the top ones are random ones from equal parts of the range."),
+    el(
+      "p",
+      {},
+      "Shades are activations as a part of the feature's maximum. Below the top activations are random ones from " +
+        "equal parts of the range.",
+    ),
     el("p", {}, "↵ is a line end, · a space at the end of a token, and U+ a character that would not be seen."),
-    el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")));
-  help.querySelector("button").addEventListener("click", (event) => { event.preventDefault(); help.close(); });
+    el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")),
+  );
+  help.querySelector("button").addEventListener("click", (event) => {
+    event.preventDefault();
+    help.close();
+  });
   document.getElementById("to-help").addEventListener("click", () => help.showModal());
 
-  addEventListener("hashchange", () => { scrollTo(0, 0); monosem.show(); });
+  addEventListener("hashchange", () => {
+    scrollTo(0, 0);
+    monosem.show();
+  });
   addEventListener("scroll", monosem.tip.hide, { passive: true });
 
   if (monosem.all) {
     const { sae } = monosem.all.description;
     const named = [sae.model_name, sae.hook_name].filter((name) => typeof name === "string" && name !== "");
-    document.getElementById("name").replaceChildren(...(named.length ? [el("span", {}, monosem.visible(monosem.cut(named[0]))),
-      named[1] ? el("span", { class: "quiet" }, monosem.visible(monosem.cut(named[1]))) : null].filter(Boolean) : ["Features"]));
+    document
+      .getElementById("name")
+      .replaceChildren(
+        ...(named.length
+          ? [
+              el("span", {}, monosem.visible(monosem.cut(named[0]))),
+              named[1] ? el("span", { class: "quiet" }, monosem.visible(monosem.cut(named[1]))) : null,
+            ].filter(Boolean)
+          : ["Features"]),
+      );
     monosem.show();
   } else {
-    main.replaceChildren(el("p", { class: "note" }, "data/overview.js is missing or damaged: write the report again with monosem report."));
+    main.replaceChildren(
+      el("p", { class: "note" }, "data/overview.js is missing or damaged: write the report again with monosem report."),
+    );
   }
 }

@@ -9,8 +9,11 @@
     const shown = example.text[at] ?? `#${example.tokens[at]} `;
     const classes = [value > 0 ? "lit" : "", at === example.focus ? "focus" : ""].filter(Boolean).join(" ");
     const strength = value > 0 && maximum > 0 ? Math.max(0.1, Math.min(1, value / maximum)) : 0;
-    return el("span", { class: classes || null, "data-at": at, vars: strength ? { "--strength": strength.toFixed(3) } : {} },
-      monosem.visible(shown));
+    return el(
+      "span",
+      { class: classes || null, "data-at": at, vars: strength ? { "--strength": strength.toFixed(3) } : {} },
+      monosem.visible(shown),
+    );
   };
 
   const describe = (example, at) => {
@@ -43,7 +46,10 @@
     passage.addEventListener("pointerleave", leave);
     passage.addEventListener("blur", leave);
     passage.addEventListener("focus", () => {
-      chosen = Math.max(0, lit.findIndex((span) => span.classList.contains("focus")));
+      chosen = Math.max(
+        0,
+        lit.findIndex((span) => span.classList.contains("focus")),
+      );
       if (lit[chosen] && passage.matches(":focus-visible")) show(lit[chosen]);
     });
     passage.addEventListener("keydown", (event) => {
@@ -61,11 +67,18 @@
     if (count === 0) return el("p", { class: "quiet" }, "no text or tokens in the data");
     const spans = Array.from({ length: count }, (_, at) => spanOf(example, at, maximum));
     const lit = example.activations.filter((value) => value > 0).length;
-    const element = el("p", {
-      class: "passage", tabindex: 0, dir: "auto",
-      "aria-description": `${lit} tokens active; arrow keys show their values`,
-    }, example.missing_before ? el("span", { class: "edge" }, "… ") : null, spans,
-    example.missing_after ? el("span", { class: "edge" }, " …") : null);
+    const element = el(
+      "p",
+      {
+        class: "passage",
+        tabindex: 0,
+        dir: "auto",
+        "aria-description": `${lit} tokens active; arrow keys show their values`,
+      },
+      example.missing_before ? el("span", { class: "edge" }, "… ") : null,
+      spans,
+      example.missing_after ? el("span", { class: "edge" }, " …") : null,
+    );
     listen(element, example);
     return element;
   };
@@ -77,21 +90,37 @@
       example.position === null ? null : `position ${whole(example.position)}`,
       example.sequence === null && example.row !== null ? `row ${whole(example.row)}` : null,
     ].filter((fact) => fact !== null);
-    return el("p", { class: "facts" }, where.flatMap((fact, at) => (at ? [" · ", fact] : [fact])));
+    return el(
+      "p",
+      { class: "facts" },
+      where.flatMap((fact, at) => (at ? [" · ", fact] : [fact])),
+    );
   };
 
   /** The examples of an interval below its title. */
   const interval = (number, examples, maximum, intervals) => {
     const parts = intervals - 1;
     const bound = (part) => figure((maximum * part) / parts);
-    const title = number === 0
-      ? ["Top activations", null]
-      : [`${bound(parts - number)} to ${bound(parts - number + 1)}`, `sampled from part ${number} of ${parts} of the range`];
-    return el("section", { class: "interval", "data-interval": number },
+    const title =
+      number === 0
+        ? ["Top activations", null]
+        : [
+            `${bound(parts - number)} to ${bound(parts - number + 1)}`,
+            `sampled from part ${number} of ${parts} of the range`,
+          ];
+    return el(
+      "section",
+      { class: "interval", "data-interval": number },
       el("h3", {}, title[0], title[1] ? el("small", {}, title[1]) : null),
-      examples.map((example) => el("article", { class: "example" },
-        el("span", { class: "value" }, figure(example.activation)),
-        el("div", {}, passage(example, maximum), facts(example)))));
+      examples.map((example) =>
+        el(
+          "article",
+          { class: "example" },
+          el("span", { class: "value" }, figure(example.activation)),
+          el("div", {}, passage(example, maximum), facts(example)),
+        ),
+      ),
+    );
   };
 
   /** All examples of a feature, by interval. */
@@ -104,7 +133,8 @@
     }
     const { intervals } = monosem.all.description.examples;
     if (groups.size === 0) return [el("p", { class: "note" }, "This feature is active on none of the tokens.")];
-    return [...groups.keys()].sort((one, other) => one - other)
+    return [...groups.keys()]
+      .sort((one, other) => one - other)
       .map((number) => interval(number, groups.get(number), entry.maximum, Math.max(2, intervals)));
   };
 }

@@ -23,7 +23,8 @@
     }
     const range = Math.max(1e-9, Math.log(high / low));
     const level = Uint8Array.from(density, (share) =>
-      (share > 0 ? 1 + Math.min(LEVELS - 1, Math.floor((LEVELS * Math.log(share / low)) / range)) : 0));
+      share > 0 ? 1 + Math.min(LEVELS - 1, Math.floor((LEVELS * Math.log(share / low)) / range)) : 0,
+    );
     return { starts, order, level };
   };
 
@@ -121,7 +122,9 @@
       }
       if (hovered !== null) ring(context, hovered, Math.max(5, radius + 2.5), ink, 2);
     };
-    const redraw = () => { drawn ||= requestAnimationFrame(paint); };
+    const redraw = () => {
+      drawn ||= requestAnimationFrame(paint);
+    };
 
     const nearest = (x, y, reach) => {
       const [mapX, mapY] = toMap(x, y);
@@ -144,10 +147,14 @@
       const box = canvas.getBoundingClientRect();
       const [x, y] = toScreen(feature);
       const place = { left: box.left + x, top: box.top + y - 6, bottom: box.top + y + 6, width: 0 };
-      monosem.tip.show([
-        el("strong", {}, monosem.whole(feature)), monosem.title(feature),
-        el("span", { class: "quiet" }, monosem.density(monosem.all.density[feature])),
-      ], place);
+      monosem.tip.show(
+        [
+          el("strong", {}, monosem.whole(feature)),
+          monosem.title(feature),
+          el("span", { class: "quiet" }, monosem.density(monosem.all.density[feature])),
+        ],
+        place,
+      );
     };
     const open = (feature) => {
       monosem.tip.hide();
@@ -195,7 +202,10 @@
     });
     const release = (event) => {
       if (!pointers.delete(event.pointerId)) return;
-      const found = event.type === "pointerup" && travelled < 5 ? nearest(...at(event), event.pointerType === "touch" ? 24 : 14) : null;
+      const found =
+        event.type === "pointerup" && travelled < 5
+          ? nearest(...at(event), event.pointerType === "touch" ? 24 : 14)
+          : null;
       moving = false;
       redraw();
       if (found !== null) open(found);
@@ -203,10 +213,14 @@
     canvas.addEventListener("pointerup", release);
     canvas.addEventListener("pointercancel", release);
     canvas.addEventListener("pointerleave", () => hover(null));
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      zoom(Math.exp(-Math.max(-120, Math.min(120, event.deltaY)) / 300), ...at(event));
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        zoom(Math.exp(-Math.max(-120, Math.min(120, event.deltaY)) / 300), ...at(event));
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => {
       const moves = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
       if (moves[event.key]) move(...moves[event.key]);
@@ -258,29 +272,5 @@
     };
   };
 
-  /** The page of the map of all features. */
-  monosem.mapView = (marked) => {
-    const { el } = monosem;
-    const { description } = monosem.all;
-    if (!monosem.all.map) {
-      const missing = description.missing.filter((words) => /neighbo/i.test(words));
-      return el("div", { class: "prose" }, el("h1", {}, "No map"),
-        el("p", {}, "A map needs the neighbours of the features, and this set has none."), missing.map((words) => el("p", {}, words)));
-    }
-    const frame = el("div", { class: "map" });
-    const scatter = monosem.scatter(frame, { name: `Map of ${monosem.whole(monosem.all.features)} features` });
-    monosem.map = scatter;
-    if (marked !== null) {
-      scatter.highlight(marked, []);
-    }
-    const button = (sign, name, action) => el("button", { type: "button", "aria-label": name, on: { click: action } }, sign);
-    frame.append(
-      el("div", { class: "map-keys" }, button("+", "Zoom in", () => scatter.zoom(1.6)),
-        button("−", "Zoom out", () => scatter.zoom(1 / 1.6)), button("⤢", "Whole map", scatter.reset)),
-      el("div", { class: "map-legend" }, el("span", {}, "rare"),
-        el("span", { class: "ramp", "aria-hidden": "true" }, Array.from({ length: LEVELS }, (_, level) => el("i", { class: `level-${level + 1}` }))),
-        el("span", {}, "frequent")));
-    return el("div", { class: "map-page" }, frame,
-      el("p", { class: "quiet note-line" }, "Neighbours by cosine of the decoder rows lie close together. Distances far apart and the axes mean nothing."));
-  };
+  monosem.shades = LEVELS;
 }

@@ -50,7 +50,9 @@
       map: overview.map === null ? null : new Uint16Array(bytes(overview.map)),
       labels: new Map(),
     };
-    new Uint32Array(bytes(overview.labelled)).forEach((feature, at) => monosem.all.labels.set(feature, overview.labels[at]));
+    new Uint32Array(bytes(overview.labelled)).forEach((feature, at) =>
+      monosem.all.labels.set(feature, overview.labels[at]),
+    );
   };
 
   monosem.addChunk = (number, json) => {
@@ -68,9 +70,15 @@
     const tokens = JSON.parse(json);
     const counts = new Uint32Array(bytes(tokens.counts));
     const starts = new Float64Array(counts.length + 1);
-    counts.forEach((count, at) => { starts[at + 1] = starts[at] + count; });
+    counts.forEach((count, at) => {
+      starts[at + 1] = starts[at] + count;
+    });
     loaded("data/tokens.js", {
-      texts: tokens.texts, folded: tokens.texts.map(monosem.folded), counts, starts, perFile: tokens.listed_per_file,
+      texts: tokens.texts,
+      folded: tokens.texts.map(monosem.folded),
+      counts,
+      starts,
+      perFile: tokens.listed_per_file,
     });
   };
 
@@ -115,5 +123,7 @@
 monosem.topTexts = (feature) => {
   const { top, texts, features } = monosem.all;
   const each = top.length / features;
-  return Array.from(top.subarray(feature * each, (feature + 1) * each), (at) => texts[at]).filter((text) => text !== undefined);
+  return Array.from(top.subarray(feature * each, (feature + 1) * each), (at) => texts[at]).filter(
+    (text) => text !== undefined,
+  );
 };

@@ -23,7 +23,15 @@ monosem.el = (name, attributes = {}, ...children) => {
 };
 
 // Controls, marks of direction, and characters without width: each is shown by its number.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e0fff}]/gu;
+const UNSEEN =
+  "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f" +
+  "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0d\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e0fff}";
+// Emoji and scripts that join letters need these within a text; alone they would not be seen.
+const JOINERS = "\\u200c\\u200d\\ufe0e\\ufe0f";
+const ONLY_JOINERS = new RegExp(`^[${JOINERS}]+$`, "u");
+const ALONE = new RegExp(`[${UNSEEN}${JOINERS}]`, "gu");
+const WITHIN = new RegExp(`[${UNSEEN}]`, "gu");
+const unseenIn = (text) => (ONLY_JOINERS.test(text) ? ALONE : WITHIN);
 const SIGNS = { "\n": "↵", "\t": "⇥", "\r": "␍", "\0": "␀" };
 
 const signOf = (character) =>
@@ -32,7 +40,9 @@ const signOf = (character) =>
 /** Text of the data, or its beginning and its length, as plain text for attributes. */
 monosem.plain = (shown) => {
   const text = typeof shown === "string" ? shown : shown.start;
-  const escaped = text.replace(UNSEEN, (character) => (SIGNS[character] ? signOf(character) : `‹${signOf(character)}›`));
+  const escaped = text.replace(unseenIn(text), (character) =>
+    SIGNS[character] ? signOf(character) : `‹${signOf(character)}›`,
+  );
   return typeof shown === "string" ? escaped : `${escaped}… (${monosem.whole(shown.characters)} characters)`;
 };
 
@@ -42,7 +52,7 @@ monosem.visible = (shown) => {
   const text = typeof shown === "string" ? shown : shown.start;
   const nodes = [];
   let end = 0;
-  for (const match of text.matchAll(UNSEEN)) {
+  for (const match of text.matchAll(unseenIn(text))) {
     if (match.index > end) nodes.push(text.slice(end, match.index));
     nodes.push(el("span", { class: "sign" }, signOf(match[0])));
     end = match.index + match[0].length;
@@ -54,11 +64,15 @@ monosem.visible = (shown) => {
   return nodes;
 };
 
+const dotted = (spaces) => "·".repeat(spaces.length);
+
 /** A token as a small box: its spaces show, and it is isolated from the text around it. */
 monosem.token = (shown, attributes = {}) => {
-  if (shown === undefined || shown === null || shown === "") return monosem.el("span", { class: "token none" }, "empty");
-  const nodes = monosem.visible(shown).map((node) =>
-    typeof node === "string" ? node.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length)) : node);
+  if (shown === undefined || shown === null || shown === "")
+    return monosem.el("span", { class: "token none" }, "empty");
+  const nodes = monosem
+    .visible(shown)
+    .map((node) => (typeof node === "string" ? node.replace(/^ +| +$/g, dotted) : node));
   return monosem.el("bdi", { class: "token", ...attributes }, nodes);
 };
 
