@@ -141,7 +141,7 @@ impl Example {
             self.activations.as_ref().map(Vec::len),
         ];
         let mut lengths = lengths.into_iter().flatten();
-        let Some(first) = lengths.next() else { return None };
+        let first = lengths.next()?;
         if lengths.any(|length| length != first) {
             return Some("an example's tokens, text and activations differ in length");
         }

@@ -94,7 +94,7 @@ fn places(features: usize, edges: &[Edge]) -> Vec<Place> {
             attract(&mut places, one, other, step);
             let [fourth, fifth, ..] = words(1);
             for random in [first, second, third, fourth, fifth] {
-                let from = (u64::from(random) * features as u64 >> 32) as usize;
+                let from = ((u64::from(random) * features as u64) >> 32) as usize;
                 repel(&mut places, one, from, step);
             }
         }

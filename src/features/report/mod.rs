@@ -44,7 +44,7 @@ const PAGE: [(&str, &str); 12] = [
 ];
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Features.
     pub features: u64,
@@ -89,12 +89,6 @@ pub fn write(set: &Path, out: &Path) -> Result<Summary> {
     let summary = files.summary;
     staging.commit(out)?;
     Ok(summary)
-}
-
-impl Default for Summary {
-    fn default() -> Self {
-        Self { features: 0, files: 0, bytes: 0, overview_bytes: 0 }
-    }
 }
 
 /// The files of a report that is being written.

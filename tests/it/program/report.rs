@@ -152,7 +152,7 @@ fn line(feature: usize) -> Value {
         (activations[focus], activations[focus - 1]) = (activation, activation / 3.0);
         json!({
             "interval": interval, "activation": activation, "row": 100 * feature + number, "sequence": number,
-            "position": focus, "source": if number % 2 == 0 { "books" } else { HOSTILE[0] }, "tokens": tokens,
+            "position": focus, "source": if number.is_multiple_of(2) { "books" } else { HOSTILE[0] }, "tokens": tokens,
             "text": text, "activations": activations, "focus": focus, "missing_before": number % 2, "missing_after": 3,
         })
     };
@@ -238,7 +238,8 @@ fn scripts(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_damaged_set_is_refused_and_leaves_nothing() {
-    let damage: [(&str, fn(&str) -> String, &str); 6] = [
+    type Change = fn(&str) -> String;
+    let damage: [(&str, Change, &str); 6] = [
         ("features.json", |_| "{".to_owned(), "write the set again"),
         ("features.json", |text| text.replace("\"format_version\":1", "\"format_version\":2"), "version 1"),
         ("features.json", |text| text.replace("\"features\":200", "\"features\":201"), "201 rows"),
