@@ -15,6 +15,7 @@ lowest FVU where L0 is given (k), else with the lowest FVU x sqrt(L0): along a f
 import argparse
 import json
 import math
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -91,22 +92,19 @@ def monosem(flags):
                  "matryoshka": ["--k", K, "--width-weights", ",".join(["0.04"] * 5)],
                  "relu": ["--l1", setting["coefficient"]], "jumprelu": ["--l0-coefficient", setting["coefficient"]],
                  "gated": ["--l1", setting["coefficient"]]}[setting["arch"]]
-        with tempfile.TemporaryDirectory() as directory:
-            out = f"{directory}/run"
-            command = [flags.program, "train", "--quiet", "--json", "--data", flags.train, "--out", out,
-                       "--normalize", "expected-norm", "--arch", setting["arch"], *model,
-                       "--features", FEATURES, "--batch", BATCH, "--steps", STEPS, "--lr", setting["lr"],
-                       "--warmup", STEPS // 15, "--decay", STEPS // 5, "--seed", setting["seed"],
-                       "--val", flags.val, "--eval-every", STEPS, "--checkpoint-every", 0]
-            subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-            record = json.loads(Path(out, "run.json").read_text())
-            last = json.loads(Path(out, "metrics.jsonl").read_text().splitlines()[-1])
-            eval_command = [flags.program, "eval", "--json", "--quiet", "--at-k", "none", "--sae", out, "--data",
-                            flags.val]
-            measured = json.loads(subprocess.run(eval_command, check=True, capture_output=True, text=True).stdout)
-        line = {**setting, "command": " ".join(map(str, command)), "seconds": record["seconds"],
-                "steps_by_path": record.get("steps_by_path"), "device": measured["device"],
-                "driver": measured["driver"], "version": measured["version"], "commit": measured["commit"]}
+        with tempfile.TemporaryDirectory(dir=flags.out.parent) as directory:
+            out = Path(directory, "run")
+            words = ["--normalize-activations", "expected-norm", "--arch", setting["arch"], *model,
+                     "--features", FEATURES, "--batch", BATCH, "--steps", STEPS, "--lr", setting["lr"],
+                     "--warmup", STEPS // 15, "--decay", STEPS // 5, "--seed", setting["seed"],
+                     "--eval-every", STEPS, "--checkpoint-every", 0]
+            program(flags, "train", "--quiet", "--data", flags.train, "--val", flags.val, "--out", out, *words)
+            last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+            record = json.loads((out / "run.json").read_text())
+            measured = json.loads(program(flags, "eval", "--json", "--at-k", "none", "--sae", out, "--data", flags.val))
+        origin = {key: measured[key] for key in ("version", "commit", "device", "driver")}
+        line = {**setting, "train": Path(flags.train).name, "val": Path(flags.val).name,
+                "flags": shlex.join(map(str, words)), "seconds": last["seconds"], "steps_by_path": record.get("steps_by_path"), **origin}
         figures = {key: measured[key] for key in ("fvu", "l0", "unfired_fraction")}
         if setting["arch"] in ("batchtopk", "matryoshka"):  # eval's cut is the threshold; training's the batch's own
             return {**line, "fvu": last["val_fvu"], "l0": last["val_l0"],
@@ -114,6 +112,11 @@ def monosem(flags):
         return {**line, **figures}
 
     return run
+
+
+def program(flags, *words):
+    command = [*shlex.split(flags.program), *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def at_l0(frontier, l0):
@@ -158,7 +161,7 @@ def main():
     parser.add_argument("--train")
     parser.add_argument("--val")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--program", default="target/release/monosem")
+    parser.add_argument("--program", default="target/release/monosem", help="monosem, after a wrapper if need be")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
     parser.add_argument("--arch", choices=PEERS, help="only this one")
     flags = parser.parse_args()
