@@ -16,6 +16,7 @@ macro_rules! saelens {
     ($(($key:literal, $value:literal)),* $(,)?) => {
         &[
             $(($key, $value),)*
+            ("normalize-activations", "none"),
             ("batch", "4096"),
             ("lr", "3e-4"),
             ("schedule", "constant"),
@@ -40,6 +41,7 @@ macro_rules! dictionary_learning {
     ($(($key:literal, $value:literal)),* $(,)?) => {
         &[
             $(($key, $value),)*
+            ("normalize-activations", "none"),
             ("auxk", "normalised"),
             ("auxk-coefficient", "0.03125"),
             ("lr", "2e-4/sqrt(features/16384)"),
@@ -54,6 +56,49 @@ macro_rules! dictionary_learning {
             ("dead-window", "10000000"),
             ("init-encoder", "decoder"),
             ("init-b-dec", "median"),
+        ]
+    };
+}
+
+/// Settings, and those that dictionary_learning's trainers without a k share.
+macro_rules! dictionary_learning_l1 {
+    ($(($key:literal, $value:literal)),* $(,)?) => {
+        &[
+            $(($key, $value),)*
+            ("l1", "0.1"),
+            ("normalize-activations", "none"),
+            ("apply-b-dec-to-input", "true"),
+            ("schedule", "constant"),
+            ("warmup", "1000"),
+            ("decay", "0"),
+            ("sparsity-warmup", "2000"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("dead-window", "10000000"),
+            ("init-encoder", "decoder"),
+            ("init-b-dec", "zero"),
+            ("init-threshold", "0"),
+        ]
+    };
+}
+
+/// Settings, and those that Anthropic's recipes share.
+macro_rules! anthropic {
+    ($(($key:literal, $value:literal)),* $(,)?) => {
+        &[
+            $(($key, $value),)*
+            ("normalize-activations", "expected-norm"),
+            ("apply-b-dec-to-input", "false"),
+            ("schedule", "linear"),
+            ("warmup", "0"),
+            ("decay", "20%"),
+            ("adam-beta1", "0.9"),
+            ("adam-beta2", "0.999"),
+            ("adam-eps", "1e-8"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            ("dead-window", "10000000"),
+            ("init-b-dec", "zero"),
         ]
     };
 }
@@ -94,6 +139,79 @@ pub const PRESETS: &[Preset] = &[
         name: "dictionary-learning-batchtopk",
         source: "saprmarks/dictionary_learning 60ec6bf, trainers/batch_top_k.py (BatchTopKTrainer)",
         settings: dictionary_learning![("arch", "batchtopk"),],
+    },
+    Preset {
+        name: "dictionary-learning-matryoshka",
+        source: "saprmarks/dictionary_learning 60ec6bf, trainers/matryoshka_batch_top_k.py (MatryoshkaBatchTopKTrainer), \
+                 dictionary_learning_demo's groups",
+        // The mean of five losses that are weighted by 1/5 each.
+        settings: dictionary_learning![("arch", "matryoshka"), ("width-weights", "0.04,0.04,0.04,0.04,0.04"),],
+    },
+    Preset {
+        name: "dictionary-learning-standard",
+        source: "saprmarks/dictionary_learning 60ec6bf, trainers/standard.py (StandardTrainerAprilUpdate)",
+        // Its encoder biases start as torch.nn.Linear's, uniform in +-1/sqrt(d), and not at 0.
+        settings: dictionary_learning_l1![
+            ("arch", "relu"),
+            ("l1-by-decoder-norm", "true"),
+            ("lr", "1e-3"),
+            ("adam-beta1", "0.9"),
+            ("clip", "1"),
+            ("decoder-rule", "free"),
+            ("init-decoder-norm", "0.1"),
+        ],
+    },
+    // Its JumpReLU trainer has no preset: the penalty is of the batch's mean L0, and its window is of activations.
+    Preset {
+        name: "dictionary-learning-gated",
+        source: "saprmarks/dictionary_learning 60ec6bf, trainers/gdm.py (GatedSAETrainer)",
+        settings: dictionary_learning_l1![
+            ("arch", "gated"),
+            ("l1-by-decoder-norm", "false"),
+            ("lr", "5e-5"),
+            ("adam-beta1", "0"),
+            ("clip", "none"),
+            ("decoder-rule", "unit-norm"),
+            ("init-decoder-norm", "1"),
+        ],
+    },
+    Preset {
+        name: "anthropic-2024-04",
+        source: "Anthropic, Circuits Updates April 2024, \"Update on how we train SAEs\"",
+        settings: anthropic![
+            ("arch", "relu"),
+            ("l1", "5"),
+            ("l1-by-decoder-norm", "true"),
+            ("sparsity-warmup", "5%"),
+            ("batch", "4096"),
+            ("lr", "5e-5"),
+            ("init-decoder-norm", "0.1"),
+            ("init-encoder", "decoder"),
+            ("init-threshold", "0"),
+        ],
+    },
+    Preset {
+        name: "anthropic-2025-01",
+        source: "Anthropic, Circuits Updates January 2025, \"Dictionary Learning Optimization Techniques\"",
+        settings: anthropic![
+            ("arch", "jumprelu"),
+            ("l0-coefficient", "10"),
+            ("sparsity-penalty", "tanh"),
+            ("tanh-scale", "4"),
+            ("bandwidth", "2"),
+            ("log-threshold", "true"),
+            ("straight-through-to-input", "true"),
+            ("pre-act-coefficient", "3e-6"),
+            ("pre-act-of", "all"),
+            ("sparsity-warmup", "100%"),
+            ("batch", "32768"),
+            ("lr", "2e-4"),
+            // 1/sqrt(3), about which the norms of its rows lie: they are uniform in +-1/sqrt(d).
+            ("init-decoder-norm", "0.57735"),
+            ("init-encoder", "shared"),
+            ("init-threshold", "0.1"),
+            ("init-l0", "10000"),
+        ],
     },
     Preset {
         name: "saelens-topk",
@@ -178,6 +296,16 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
+/// The help of --preset.
+pub fn help() -> String {
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    format!(
+        "Train by a published recipe: {}. Its settings count as defaults: flags and --config win over them [default: \
+         none]",
+        names.join(", ")
+    )
+}
+
 /// The preset of a name.
 ///
 /// # Errors
@@ -192,7 +320,8 @@ pub fn parse(name: &str) -> Result<&'static Preset, String> {
 #[cfg(test)]
 mod tests {
     use clap::{Args, Command, FromArgMatches};
-    use monosem::sae::{Architecture, SaeConfig};
+    use monosem::sae::description::{Features, Penalty};
+    use monosem::sae::{Architecture, PreActivation, SaeConfig};
     use monosem::train::{Recipe, Schedule};
 
     use super::*;
@@ -245,6 +374,35 @@ mod tests {
             assert_eq!((penalty(&config), recipe.unit_norm_decoder), (coefficient, false));
             assert_eq!((recipe.learning_rate_at(0), recipe.sparsity_at(0)), (3e-4, 1.0));
         }
+
+        let (config, matryoshka) = recipe("dictionary-learning-matryoshka");
+        let Architecture::Matryoshka(levels) = &config.architecture else { panic!("{config:?}") };
+        assert_eq!(levels.widths, [2048, 6144, 14_336, 30_720, 65_536]);
+        assert_eq!(levels.weights.as_deref(), Some(&[0.04; 5][..]));
+        assert_eq!((matryoshka.learning_rate, matryoshka.unit_norm_decoder), (1e-4, true));
+        for (name, rate, betas, clip) in [
+            ("dictionary-learning-standard", 1e-3, [0.9, 0.999, 1e-8], Some(1.0)),
+            ("dictionary-learning-gated", 5e-5, [0.0, 0.999, 1e-8], None),
+        ] {
+            let (config, recipe) = recipe(name);
+            assert_eq!((penalty(&config), config.apply_b_dec_to_input), (0.1, true));
+            assert_eq!((recipe.learning_rate_at(19_999), adam(&recipe), recipe.clip), (rate, betas, clip));
+            assert_eq!((recipe.sparsity_at(1000), recipe.unit_norm_decoder), (0.5, name.ends_with("gated")));
+        }
+        let (config, _) = recipe("dictionary-learning-gated");
+        assert!(matches!(&config.architecture, Architecture::Gated(gated) if gated.detached && !gated.normed));
+
+        let (config, april) = recipe("anthropic-2024-04");
+        assert_eq!((penalty(&config), config.apply_b_dec_to_input, april.unit_norm_decoder), (5.0, false, false));
+        let rates = [0, 15_999, 18_000, 20_000].map(|step| april.learning_rate_at(step));
+        assert_eq!((rates, april.sparsity_at(500)), ([5e-5, 5e-5, 2.5e-5, 0.0], 0.5));
+        let (config, january) = recipe("anthropic-2025-01");
+        let Architecture::JumpRelu(jumprelu) = &config.architecture else { panic!("{config:?}") };
+        let all = PreActivation { coefficient: 3e-6, of: Features::All };
+        assert_eq!((&jumprelu.penalty, jumprelu.pre_activation), (&Penalty::Tanh { scale: 4.0 }, Some(all)));
+        assert_eq!((jumprelu.l0, jumprelu.bandwidth), (10.0, 2.0));
+        assert!(jumprelu.log_threshold && jumprelu.straight_through_to_input && !config.apply_b_dec_to_input);
+        assert_eq!((january.sparsity_at(5000), january.learning_rate_at(0)), (0.25, 2e-4));
 
         let (config, sparsify) = recipe("sparsify-adam");
         assert_eq!((config.features, sparsify.batch, sparsify.schedule), (65_536, 65_536, Schedule::Linear));

@@ -39,10 +39,7 @@ pub struct Arguments {
     /// Command-line flags win; the words `default` and `none` take back what the file says [default: none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Train by a published recipe: openai-topk, dictionary-learning-topk, dictionary-learning-batchtopk, saelens-topk,
-    /// saelens-batchtopk or sparsify-adam. Its settings count as defaults: flags and --config win over them [default:
-    /// none]
-    #[arg(long, value_name = "NAME", value_parser = presets::parse)]
+    #[arg(long, value_name = "NAME", value_parser = presets::parse, help = presets::help())]
     preset: Option<&'static Preset>,
     /// Print a per-kernel time profile and GPU idle time at the end; the result is identical
     #[arg(long)]

@@ -97,7 +97,12 @@ impl Job {
             first_batch.iter_mut().for_each(|value| *value *= scale);
         }
         let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
-        if let SparsityStart::Active(active) = initialization.sparsity {
+        let active = match initialization.sparsity {
+            SparsityStart::Active(active) => Some(active),
+            SparsityStart::Biased { active, .. } => Some(Some(active)),
+            SparsityStart::Threshold(_) => None,
+        };
+        if let Some(active) = active {
             initial = initial.with_active(gpu, &first_batch, active)?;
         }
         initial.provenance = self.rows.provenance().clone();

@@ -42,6 +42,8 @@ pub enum EncoderStart {
     /// The same, scaled so that reconstructions of rows of norm 1 have norm 1 on average (OpenAI's sparse_autoencoder,
     /// `init_from_data_`).
     Matched,
+    /// The decoder times d / features (Anthropic, January 2025 update).
+    Shared,
 }
 
 /// Where `b_dec` starts.
@@ -67,6 +69,14 @@ pub enum SparsityStart {
     Active(Option<f64>),
     /// All thresholds are this.
     Threshold(f64),
+    /// All thresholds are this, and each feature's bias is such that it exceeds it as often as makes so many active per
+    /// row (Anthropic, January 2025 update); of JumpReLU.
+    Biased {
+        /// The threshold.
+        threshold: f64,
+        /// Active features per row.
+        active: f64,
+    },
 }
 
 /// Four times the active features that an SAE without a k is usually trained to.
@@ -92,11 +102,15 @@ pub struct InitialWeights {
     config: SaeConfig,
     rng: Rng,
     decoder_norm: f64,
+    /// Norm of the encoder rows, but for one that starts as a linear layer.
+    encoder_norm: f64,
     /// Factor of an encoder that starts as a linear layer.
     linear_scale: Option<f64>,
     b_dec: Vec<f32>,
     /// Of each feature, or one of all.
     thresholds: Vec<f32>,
+    /// The threshold of all features where biases do what thresholds do elsewhere.
+    biased_to: Option<f32>,
     /// A further factor of the decoder.
     decoder_scale: f64,
     /// Origin of the activations to train on.
@@ -134,12 +148,20 @@ impl Initialization {
             config: config.clone(),
             rng: Rng::new(seed, Purpose::Weights),
             decoder_norm: self.decoder_norm,
-            linear_scale: (self.encoder != EncoderStart::Decoder).then_some(1.0),
+            linear_scale: matches!(self.encoder, EncoderStart::Linear | EncoderStart::Matched).then_some(1.0),
+            encoder_norm: match self.encoder {
+                EncoderStart::Shared => self.decoder_norm * d as f64 / config.features as f64,
+                EncoderStart::Decoder | EncoderStart::Linear | EncoderStart::Matched => self.decoder_norm,
+            },
             b_dec: b_dec.iter().map(|&value| value as f32).collect(),
             thresholds: vec![match self.sparsity {
                 SparsityStart::Threshold(threshold) => threshold as f32,
-                SparsityStart::Active(_) => 0.0,
+                SparsityStart::Active(_) | SparsityStart::Biased { .. } => 0.0,
             }],
+            biased_to: match self.sparsity {
+                SparsityStart::Biased { threshold, .. } => Some(threshold as f32),
+                SparsityStart::Active(_) | SparsityStart::Threshold(_) => None,
+            },
             decoder_scale: 1.0,
             provenance: Provenance::default(),
         };
@@ -176,8 +198,8 @@ const SCALE_ROWS: usize = 1024;
 const LEAST_THRESHOLD: f32 = 1e-6;
 
 impl InitialWeights {
-    /// The same with thresholds that the first batch `[rows, d_in]` exceeds as often as
-    /// [`SparsityStart::Active`] says, where the architecture has any.
+    /// The same with thresholds, or biases, that the first batch `[rows, d_in]` exceeds as often as
+    /// [`SparsityStart::Active`] or [`SparsityStart::Biased`] says, where the architecture has any.
     ///
     /// # Errors
     /// Those of the device.
@@ -196,7 +218,7 @@ impl InitialWeights {
         let active = active.unwrap_or(USUAL_ACTIVE.min(USUAL_SHARE * self.config.features as f64));
         self.thresholds = quantile::quantiles(gpu, &self, &rows, active)?;
         let is_reduced = matches!(entry, EntryKind::Relu { .. });
-        if !is_reduced {
+        if !is_reduced && self.biased_to.is_none() {
             let d = self.config.d_in;
             let sample = &rows[..rows.len().min(SCALE_ROWS * d)];
             let b_dec = std::mem::replace(&mut self.b_dec, vec![0.0; d]);
@@ -209,11 +231,15 @@ impl InitialWeights {
     /// Fills a tensor of a scalar per feature.
     fn fill_scalars(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) {
         let threshold = |at: usize| self.thresholds.get(first + at).or(self.thresholds.first()).copied().unwrap_or(0.0);
+        let of_all = self.biased_to;
         let start: &dyn Fn(f32) -> f32 = match (self.config.describe().lists[0].entry, tensor.name) {
             (EntryKind::Relu { .. }, "b_enc") | (EntryKind::Gated { .. }, "b_gate") => &|threshold| -threshold,
-            (EntryKind::JumpRelu(JumpReluEntry { log: false, .. }), "threshold") => &|threshold| threshold,
+            (EntryKind::JumpRelu(_), "b_enc") => &|threshold| of_all.map_or(0.0, |of_all| of_all - threshold),
+            (EntryKind::JumpRelu(JumpReluEntry { log: false, .. }), "threshold") => {
+                &|threshold| of_all.unwrap_or(threshold)
+            }
             (EntryKind::JumpRelu(JumpReluEntry { log: true, .. }), "threshold") => {
-                &|threshold| threshold.max(LEAST_THRESHOLD).ln()
+                &|threshold| of_all.unwrap_or(threshold).max(LEAST_THRESHOLD).ln()
             }
             _ => &|_| 0.0,
         };
@@ -242,7 +268,7 @@ impl InitialWeights {
     }
 
     fn encoder_row(&self, feature: usize, row: &mut [f32]) {
-        let Some(scale) = self.linear_scale else { return self.direction(feature, self.decoder_norm, row) };
+        let Some(scale) = self.linear_scale else { return self.direction(feature, self.encoder_norm, row) };
         self.draw(feature, row);
         let factor = scale / (row.len() as f64).sqrt();
         for value in row {
@@ -334,6 +360,15 @@ mod tests {
         for (row, norm) in norms(encoder).into_iter().enumerate() {
             let pair = [encoder, sae.tensor("W_dec")].map(|all| &all[row * D..(row + 1) * D]);
             assert!(pair[0].iter().zip(pair[1]).all(|(a, b)| (f64::from(*a) - norm * f64::from(*b)).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_shared_encoder_is_the_decoder_times_its_share() {
+        let sae = drawn(Initialization { encoder: EncoderStart::Shared, decoder_norm: 0.5, ..Default::default() });
+        assert!(norms(sae.tensor("W_dec")).iter().all(|norm| (norm - 0.5).abs() < 1e-6));
+        for (encoder, decoder) in sae.tensor("W_enc").iter().zip(sae.tensor("W_dec")) {
+            assert!((encoder - decoder * 24.0 / 300.0).abs() < 1e-8);
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use monosem::run::{Start, StartingSae};
-use monosem::sae::SaeConfig;
+use monosem::sae::{Architecture, SaeConfig};
 use monosem::train::{BiasStart, EncoderStart, Initialization, Recipe, SparsityStart};
 use monosem::{Error, Result};
 use serde::Serialize;
@@ -22,9 +22,10 @@ pub struct InitializationArguments {
     /// Norm of the decoder rows, whose directions are drawn [default: 1]
     #[arg(long, value_name = "X|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     init_decoder_norm: Option<Choice<f64>>,
-    /// Encoder: equal to the decoder, linear (uniform in +-1/sqrt(d) along the decoder, as torch.nn.Linear), or matched
-    /// (the same, scaled to reconstruct rows of norm 1 at norm 1) [default: decoder]
-    #[arg(long, value_name = "decoder|linear|matched|default", value_parser = or_default(variant::<Encoder>))]
+    /// Encoder: equal to the decoder, linear (uniform in +-1/sqrt(d) along the decoder, as torch.nn.Linear), matched
+    /// (the same, scaled to reconstruct rows of norm 1 at norm 1), or shared (the decoder times d/features) [default:
+    /// decoder]
+    #[arg(long, value_name = "decoder|linear|matched|shared|default", value_parser = or_default(variant::<Encoder>))]
     init_encoder: Option<Choice<Encoder>>,
     /// b_dec: the geometric median of the first batch, its mean, or zero [default: median]
     #[arg(long, value_name = "median|mean|zero|default", value_parser = or_default(variant::<Bias>))]
@@ -33,7 +34,8 @@ pub struct InitializationArguments {
     /// sixteenth of the features]
     #[arg(long, value_name = "L0|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     init_l0: Option<Choice<f64>>,
-    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles [default: none]
+    /// Thresholds of relu (its biases, negated), jumprelu and gated, instead of quantiles; jumprelu with --init-l0, too,
+    /// has its biases at quantiles [default: none]
     #[arg(long, value_name = "X|none", value_parser = unless(&["none"], positive_or_zero), allow_hyphen_values = true)]
     init_threshold: Option<Choice<f64>>,
 }
@@ -44,6 +46,7 @@ enum Encoder {
     Decoder,
     Linear,
     Matched,
+    Shared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -81,9 +84,14 @@ impl InitializationArguments {
         let (norm, encoder, b_dec) =
             (self.init_decoder_norm.flatten(), self.init_encoder.flatten(), self.init_b_dec.flatten());
         let sparsity = match (self.init_l0.flatten(), self.init_threshold.flatten()) {
+            (Some(active), Some(threshold)) if matches!(config.architecture, Architecture::JumpRelu(_)) => {
+                SparsityStart::Biased { threshold, active }
+            }
             (Some(_), Some(_)) => {
                 return Err(Error::Config(
-                    "--init-l0 finds the thresholds that --init-threshold gives: give only one of both".into(),
+                    "--init-l0 finds the thresholds that --init-threshold gives: give only one of both (jumprelu has \
+                     biases, too, and takes both)"
+                        .into(),
                 ));
             }
             (active, None) => SparsityStart::Active(active),
@@ -106,6 +114,7 @@ impl InitializationArguments {
                 Encoder::Decoder => EncoderStart::Decoder,
                 Encoder::Linear => EncoderStart::Linear,
                 Encoder::Matched => EncoderStart::Matched,
+                Encoder::Shared => EncoderStart::Shared,
             }),
             b_dec: b_dec.map_or(usual.b_dec, |bias| match bias {
                 Bias::Median => BiasStart::Median,

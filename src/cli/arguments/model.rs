@@ -32,6 +32,18 @@ pub struct ModelArguments {
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = positive, allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     width_weights: Vec<f64>,
+    /// Subtract b_dec from the rows before they are encoded
+    #[arg(
+        long,
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    apply_b_dec_to_input: bool,
     /// Rank features by activation x decoder norm, and do not constrain decoder norms (as SAELens's TopK does)
     #[arg(
         long,
@@ -162,7 +174,7 @@ impl ModelArguments {
             Architecture::Jumprelu => self.penalty.jumprelu()?.into(),
             Architecture::Gated => self.penalty.gated()?.into(),
         };
-        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: true, architecture };
+        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: self.apply_b_dec_to_input, architecture };
         config.validate()?;
         Ok(config)
     }

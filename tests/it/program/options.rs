@@ -150,11 +150,11 @@ fn every_preset_trains_and_is_planned_for() {
     let refused = monosem(&["train", "--data", &files.data, "--out", &files.path("out"), "--preset", "other"]);
     let words = String::from_utf8(refused.stderr).unwrap();
     let names = words.split("there are ").nth(1).unwrap().lines().next().unwrap();
-    assert_eq!(names.split(", ").count(), 9, "{names}");
+    assert_eq!(names.split(", ").count(), 14, "{names}");
     let flags = ["--features", "300", "--batch", "50", "--device", "cpu"];
     for name in names.split(", ") {
         let auxk: &[&str] = if name == "openai-topk" { &["--auxk-k", "3"] } else { &[] };
-        let has_k = !["saelens-standard", "saelens-jumprelu", "saelens-gated"].contains(&name);
+        let has_k = ["topk", "matryoshka", "adam"].iter().any(|end| name.ends_with(end));
         let k: &[&str] = if has_k { &["--k", "4"] } else { &[] };
         let sized = [&["--preset", name][..], k, &flags, auxk].concat();
         let run = train(&files, name, &[&sized[..], &["--steps", "3", "--warmup", "0"]].concat());
@@ -283,4 +283,21 @@ fn a_run_is_extended_from_its_newest_checkpoint() {
         2,
         "no checkpoint that it could go on from",
     );
+}
+
+/// Anthropic's of January 2025: as many features are active as a quantile of each says, above one threshold.
+#[test]
+fn biases_make_features_active_where_thresholds_are_given() {
+    let files = Files::new();
+    let flags = ["--arch", "jumprelu", "--l0-coefficient", "0.1", "--init-threshold", "0.1", "--init-l0", "6"];
+    let more =
+        ["--features", "40", "--batch", "50", "--steps", "1", "--warmup", "1", "--decay", "0", "--device", "cpu"];
+    let run = train(&files, "run", &[&flags[..], &more, &["--log-threshold", "--apply-b-dec-to-input=false"]].concat());
+    // The first step has a rate of 0.
+    let sae = monosem::sae::load(Path::new(&run)).unwrap();
+    assert!(sae.tensor("threshold").iter().all(|threshold| (threshold - 0.1).abs() < 1e-6));
+    assert!(sae.tensor("b_enc").iter().any(|bias| *bias != 0.0) && !sae.config.apply_b_dec_to_input);
+    let l0 = metrics(Path::new(&run))[0]["l0"].as_f64().unwrap();
+    // A quantile is the least of the values that are to exceed it.
+    assert!(l0 > 4.0 && l0 <= 6.5, "{l0}");
 }
