@@ -28,12 +28,13 @@ use set::FeatureSet;
 use tokens::TokenIndex;
 
 /// The page, file by file.
-const PAGE: [(&str, &str); 12] = [
+const PAGE: [(&str, &str); 13] = [
     ("index.html", include_str!("page/index.html")),
     ("page.css", include_str!("page/page.css")),
     ("text.js", include_str!("page/text.js")),
     ("store.js", include_str!("page/store.js")),
     ("charts.js", include_str!("page/charts.js")),
+    ("points.js", include_str!("page/points.js")),
     ("scatter.js", include_str!("page/scatter.js")),
     ("map.js", include_str!("page/map.js")),
     ("find.js", include_str!("page/find.js")),

@@ -20,6 +20,13 @@
     return el("span", { class: "quiet" }, monosem.all.density[feature] === 0 ? "dead" : "");
   };
 
+  /** The same as short plain text. */
+  monosem.name = (feature) => {
+    const shown = monosem.all.labels.get(feature) ?? monosem.topTexts(feature)[0] ?? "";
+    const text = monosem.plain(shown).trim();
+    return text.length > 28 ? `${text.slice(0, 27)}…` : text;
+  };
+
   const section = (title, note, ...children) =>
     el("section", { class: "card" }, el("h2", {}, title, note ? el("small", {}, note) : null), children);
 

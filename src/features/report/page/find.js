@@ -10,13 +10,28 @@
   /** What the list shows: in `matches` a feature has what it was found by. */
   const state = { order: null, matches: null, scanned: null, key: null };
 
+  /** All features, the largest value first. Values are not negative, so their bits have their order: a radix sort. */
+  const descending = (values) => {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    let order = Uint32Array.from({ length: values.length }, (_, feature) => feature);
+    for (const shift of [0, 16]) {
+      const starts = new Uint32Array(65537);
+      const keyOf = (feature) => 0xffff - ((bits[feature] >>> shift) & 0xffff);
+      for (const feature of order) starts[keyOf(feature) + 1]++;
+      for (let key = 0; key < 65536; key++) starts[key + 1] += starts[key];
+      const sorted = new Uint32Array(order.length);
+      for (const feature of order) sorted[starts[keyOf(feature)]++] = feature;
+      order = sorted;
+    }
+    return order;
+  };
+
   const ordered = (sort) => {
     if (!orders.has(sort)) {
       const { features, density, maximum } = monosem.all;
-      const numbers = Uint32Array.from({ length: features }, (_, feature) => feature);
-      const value = { density, maximum }[sort.replace("rare", "density")];
-      if (value) numbers.sort((one, other) => value[other] - value[one] || one - other);
-      orders.set(sort, sort === "rare" ? numbers.reverse() : numbers);
+      const values = { density, rare: density, maximum }[sort];
+      const order = values ? descending(values) : Uint32Array.from({ length: features }, (_, feature) => feature);
+      orders.set(sort, sort === "rare" ? order.reverse() : order);
     }
     return orders.get(sort);
   };

@@ -37,7 +37,7 @@
         el(
           "span",
           { class: "ramp", "aria-hidden": "true" },
-          Array.from({ length: monosem.shades }, (_, level) => el("i", { class: `level-${level + 1}` })),
+          Array.from({ length: monosem.points.shades }, (_, level) => el("i", { class: `level-${level + 1}` })),
         ),
         el("span", {}, "frequent"),
       ),

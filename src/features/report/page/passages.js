@@ -6,7 +6,9 @@
 
   const spanOf = (example, at, maximum) => {
     const value = example.activations[at] ?? 0;
-    const shown = example.text[at] ?? `#${example.tokens[at]} `;
+    let shown = example.text[at] ?? `#${example.tokens[at]} `;
+    // A space there would only indent.
+    if (at === 0 && typeof shown === "string" && shown.trim() !== "") shown = shown.trimStart();
     const classes = [value > 0 ? "lit" : "", at === example.focus ? "focus" : ""].filter(Boolean).join(" ");
     const strength = value > 0 && maximum > 0 ? Math.max(0.1, Math.min(1, value / maximum)) : 0;
     return el(

@@ -2,44 +2,17 @@
 "use strict";
 
 {
-  const LEVELS = 7;
-  const CELLS = 256;
-  const MANY = 250_000;
-  let grid = null;
-
-  /** Points by cell, and each point's shade: its density, on a logarithmic scale. */
-  const prepare = () => {
-    const { map, density, features } = monosem.all;
-    const cellOf = (feature) => (map[2 * feature] >> 8) + CELLS * (map[2 * feature + 1] >> 8);
-    const starts = new Uint32Array(CELLS * CELLS + 1);
-    for (let feature = 0; feature < features; feature++) starts[cellOf(feature) + 1]++;
-    for (let cell = 0; cell < CELLS * CELLS; cell++) starts[cell + 1] += starts[cell];
-    const order = new Uint32Array(features);
-    const next = starts.slice();
-    for (let feature = 0; feature < features; feature++) order[next[cellOf(feature)]++] = feature;
-    let [low, high] = [Infinity, -Infinity];
-    for (const share of density) {
-      if (share > 0) [low, high] = [Math.min(low, share), Math.max(high, share)];
-    }
-    const range = Math.max(1e-9, Math.log(high / low));
-    const level = Uint8Array.from(density, (share) =>
-      share > 0 ? 1 + Math.min(LEVELS - 1, Math.floor((LEVELS * Math.log(share / low)) / range)) : 0,
-    );
-    return { starts, order, level };
-  };
-
-  const color = (element, name) => getComputedStyle(element).getPropertyValue(name).trim();
+  const { color, visit } = monosem.points;
 
   /** A map within `parent`. */
-  monosem.scatter = (parent, { name, keys = true } = {}) => {
+  monosem.scatter = (parent, { name, keys = true, named = true } = {}) => {
     const { el } = monosem;
-    grid ??= prepare();
     const { map, features } = monosem.all;
     const canvas = el("canvas", { tabindex: keys ? 0 : null, role: "img", "aria-label": name });
     parent.append(canvas);
     // The middle in units of the map, and pixels for its whole side.
     const view = { x: 32768, y: 32768, side: 0 };
-    let [size, marked, neighbors, hovered, drawn, moving] = [null, null, [], null, 0, false];
+    let [size, marked, neighbors, hovered, drawn] = [null, null, [], null, 0];
     let wanted = null;
 
     const toScreen = (feature) => [
@@ -61,49 +34,22 @@
       return [x, y];
     };
 
-    const cells = (left, top, right, bottom, visit) => {
-      const clamp = (value) => Math.max(0, Math.min(CELLS - 1, value >> 8));
-      for (let row = clamp(top); row <= clamp(bottom); row++) {
-        for (let column = clamp(left); column <= clamp(right); column++) {
-          const cell = row * CELLS + column;
-          for (let at = grid.starts[cell]; at < grid.starts[cell + 1]; at++) visit(grid.order[at], at);
-        }
-      }
-    };
-
     const paint = () => {
       drawn = 0;
       if (!size) return;
       const context = canvas.getContext("2d");
       context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
       context.clearRect(0, 0, size.width, size.height);
-      const shades = Array.from({ length: LEVELS + 1 }, (_, level) => color(canvas, `--point-${level}`));
-      const perPixel = Math.sqrt(features) / view.side;
-      const radius = Math.max(0.7, Math.min(5, 0.22 / perPixel));
-      const every = moving && features > MANY ? Math.ceil(features / MANY) : 1;
-      const byLevel = Array.from({ length: LEVELS + 1 }, () => []);
-      const [left, top] = toMap(0, 0);
-      const [right, bottom] = toMap(size.width, size.height);
-      cells(left, top, right, bottom, (feature, at) => {
-        if (at % every === 0) byLevel[grid.level[feature]].push(feature);
-      });
-      byLevel.forEach((list, level) => {
-        context.fillStyle = shades[level];
-        if (radius < 1.6) {
-          for (const feature of list) {
-            const [x, y] = toScreen(feature);
-            context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-          }
-          return;
-        }
-        context.beginPath();
-        for (const feature of list) {
-          const [x, y] = toScreen(feature);
-          context.moveTo(x + radius, y);
-          context.arc(x, y, radius, 0, 2 * Math.PI);
-        }
-        context.fill();
-      });
+      const radius = Math.max(0.5, Math.min(5, (0.22 * view.side) / Math.sqrt(features)));
+      const corners = [toMap(0, 0), toMap(size.width, size.height)];
+      if (radius < 1.6) {
+        const scale = (devicePixelRatio * view.side) / 65536;
+        const [offsetX, offsetY] = [canvas.width / 2 - view.x * scale, canvas.height / 2 - view.y * scale];
+        monosem.points.drawPixels(canvas, corners, [scale, offsetX, offsetY], radius);
+      } else {
+        const list = monosem.points.drawDiscs(canvas, corners, toScreen, radius);
+        if (named) monosem.points.drawNames(canvas, list, toScreen, radius);
+      }
       const [ink, accent] = [color(canvas, "--ink"), color(canvas, "--accent")];
       if (marked !== null) {
         const from = toScreen(marked);
@@ -130,7 +76,7 @@
       const [mapX, mapY] = toMap(x, y);
       const span = (reach * 65536) / view.side;
       let [best, distance] = [null, reach * reach];
-      cells(mapX - span, mapY - span, mapX + span, mapY + span, (feature) => {
+      visit([mapX - span, mapY - span], [mapX + span, mapY + span], (feature) => {
         const [pointX, pointY] = toScreen(feature);
         const squared = (pointX - x) ** 2 + (pointY - y) ** 2;
         if (squared < distance) [best, distance] = [feature, squared];
@@ -193,7 +139,6 @@
       pointers.set(event.pointerId, now);
       travelled += Math.hypot(now[0] - before[0], now[1] - before[1]);
       if (travelled < 5) return;
-      moving = true;
       hover(null);
       if (others.length === 0) return move(now[0] - before[0], now[1] - before[1]);
       const [other] = others;
@@ -206,7 +151,6 @@
         event.type === "pointerup" && travelled < 5
           ? nearest(...at(event), event.pointerType === "touch" ? 24 : 14)
           : null;
-      moving = false;
       redraw();
       if (found !== null) open(found);
     };
@@ -238,10 +182,10 @@
       if (!size) return;
       const along = (axis) => list.map((feature) => map[2 * feature + axis]);
       const [xs, ys] = [along(0), along(1)];
-      const range = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 600);
+      const range = (values) => Math.max(Math.max(...values) - Math.min(...values), 600);
       view.x = (Math.max(...xs) + Math.min(...xs)) / 2;
       view.y = (Math.max(...ys) + Math.min(...ys)) / 2;
-      view.side = (0.72 * Math.min(size.width, size.height) * 65536) / range;
+      view.side = 0.84 * 65536 * Math.min(size.width / range(xs), size.height / range(ys));
       redraw();
     };
     new ResizeObserver(() => {
@@ -271,6 +215,4 @@
       place: (feature) => toScreen(feature),
     };
   };
-
-  monosem.shades = LEVELS;
 }

@@ -2,7 +2,12 @@
 "use strict";
 
 {
-  const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
+  const bytes = (base64) => {
+    const text = atob(base64);
+    const array = new Uint8Array(text.length);
+    for (let at = 0; at < text.length; at++) array[at] = text.charCodeAt(at);
+    return array.buffer;
+  };
   const waiting = new Map();
   const chunks = new Map();
   const listed = new Map();
