@@ -115,6 +115,14 @@
     return section("Sources", tokens ? "density in each" : "tokens active in each", monosem.barRows(rows));
   };
 
+  /** The neighbours that the map has closest, so that it shows the surroundings and not everything. */
+  const closest = (feature, neighbors) => {
+    const { map } = monosem.all;
+    const along = (other, axis) => (map[2 * other + axis] - map[2 * feature + axis]) ** 2;
+    const distance = (other) => along(other, 0) + along(other, 1);
+    return [...neighbors].sort((one, other) => distance(one) - distance(other)).slice(0, 5);
+  };
+
   const neighbors = (feature, entry) => {
     if (entry.neighbors.length === 0) return null;
     const list = el(
@@ -140,7 +148,13 @@
         feature,
         entry.neighbors.map(([other]) => other),
       );
-      scatter.fit([feature, ...entry.neighbors.slice(0, 8).map(([other]) => other)]);
+      scatter.fit([
+        feature,
+        ...closest(
+          feature,
+          entry.neighbors.map(([other]) => other),
+        ),
+      ]);
     }
     return section("Neighbours", "by cosine of the decoder rows", map, list);
   };
