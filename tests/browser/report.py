@@ -105,6 +105,11 @@ def find_by_token(browser):
 
 
 def find_by_label_and_text(browser):
+    search(browser, ",")
+    browser.until("return document.body.dataset.shown.includes('%2C')", "features of a comma, which is no number")
+    numbers = browser.run("return [...document.querySelectorAll('.row .number:first-child')]"
+                          ".map((cell) => cell.textContent)")
+    assert numbers[0] != "0", numbers
     search(browser, "what crosses")
     browser.until("return document.querySelectorAll('.row').length === 1", "the feature of a label")
     assert "rivers and what crosses them" in browser.text(".row")

@@ -8,7 +8,7 @@
   const orders = new Map();
 
   /** What the list shows: in `matches` a feature has what it was found by. */
-  const state = { order: null, matches: null, scanned: null, key: null };
+  const state = { order: null, matches: null, scanned: null, key: null, asked: null };
 
   /** All features, the largest value first. Values are not negative, so their bits have their order: a radix sort. */
   const descending = (values) => {
@@ -77,13 +77,19 @@
     });
   };
 
+  /** The feature that a text is the number of, with or without commas; null if it is of none. */
+  monosem.numberOf = (text) => {
+    const digits = text.trim().replace(/(?<=\d)[,_](?=\d)/g, "");
+    return /^\d+$/.test(digits) && Number(digits) < monosem.all.features ? Number(digits) : null;
+  };
+
   /** Finds the features of a query; null without one. */
   const search = async (query) => {
     if (query.trim() === "") return null;
     const matches = new Map();
     const folded = query.toLowerCase();
-    const number = Number(query.trim().replace(/[,_]/g, ""));
-    if (Number.isInteger(number) && number >= 0 && number < monosem.all.features) matches.set(number, { by: "number" });
+    const number = monosem.numberOf(query);
+    if (number !== null) matches.set(number, { by: "number" });
     findLabels(folded.trim(), matches);
     await findTokens(folded, matches);
     for (const [at, features] of monosem.store.loadedChunks()) findText(folded, at, features, matches);
@@ -127,11 +133,17 @@
   /** Reads all examples for a text, and shows what is found as it goes. */
   const scan = async (query, button) => {
     const key = state.key;
-    for (let number = 0; number < monosem.all.chunks; number++) {
-      const features = await monosem.store.chunk(number);
-      if (state.key !== key || !button.isConnected) return;
-      findText(query.q.toLowerCase(), number, features, state.matches);
-      button.textContent = `Searching … ${Math.round((100 * number) / monosem.all.chunks)} %`;
+    button.disabled = true;
+    try {
+      for (let number = 0; number < monosem.all.chunks && state.matches.size <= MOST_TEXTS; number++) {
+        const features = await monosem.store.chunk(number);
+        if (state.key !== key || !button.isConnected) return;
+        findText(query.q.toLowerCase(), number, features, state.matches);
+        button.textContent = `Searching … ${Math.round((100 * number) / monosem.all.chunks)} %`;
+      }
+    } catch (error) {
+      button.textContent = error.message;
+      return;
     }
     state.scanned = key;
     settle(query);
@@ -141,10 +153,11 @@
   /** The features of a query, and what each was found by; null for those without one. */
   monosem.found = async (query) => {
     const key = query.q ?? "";
+    state.asked = key;
     if (state.key !== key) {
-      state.matches = await search(key);
-      state.key = key;
-      state.scanned = null;
+      const matches = await search(key);
+      // A later query may have been asked meanwhile.
+      if (state.asked === key) Object.assign(state, { matches, key, scanned: null });
     }
     settle(query);
     return { order: state.order, matches: state.matches, isWhole: state.scanned === key };

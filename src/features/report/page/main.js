@@ -81,8 +81,8 @@
       event.preventDefault();
     }
     if (event.key !== "Enter") return;
-    const number = Number(searchField.value.trim().replace(/[,_]/g, "") || "none");
-    if (featureExists(number)) {
+    const number = monosem.numberOf(searchField.value);
+    if (number !== null) {
       clearTimeout(typed);
       searchField.blur();
       location.hash = `#/feature/${number}`;
