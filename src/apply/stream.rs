@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::data::RowsView;
 use crate::engine::entries::Pass;
-use crate::engine::forward::{Forward, count_rows};
+use crate::engine::forward::{Forward, Room, count_rows};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::select::Tuning;
@@ -37,7 +37,8 @@ impl DeviceSae {
         }
         let parameters = Parameters::allocate(gpu, weights.config(), Planes::inference(&description))?;
         parameters.fill(gpu, &gpu.pipeline(&parameters.planes().defines())?, weights)?;
-        let forward = Forward::new(gpu, &parameters, batch, tuning, Pass::Evaluation)?;
+        let room = Room { rows: batch, k: weights.config().usual_l0() };
+        let forward = Forward::new(gpu, &parameters, room, tuning, Pass::Evaluation)?;
         Ok(Self { gpu: gpu.clone(), parameters, forward })
     }
 
@@ -47,7 +48,7 @@ impl DeviceSae {
         let mut recording = Recording::default();
         recording.clear(&forward.guard);
         forward.record_center(&mut recording, parameters, rows);
-        forward.record_codes(&mut recording, parameters, rows);
+        forward.record_codes(&mut recording, parameters, rows, parameters.config().usual_l0() as u32);
         recording
     }
 

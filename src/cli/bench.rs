@@ -116,6 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         None => arguments.model.clone().or_features(16_384).sae_config(width)?,
     };
+    if arguments.model.k_start().is_some() {
+        return Err(Error::Config("bench times steps of one k: leave --k-start out, and give that k with --k".into()));
+    }
     let recipe = Recipe { moments: arguments.moments.with_seed(0), ..Recipe::top_k(config.features, batch, 1_000_000) };
     recipe.validate()?;
     let screening = arguments.screening.value();

@@ -5,7 +5,7 @@ use monosem::Result;
 use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
 use monosem::measure::{Forecast, Plan, most_features};
-use monosem::train::Recipe;
+use monosem::train::{KAnnealing, Recipe};
 use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
@@ -98,8 +98,11 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     };
     let config = arguments.model.sae_config(width)?;
     let moments = arguments.moments.with_seed(0);
-    let recipe = Recipe { moments, ..Recipe::top_k(config.features, arguments.batch, 10_000) };
-    recipe.validate()?;
+    // For how long k falls does not matter.
+    let steps = 10_000;
+    let k_annealing = arguments.model.k_annealing(steps)?.map(|annealing| KAnnealing { steps: 1, ..annealing });
+    let recipe = Recipe { moments, k_annealing, ..Recipe::top_k(config.features, arguments.batch, steps) };
+    recipe.validate_for(&config)?;
     let screening = arguments.screening.value();
     let gpu = match &arguments.assume_memory {
         Some(_) => None,

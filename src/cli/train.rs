@@ -96,8 +96,10 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
     };
     if let Some(planned) = &planned {
         settings.training.keep_rise(planned);
+        settings.model.keep_fall(planned.k_annealing);
     }
     let recipe = settings.recipe(config.features)?;
+    recipe.validate_for(&config)?;
     let resolved = Resolved::new(&settings, &config, &recipe)?;
     let is_longer = planned.is_some_and(|planned| recipe.steps > planned.steps);
     if let Some(previous) = &previous {

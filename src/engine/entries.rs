@@ -24,7 +24,7 @@ pub struct Entries {
     /// [`Counts`](crate::gpu::shaders::Counts): the number of entries of each list, and of all that there should be
     /// where list 0 is full.
     pub counts: Buffer,
-    /// Entries of the main list per row, if each has as many.
+    /// Entries of the main list per row, if each has as many: the most that there is room for.
     pub per_row: Option<u32>,
     /// Where list 1 begins: the capacity of list 0.
     pub second: u32,
@@ -76,8 +76,7 @@ impl Entries {
             _ => None,
         };
         if let Some(k) = per_row {
-            let main: Vec<u32> = (0..=rows as u32).map(|row| row * k).collect();
-            starts[0] = gpu.buffer_from("starts of rows", &main)?;
+            starts[0] = gpu.buffer_from("starts of rows", &starts_of_rows(rows as u32, k))?;
         }
         Ok(Self {
             list: gpu.buffer("entries", 4 * u64::from(capacity))?,
@@ -88,6 +87,21 @@ impl Entries {
             capacity,
         })
     }
+}
+
+impl Entries {
+    /// From what is submitted next on, each of `rows` rows has `k` entries in the main list, if each has as many.
+    pub fn set_per_row(&self, gpu: &Gpu, rows: u32, k: u32) {
+        if self.per_row.is_some() {
+            gpu.upload(&self.starts[0], 0, &starts_of_rows(rows, k));
+            gpu.upload(&self.counts, 0, &[rows * k]);
+        }
+    }
+}
+
+/// Where rows of `k` entries each begin.
+fn starts_of_rows(rows: u32, k: u32) -> Vec<u32> {
+    (0..=rows).map(|row| row * k).collect()
 }
 
 /// What the capacity of a list depends on.

@@ -11,6 +11,15 @@ use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
 use crate::sae::description::{Input, Value};
 
+/// The sizes of a forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Rows, at most.
+    pub rows: usize,
+    /// Active features per row, at most, of each or on average; where that is not fixed it does not matter.
+    pub k: usize,
+}
+
 /// Buffers and kernels of a forward pass over at most `rows` rows.
 pub struct Forward {
     /// The rows, `[rows, quads]` vec4.
@@ -81,8 +90,10 @@ impl Forward {
     /// # Errors
     /// [`Error::Config`] if a batch of that many rows exceeds a binding, [`Error::OutOfMemory`] if it does not fit,
     /// [`Error::Shader`].
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: usize, tuning: Tuning, pass: Pass) -> Result<Self> {
-        let entries = Entries::new(gpu, parameters.description(), parameters.features(), rows, pass)?;
+    pub fn new(gpu: &Gpu, parameters: &Parameters, room: Room, tuning: Tuning, pass: Pass) -> Result<Self> {
+        let Room { rows, k } = room;
+        let widest = parameters.description().clone().with_k(k);
+        let entries = Entries::new(gpu, &widest, parameters.features(), rows, pass)?;
         let rows = rows as u32;
         let batch = &gpu.for_part("batch");
         let vectors = || batch.buffer("a field of the batch", u64::from(rows) * u64::from(parameters.quads()) * 4);
@@ -188,10 +199,10 @@ impl Forward {
         }
     }
 
-    /// Finds the codes of the first `rows` rows.
-    pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
+    /// Finds the codes of the first `rows` rows: `k` per row, of each or on average, where that is fixed.
+    pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32, k: u32) {
         let (centred, entries, guard) = (&self.centred, &self.entries, &self.guard);
-        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows });
+        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows, k });
     }
 
     /// Counts and decodes the codes of the first `rows` rows.

@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sae::SaeConfig;
 
 /// Tokens after which a feature that has not fired is dead (Gao et al. 2024).
 pub const DEAD_WINDOW: u64 = 10_000_000;
@@ -41,11 +42,33 @@ pub struct Recipe {
     /// Steps over which the coefficient of the penalty on active features rises from 0.
     #[serde(default)]
     pub sparsity_warmup_steps: u64,
+    /// How the number of active features per row falls to the SAE's k, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k_annealing: Option<KAnnealing>,
     /// The type that Adam's moments of W_enc and W_dec are stored in.
     pub moments: MomentPrecision,
     /// What rows are multiplied by before they are trained on; initial weights and losses are those of such rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_scale: Option<f32>,
+}
+
+/// A number of active features per row that falls to the SAE's k in a straight line, rounded down
+/// (dictionary_learning's `k_anneal_steps`, which begins at d).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KAnnealing {
+    /// The number in the first step.
+    pub start: usize,
+    /// Steps until it is k.
+    pub steps: u64,
+}
+
+impl KAnnealing {
+    /// The number in a step, the first being 0.
+    fn at(self, step: u64, k: usize) -> usize {
+        let (left, above) = (self.steps.saturating_sub(step), self.start.saturating_sub(k));
+        // At most `above`.
+        k + (above as u128 * u128::from(left) / u128::from(self.steps.max(1))) as usize
+    }
 }
 
 /// How the learning rate falls over the recipe's last steps.
@@ -107,6 +130,7 @@ impl Recipe {
             unit_norm_decoder: true,
             dead_window: DEAD_WINDOW,
             sparsity_warmup_steps: 0,
+            k_annealing: None,
             moments: MomentPrecision::F32,
             row_scale: None,
         }
@@ -144,10 +168,37 @@ impl Recipe {
             format!("rows cannot be multiplied by {scale}: it must be above 0 and finite")
         } else if self.dead_window == 0 {
             "the window of dead features is 0 tokens: it must be at least 1".to_owned()
+        } else if let Some(KAnnealing { steps, .. }) = self.k_annealing.filter(|k| !(1..self.steps).contains(&k.steps))
+        {
+            format!("k falls over {steps} steps: they must be at least 1 and fewer than all {} steps", self.steps)
         } else {
             return Ok(());
         };
         Err(Error::Config(problem))
+    }
+
+    /// As [`Recipe::validate`], and that the number of active features can fall to this SAE's k.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what does not fit.
+    pub fn validate_for(&self, config: &SaeConfig) -> Result<()> {
+        self.validate()?;
+        let Some(KAnnealing { start, .. }) = self.k_annealing else { return Ok(()) };
+        match config.k() {
+            None => Err(Error::Config("there is no k that could fall: leave its start out".into())),
+            Some(k) if start < k || start > config.features => Err(Error::Config(format!(
+                "k starts at {start} and falls to {k}: it must start at {k} or more and at most at the number of \
+                 features, {}",
+                config.features
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Active features per row of a step, the first being 0, where the architecture fixes their number: of each row, or
+    /// on average.
+    pub fn k_at(&self, step: u64, config: &SaeConfig) -> Option<usize> {
+        config.k().map(|k| self.k_annealing.map_or(k, |annealing| annealing.at(step, k)))
     }
 
     /// The window of dead features in steps.
@@ -187,7 +238,8 @@ fn rise(step: u64, warmup: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Recipe, Schedule};
+    use super::{KAnnealing, Recipe, Schedule};
+    use crate::sae::{Relu, SaeConfig};
 
     #[test]
     fn the_learning_rate_rises_stays_and_falls() {
@@ -216,6 +268,26 @@ mod tests {
     fn short_runs_hurry() {
         let rate = |steps| Recipe::top_k(4096, 8, steps).learning_rate;
         assert_eq!([rate(1_000_000), rate(10_000), rate(2_500), rate(1)], [4e-4, 4e-4, 8e-4, 16e-4]);
+    }
+
+    #[test]
+    fn k_falls_in_a_straight_line_and_stays() {
+        let config = SaeConfig::top_k(16, 64, 3);
+        let annealed =
+            |start, steps| Recipe { k_annealing: Some(KAnnealing { start, steps }), ..Recipe::top_k(64, 8, 100) };
+        let k =
+            |recipe: &Recipe, steps: &[u64]| steps.iter().map(|&step| recipe.k_at(step, &config)).collect::<Vec<_>>();
+        // 64 - 61 / 4 · step, rounded down.
+        assert_eq!(k(&annealed(64, 4), &[0, 1, 2, 3, 4, 99]), [64, 48, 33, 18, 3, 3].map(Some));
+        assert_eq!(k(&annealed(3, 4), &[0, 3, 4]), [Some(3); 3]);
+        assert_eq!(k(&Recipe::top_k(64, 8, 100), &[0, 99]), [Some(3); 2]);
+        annealed(64, 99).validate_for(&config).unwrap();
+        for (start, steps) in [(2, 4), (65, 4), (64, 0), (64, 100), (64, u64::MAX)] {
+            annealed(start, steps).validate_for(&config).unwrap_err();
+        }
+        let relu = SaeConfig { architecture: Relu::inference().into(), ..config };
+        assert_eq!(Recipe::top_k(64, 8, 100).k_at(0, &relu), None);
+        annealed(64, 4).validate_for(&relu).unwrap_err();
     }
 
     #[test]

@@ -64,6 +64,16 @@ impl Stages {
     }
 }
 
+impl StagePrograms {
+    /// Hands what is known of their dispatches' times to programs of the same dispatches.
+    pub fn hand_pace_to(self, others: &mut Self) {
+        for ((program, _), (other, _)) in self.exchanged.into_iter().zip(&mut others.exchanged) {
+            program.hand_pace_to(other);
+        }
+        self.last.hand_pace_to(&mut others.last);
+    }
+}
+
 /// The programs of a step.
 pub struct StagePrograms {
     /// Those that an exchange follows.

@@ -8,7 +8,7 @@ use super::backward::{Backward, Losses};
 use super::dead::{Dead, DeadInputs};
 use super::entries::Pass;
 use super::entry;
-use super::forward::Forward;
+use super::forward::{Forward, Room};
 use super::parameters::Parameters;
 use super::path::StepPath;
 use super::recipe::Recipe;
@@ -37,7 +37,10 @@ pub struct TrainingStep {
     /// Those of a step by slabs, where lists may be full.
     slab_programs: Option<StagePrograms>,
     path: StepPath,
+    world: World,
     taken: u32,
+    /// Active features per row of the step that `programs` take, where that is fixed.
+    k: u32,
 }
 
 /// The rows of a step, and what the schedule says of it.
@@ -116,11 +119,19 @@ impl TrainingStep {
     /// [`Error::Config`] if the recipe or the batch cannot be used, [`Error::OutOfMemory`] if the state does not fit,
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: Parameters, recipe: Recipe, tuning: Tuning, world: World) -> Result<Self> {
+<<<<<<< HEAD
         recipe.validate()?;
         let mut forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
         if let Some(factor) = recipe.row_scale {
             forward.scale_rows(gpu, factor)?;
         }
+=======
+        recipe.validate_for(parameters.config())?;
+        // It never rises.
+        let most_k = recipe.k_at(0, parameters.config()).unwrap_or(0);
+        let room = Room { rows: recipe.batch, k: most_k };
+        let forward = Forward::new(gpu, &parameters, room, tuning, Pass::Training)?;
+>>>>>>> ff67d2a (k can fall to its value over the first steps, as dictionary_learning anneals it)
         let backward = Backward::new(gpu, &parameters, &forward)?;
         let slab = match world {
             World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,
@@ -134,27 +145,29 @@ impl TrainingStep {
             programs: Stages::new(World::Solo).programs(gpu)?,
             slab_programs: None,
             path: StepPath::Lists,
+            world,
             taken: 0,
+            k: most_k as u32,
             backward,
             parameters,
             forward,
             slab,
             recipe,
         };
-        this.programs = this.stages(world, None).programs(gpu)?;
-        let by_slabs = this.slab.as_ref().map(|slab| this.stages(world, Some(slab)));
+        this.programs = this.stages(None).programs(gpu)?;
+        let by_slabs = this.slab.as_ref().map(|slab| this.stages(Some(slab)));
         this.slab_programs = by_slabs.map(|stages| stages.programs(gpu)).transpose()?;
         Ok(this)
     }
 
     /// The step, by lists unless there is a slab.
-    fn stages(&self, world: World, slab: Option<&Slab>) -> Stages {
+    fn stages(&self, slab: Option<&Slab>) -> Stages {
         let Self { parameters, forward, variance, backward, optimizer, recipe, .. } = self;
         let rows = forward.rows();
         let gate = forward.gate.as_ref().map(|gate| &gate.field.gradient);
         let second_gradient = self.dead.as_ref().map(|dead| &dead.sums.gradient).or(gate);
         let losses = Losses { parameters, forward, second_gradient, step: &optimizer.step };
-        let mut step = Stages::new(world);
+        let mut step = Stages::new(self.world);
         step.run(|r| {
             for shard in &parameters.shards {
                 r.clear_range(&shard.scalars, parameters.planes().bytes(super::planes::Plane::Run, shard.count));
@@ -162,7 +175,7 @@ impl TrainingStep {
             forward.record_center(r, parameters, rows);
             variance.record(r, VarianceInputs { x: &forward.x, sums: &forward.field.sums, b_dec: &parameters.b_dec });
             if slab.is_none() {
-                forward.record_codes(r, parameters, rows);
+                forward.record_codes(r, parameters, rows, self.k);
             }
         });
         step.meet(Exchange::Keys);
@@ -268,10 +281,24 @@ impl TrainingStep {
             return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
         self.taken += 1;
+        self.follow_k(gpu)?;
         self.forward.upload(gpu, rows, d)?;
         let sparsity = self.recipe.sparsity_at(u64::from(self.taken) - 1);
         let constants = StepConstants { number: self.taken, learning_rate, sparsity };
         self.optimizer.upload(gpu, &self.recipe, constants);
+        Ok(())
+    }
+
+    /// Takes the programs of the k of the last step that was begun: those of another are recorded anew.
+    fn follow_k(&mut self, gpu: &Gpu) -> Result<()> {
+        let step = u64::from(self.taken.saturating_sub(1));
+        let k = self.recipe.k_at(step, self.parameters.config()).unwrap_or(0) as u32;
+        if k != self.k {
+            self.k = k;
+            self.forward.entries.set_per_row(gpu, self.forward.rows(), k);
+            let programs = self.stages(None).programs(gpu)?;
+            std::mem::replace(&mut self.programs, programs).hand_pace_to(&mut self.programs);
+        }
         Ok(())
     }
 
@@ -354,7 +381,7 @@ impl TrainingStep {
         state::restore(gpu, source, &tensors, &self.state_parts())?;
         self.parameters.compute_norms(gpu, &self.norms)?;
         self.taken = taken;
-        Ok(())
+        self.follow_k(gpu)
     }
 
     fn state_parts(&self) -> Vec<Vec<StatePart>> {

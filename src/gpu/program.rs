@@ -51,6 +51,13 @@ impl Program {
         })
     }
 
+    /// Hands what is known of its dispatches' times to a program of the same dispatches, with other constants.
+    pub fn hand_pace_to(self, other: &mut Self) {
+        if self.dispatches == other.dispatches {
+            other.pace = self.pace;
+        }
+    }
+
     pub(super) fn has_dispatches(&self) -> bool {
         self.operations.iter().any(|operation| operation.dispatch().is_some())
     }

@@ -280,10 +280,11 @@ impl<'a> Sample<'a> {
         }
         let guard = &gpu.buffer("guard", 2)?;
         let mut recording = Recording::default();
-        selector.record(&mut recording, &Inputs { parameters, centred, entries: &entries, guard, rows });
+        let (k, entries) = (parameters.config().k().unwrap_or(0) as u32, &entries);
+        selector.record(&mut recording, &Inputs { parameters, centred, entries, guard, rows, k });
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
-        Ok(Trial { tuning, program, entries: entries.list, times: Times::ENDLESS })
+        Ok(Trial { tuning, program, entries: entries.list.clone(), times: Times::ENDLESS })
     }
 
     /// Seconds of a selection from all features, from those of the sample's and of a smaller part.

@@ -147,7 +147,7 @@ pub fn most_features(
     let fits = |blocks: usize| {
         let features = blocks * BLOCK_FEATURES as usize;
         let config = SaeConfig { features, ..config.clone() };
-        if config.validate().is_err() {
+        if recipe.validate_for(&config).is_err() || config.validate().is_err() {
             return Ok(true);
         }
         match Plan::new(description, &config, recipe, screening) {
@@ -272,7 +272,7 @@ pub struct Forecast {
 const TIMED_STEPS: usize = 3;
 
 impl Forecast {
-    /// Times steps of two small runs on random rows, and continues the line through them: every kernel's time is linear
+    /// Times steps of two small runs on random rows, once k has fallen, and continues the line through them: every kernel's time is linear
     /// in the number of features.
     ///
     /// # Errors
@@ -287,6 +287,7 @@ impl Forecast {
         let small = (large / 2).max(config.usual_l0());
         let at = |features| SaeConfig { features, ..config.clone() };
         let rows = synthetic_rows(recipe.batch, config.d_in, 0);
+        let recipe = &Recipe { k_annealing: None, ..recipe.clone() };
         let time = |config: &SaeConfig| {
             StepBenchmark::new(gpu, config, recipe.clone(), tuning, vec![rows.clone()])?.operations(TIMED_STEPS)
         };

@@ -129,6 +129,9 @@ pub(super) fn metrics_json(job: &Job, progress: &Progress, validation: Option<&V
         "seconds": pace.seconds,
         "tokens_per_second": tokens_here / pace.seconds_here,
     });
+    if let Some(k) = progress.k {
+        metrics["k"] = k.into();
+    }
     if let Some(path) = progress.path {
         metrics["path"] = json!(path);
     }

@@ -377,6 +377,15 @@ impl Description {
         *found.unwrap_or_else(|| panic!("a description without {role:?}"))
     }
 
+    /// The same, but its main list keeps `k` entries per row, of each or on average, if it keeps a fixed number.
+    pub fn with_k(mut self, k: usize) -> Self {
+        match &mut self.lists[0].keep {
+            Keep::PerRow { k: per_row } | Keep::PerBatch { per_row } => *per_row = k,
+            Keep::Admitted { .. } | Keep::Dead { .. } => {}
+        }
+        self
+    }
+
     /// The fields of the main list that learn to reconstruct the input, from the narrowest to that of all features.
     pub fn levels(&self) -> impl Iterator<Item = &FieldSpec> {
         self.fields.iter().filter(|field| field.list == 0 && field.value == Value::Decoded)

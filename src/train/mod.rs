@@ -9,7 +9,7 @@ mod trainer;
 mod validation;
 
 pub use crate::engine::parameters::DeviceWeights;
-pub use crate::engine::recipe::{DEAD_WINDOW, MomentPrecision, Recipe, Schedule};
+pub use crate::engine::recipe::{DEAD_WINDOW, KAnnealing, MomentPrecision, Recipe, Schedule};
 pub use crate::engine::state::{StateSink, StateSource, Tile};
 pub use features::FeatureStatistics;
 pub use geometric_median::geometric_median;

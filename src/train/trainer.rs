@@ -36,6 +36,8 @@ pub struct Progress {
     pub gradient_norm: f64,
     /// The step's learning rate.
     pub learning_rate: f64,
+    /// The step's k, where the recipe has it fall.
+    pub k: Option<usize>,
     /// Features that have not fired for the recipe's window of tokens.
     pub dead: u32,
     /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took
@@ -378,6 +380,10 @@ impl Trainer {
             l0: results.active / batch,
             gradient_norm: results.gradient_norm.into(),
             learning_rate,
+            k: self
+                .recipe
+                .k_annealing
+                .and_then(|_| self.recipe.k_at(self.finished - 1, self.step.parameters().config())),
             dead: results.dead,
             uncertain_rows: results.uncertain_rows,
             path: self.step.has_slabs().then_some(path),

@@ -2,11 +2,13 @@
 
 use clap::{ArgGroup, Args, ValueEnum};
 use monosem::sae::{AuxK, AuxKForm, BatchTopK, Matryoshka, SaeConfig, TopK};
+use monosem::train::KAnnealing;
 use monosem::{Error, Result};
 use serde::Serialize;
 
 use super::number::{Choice, count, or_default, positive};
 use super::penalty::PenaltyArguments;
+use super::schedule::Stretch;
 
 #[derive(Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +26,18 @@ pub struct ModelArguments {
     /// Active features per token (L0): of each for topk, on average for batchtopk and matryoshka [default: 32]
     #[arg(long, value_name = "K|default", value_parser = or_default(count::<usize>), allow_hyphen_values = true)]
     k: Option<Choice<usize>>,
+    /// k of the first step, from which it falls to --k in a straight line over the steps of --k-anneal [default: none]
+    #[arg(long, value_name = "K|default", value_parser = or_default(count::<usize>), allow_hyphen_values = true)]
+    k_start: Option<Choice<usize>>,
+    /// Steps in which k falls from --k-start, which needs it: a number, or a share of all such as 5% [default: none]
+    #[arg(
+        long,
+        visible_alias = "k-anneal-steps",
+        value_name = "STEPS|PERCENT|default",
+        value_parser = or_default(Stretch::parse),
+        allow_hyphen_values = true
+    )]
+    k_anneal: Option<Choice<Stretch>>,
     /// Features of each level of matryoshka but the last, which has all [default: 1/32, 3/32, 7/32 and 15/32 of them]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count::<usize>, allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -195,6 +209,36 @@ impl ModelArguments {
         self.k.flatten().unwrap_or(K)
     }
 
+    /// Active features per token in the first step, if they are to fall.
+    pub fn k_start(&self) -> Option<usize> {
+        self.k_start.flatten()
+    }
+
+    /// How k falls in a run of `steps` steps, if it does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if only its start or its length is given.
+    pub fn k_annealing(&self, steps: u64) -> Result<Option<KAnnealing>> {
+        match (self.k_start(), self.k_anneal.flatten()) {
+            (None, None) => Ok(None),
+            (Some(start), Some(stretch)) => Ok(Some(KAnnealing { start, steps: stretch.of(steps) })),
+            (start, _) => {
+                let (one, other) = if start.is_some() { ("start", "anneal") } else { ("anneal", "start") };
+                Err(Error::Config(format!(
+                    "--k-{one} is given without --k-{other}: k falls from --k-start to --k over \
+                                           the steps of --k-anneal"
+                )))
+            }
+        }
+    }
+
+    /// Keeps the steps in which k falls, where they would follow from another number of steps.
+    pub fn keep_fall(&mut self, annealing: Option<KAnnealing>) {
+        if let (Some(KAnnealing { steps, .. }), Some(_)) = (annealing, self.k_anneal.flatten()) {
+            self.k_anneal = Some(Some(Stretch::Steps(steps)));
+        }
+    }
+
     /// The widths of Matryoshka's levels, the last one's included.
     fn widths(&self, features: usize) -> Vec<usize> {
         // dictionary_learning_demo's groups: 1/32, 1/16, 1/8, 1/4 and the rest.
@@ -212,6 +256,8 @@ impl ModelArguments {
     fn refuse_foreign_flags(&self) -> Result<()> {
         let mut given = self.penalty.given();
         given.extend(self.k.flatten().map(|_| ("--k", RANKED)));
+        given.extend(self.k_start().map(|_| ("--k-start", RANKED)));
+        given.extend(self.k_anneal.flatten().map(|_| ("--k-anneal", RANKED)));
         given.extend((!self.widths.is_empty()).then_some(("--widths", &["matryoshka"][..])));
         given.extend((!self.width_weights.is_empty()).then_some(("--width-weights", &["matryoshka"][..])));
         given.extend(self.rescale_acts_by_decoder_norm.then_some(("--rescale-acts-by-decoder-norm", RANKED)));

@@ -3,7 +3,7 @@
 use std::path::{Path, absolute};
 
 use monosem::sae::SaeConfig;
-use monosem::train::{Recipe, Schedule};
+use monosem::train::{KAnnealing, Recipe, Schedule};
 use monosem::{Error, Result};
 use toml::{Table, Value};
 
@@ -49,6 +49,9 @@ impl Resolved {
         if let Some(k) = settings.model.fixed_k() {
             all.insert("k".into(), integer("k", k as u64)?);
         }
+        if let Some(KAnnealing { steps, .. }) = recipe.k_annealing {
+            all.insert("k-anneal".into(), integer("k-anneal", steps)?);
+        }
         all.insert("schedule".into(), schedule_name(recipe.schedule).into());
         all.insert("adam-beta1".into(), recipe.beta1.into());
         all.insert("adam-beta2".into(), recipe.beta2.into());
@@ -92,7 +95,7 @@ impl Resolved {
         changed.retain(|key| !changeable.contains(key) && old.get(*key) != new.get(*key));
         // What nobody chose differs only because of something that somebody chose.
         // Shares of the steps change with their number, too.
-        let is_share = |key: &str| matches!(key, "decay" | "warmup");
+        let is_share = |key: &str| matches!(key, "decay" | "warmup" | "k-anneal");
         changed.sort_by_key(|key| (!self.is_chosen(key) && !before.is_chosen(key), is_share(key)));
         let Some(key) = changed.first() else { return Ok(()) };
         let word = |value: Option<&Value>| value.map_or("not given".to_owned(), Value::to_string);

@@ -114,6 +114,7 @@ impl Settings {
             unit_norm_decoder: training.decoder_rule.flatten().unwrap_or(usual_rule) == DecoderRule::UnitNorm,
             dead_window: training.dead_window,
             sparsity_warmup_steps: training.sparsity_warmup.flatten().map_or(0, |warmup| warmup.of(steps)),
+            k_annealing: self.model.k_annealing(steps)?,
             moments: training.moments.with_seed(training.seed),
             ..usual
         };

@@ -29,7 +29,6 @@ pub(super) struct Batch {
     histogram: Pipeline<histogram::Kernel>,
     raise: Pipeline<raise::Kernel>,
     find_least: Pipeline<find_least::Kernel>,
-    per_row: u32,
     /// Workgroups of a histogram, at most.
     most_groups: u32,
     /// Always 0.
@@ -37,14 +36,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Compiles the kernels and makes the scratch for `rows` rows and `capacity` entries, of which `per_row` are kept
-    /// per row.
+    /// Compiles the kernels and makes the scratch for `rows` rows and `capacity` entries.
     pub fn new(
         gpu: &Gpu,
         parameters: &Parameters,
         [rows, capacity]: [u32; 2],
         variant: EncodeVariant,
-        per_row: u32,
         pass: Pass,
     ) -> Result<Self> {
         let scaled = u32::from(parameters.description().key == KeyScale::DecoderNorm);
@@ -60,7 +57,6 @@ impl Batch {
             histogram: gpu.pipeline(&defines)?,
             raise: gpu.pipeline(&defines)?,
             find_least: gpu.pipeline(&defines)?,
-            per_row,
             most_groups: if gpu.description().is_software() { 4 * cores() } else { 1024 },
             uncertain: gpu.buffer("uncertain rows", 1)?,
         })
@@ -77,7 +73,7 @@ impl Batch {
     ) {
         let shard = chunk.map_or(&inputs.parameters.shards[0], |chunk| chunk.shard);
         let (first, width) = chunk.map_or((0, 0), |chunk| (chunk.first, chunk.count));
-        let keys = (u64::from(inputs.rows) * u64::from(width)).max(self.wanted(inputs).into());
+        let keys = (u64::from(inputs.rows) * u64::from(width)).max(wanted(inputs).into());
         let params = batch::Params {
             rows: inputs.rows,
             first,
@@ -105,22 +101,23 @@ impl Batch {
         }
     }
 
-    fn wanted(&self, inputs: &Inputs<'_>) -> u32 {
-        self.per_row * inputs.rows
-    }
-
     /// For a dispatch over so many keys.
     fn params(&self, inputs: &Inputs<'_>, keys: u64) -> batch::Params {
         let groups = keys.div_ceil(KEYS_PER_THREAD * u64::from(THREADS)).clamp(1, self.most_groups.into());
-        batch::Params { threads: groups as u32 * THREADS, wanted: self.wanted(inputs), ..Default::default() }
+        batch::Params { threads: groups as u32 * THREADS, wanted: wanted(inputs), ..Default::default() }
     }
+}
+
+/// Keys that are kept.
+fn wanted(inputs: &Inputs<'_>) -> u32 {
+    inputs.k * inputs.rows
 }
 
 impl Selector for Batch {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
         let Self { encoded, growing, cut, least, .. } = self;
         let block = RowBlock { first: 0, count: inputs.rows };
-        let params = self.params(inputs, self.wanted(inputs).into());
+        let params = self.params(inputs, wanted(inputs).into());
         recording.run(&self.begin, begin::Bindings { cut, least, params });
         let chunks: Vec<_> = encoded.chunks.of(inputs.parameters).collect();
         growing.record_begin(recording, inputs, chunks.len() + 1);

@@ -19,18 +19,18 @@ pub(super) struct Chunked {
 }
 
 impl Chunked {
-    /// Compiles the kernels and makes the scratch for at most `rows` rows at a time.
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, variant: EncodeVariant) -> Result<Self> {
+    /// Compiles the kernels, for about `k` entries per row, and makes the scratch for at most `rows` rows at a time.
+    pub fn new(gpu: &Gpu, parameters: &Parameters, [rows, k]: [u32; 2], variant: EncodeVariant) -> Result<Self> {
         Ok(Self {
             encoded: Encoded::new(gpu, parameters, rows, variant)?,
-            select: Arc::new(Select::new(gpu, parameters.config().usual_l0() as u32)?),
+            select: Arc::new(Select::new(gpu, k)?),
             uncertain: gpu.buffer("uncertain rows", 1)?,
         })
     }
 
     /// The codes of some rows.
     pub fn record_rows(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock) {
-        let (parameters, k) = (inputs.parameters, inputs.k());
+        let &Inputs { parameters, k, .. } = inputs;
         for chunk in self.encoded.chunks.of(parameters) {
             self.encoded.record(recording, inputs, block, chunk);
             let before = chunk.shard.first + chunk.first;

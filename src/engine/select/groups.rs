@@ -127,7 +127,7 @@ impl Groups {
         let params = select::Params {
             rows: block.count,
             first_row: block.first,
-            k: inputs.k(),
+            k: inputs.k,
             width,
             stride: width,
             ..Default::default()
@@ -157,7 +157,7 @@ impl Groups {
             groups: self.size.best,
             group: self.size.group,
             scaled: inputs.scaled(),
-            k: inputs.k(),
+            k: inputs.k,
             ..Default::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Finding the entries of a batch's main list without holding all keys (docs/selection.md).
 
 mod admitted;
+mod annealed;
 mod batch;
 mod chunked;
 mod chunks;
@@ -18,6 +19,7 @@ pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
 
 use admitted::Admitted;
+use annealed::Annealed;
 use batch::Batch;
 use chunked::Chunked;
 use grouped::Grouped;
@@ -72,6 +74,8 @@ pub struct Inputs<'a> {
     pub guard: &'a Buffer,
     /// Number of rows.
     pub rows: u32,
+    /// Active features per row, of each or on average, where that is fixed.
+    pub k: u32,
 }
 
 impl Inputs<'_> {
@@ -79,16 +83,10 @@ impl Inputs<'_> {
     fn scaled(&self) -> u32 {
         u32::from(self.parameters.description().key == KeyScale::DecoderNorm)
     }
-
-    /// Entries per row, for the methods that find as many of each.
-    fn k(&self) -> u32 {
-        self.entries.per_row.unwrap_or(0)
-    }
 }
 
-/// Makes the selector of a tuning for at most `rows` rows. Where the driver does not compute what the method relies on,
-/// which is tried with random rows, chunks take its place ([`Selector::method`]), as they do where rows do not keep as
-/// many entries each.
+/// Makes the selector of a tuning for at most `rows` rows, and for any k from the SAE's to that which the entries have
+/// room for.
 ///
 /// # Errors
 /// [`Error::Shader`] naming the kernel that the device refuses, [`Error::Device`] if it encodes wrongly, and those of
@@ -101,19 +99,44 @@ pub fn selector(
     tuning: Tuning,
     pass: Pass,
 ) -> Result<Box<dyn Selector>> {
+    let k = parameters.config().usual_l0() as u32;
+    let fixed = selector_of_k(gpu, parameters, entries, rows, tuning, pass)?;
+    match entries.per_row {
+        Some(most) if most > k => {
+            let falling = Chunked::new(gpu, parameters, [rows, most], tuning.encode)?;
+            Ok(Box::new(Annealed { falling, fixed, k }))
+        }
+        _ => Ok(fixed),
+    }
+}
+
+/// Makes the selector of a tuning. Where the driver does not compute what the method relies on,
+/// which is tried with random rows, chunks take its place ([`Selector::method`]), as they do where rows do not keep as
+/// many entries each.
+///
+/// # Errors
+/// [`Error::Shader`] naming the kernel that the device refuses, [`Error::Device`] if it encodes wrongly, and those of
+/// [`Gpu::buffer`].
+fn selector_of_k(
+    gpu: &Gpu,
+    parameters: &Parameters,
+    entries: &Entries,
+    rows: u32,
+    tuning: Tuning,
+    pass: Pass,
+) -> Result<Box<dyn Selector>> {
     let Tuning { encode, method } = tuning;
+    let sizes_of_chunks = [rows, parameters.config().usual_l0() as u32];
     let (list, sizes) = (parameters.description().lists[0], [rows, entries.second]);
     match list.keep {
         Keep::PerRow { .. } | Keep::Dead { .. } => {}
-        Keep::PerBatch { per_row } => {
-            return Ok(Box::new(Batch::new(gpu, parameters, sizes, encode, per_row as u32, pass)?));
-        }
+        Keep::PerBatch { .. } => return Ok(Box::new(Batch::new(gpu, parameters, sizes, encode, pass)?)),
         Keep::Admitted { .. } => {
             return Ok(Box::new(Admitted::new(gpu, parameters, sizes, encode, list.entry, pass)?));
         }
     }
     let sound: Result<Option<Box<dyn Selector>>> = match method {
-        SelectionMethod::Chunked => return Ok(Box::new(Chunked::new(gpu, parameters, rows, encode)?)),
+        SelectionMethod::Chunked => return Ok(Box::new(Chunked::new(gpu, parameters, sizes_of_chunks, encode)?)),
         SelectionMethod::Grouped { group } => {
             Grouped::new(gpu, parameters, rows, encode, group).map(|sound| sound.map(|sound| Box::new(sound) as _))
         }
@@ -129,5 +152,5 @@ pub fn selector(
         Err(error) => return Err(error),
     };
     log::warn!("{}: selection {method}: {problem}; selecting by chunks instead", gpu.description());
-    Ok(Box::new(Chunked::new(gpu, parameters, rows, encode)?))
+    Ok(Box::new(Chunked::new(gpu, parameters, sizes_of_chunks, encode)?))
 }

@@ -69,7 +69,7 @@ impl Screened {
         let quads = parameters.quads();
         let size = GroupSize::new(gpu, parameters, rows, SCREEN_GROUP, groups);
         let rows = size.blocks.rows();
-        let chunked = Chunked::new(gpu, parameters, rows, encode)?;
+        let chunked = Chunked::new(gpu, parameters, [rows, parameters.config().usual_l0() as u32], encode)?;
         if !gpu.is_dry_run() {
             let probe = Probe::new(gpu)?;
             if !probe.bounds_hold(&to_f16, &screen)?
@@ -123,7 +123,7 @@ impl Screened {
                     rows: block.count,
                     first_row: block.first,
                     groups: self.groups.size.best,
-                    k: inputs.k(),
+                    k: inputs.k,
                 },
             };
             self.check_bounds.record(recording, bindings);

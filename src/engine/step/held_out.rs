@@ -8,15 +8,15 @@ use crate::gpu::shaders::Guard;
 use crate::gpu::{Gpu, Program, Recording};
 
 impl TrainingStep {
-    /// The program of a forward pass over `rows` rows, at most a batch.
+    /// The program of a forward pass over `rows` rows, at most a batch, with the k of the last step.
     ///
     /// # Errors
     /// [`crate::Error::Shader`].
     pub fn held_out_program(&self, gpu: &Gpu, rows: u32) -> Result<Program> {
-        let Self { parameters, forward, .. } = self;
+        let &Self { ref parameters, ref forward, k, .. } = self;
         let mut recording = Recording::default();
         forward.record_center(&mut recording, parameters, rows);
-        forward.record_codes(&mut recording, parameters, rows);
+        forward.record_codes(&mut recording, parameters, rows, k);
         forward.record_decode(&mut recording, parameters, rows);
         forward.record_residual(&mut recording, parameters, rows);
         gpu.program(recording)

@@ -1,5 +1,6 @@
 //! The library on a device: buffers and programs, selection, training, checkpoints.
 
+pub mod annealing;
 pub mod apply;
 pub mod checkpoints;
 pub mod gpu;

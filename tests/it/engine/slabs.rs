@@ -129,10 +129,10 @@ fn slabs_take_the_steps_that_lists_take_in_any_chunks() {
 
 /// The tensors of a state.
 #[derive(Clone, PartialEq)]
-struct State(Vec<Vec<u8>>, Vec<u64>);
+pub struct State(Vec<Vec<u8>>, Vec<u64>);
 
 impl State {
-    fn empty(config: &SaeConfig, recipe: &Recipe) -> Self {
+    pub fn empty(config: &SaeConfig, recipe: &Recipe) -> Self {
         let tensors = state_tensors(config, recipe.moments);
         Self(vec![Vec::new(); tensors.len()], tensors.iter().map(|tensor| tensor.row_bytes()).collect())
     }
@@ -194,7 +194,7 @@ fn slow_recipe() -> Recipe {
     Recipe { learning_rate: 1e-4, ..recipe(FEATURES, STEPS) }
 }
 
-fn take(trainer: &mut Trainer, batches: &[Batch]) -> Vec<Progress> {
+pub fn take(trainer: &mut Trainer, batches: &[Batch]) -> Vec<Progress> {
     let mut finished: Vec<Progress> = batches.iter().filter_map(|batch| trainer.step(batch).unwrap()).collect();
     while let Some(progress) = trainer.next_finished().unwrap() {
         finished.push(progress);

@@ -68,6 +68,9 @@ fn settings_of_another_architecture_are_refused() {
         (&["--arch", "matryoshka", "--widths", "9,3"], "they must ascend"),
         (&["--arch", "matryoshka", "--widths", "9", "--width-weights", "1"], "1 weights for 2 widths"),
         (&["--arch", "jumprelu", "--l0-coefficient", "1", "--target-l0", "3"], "--target-l0 is of"),
+        (&["--k-start", "9"], "--k-start is given without --k-anneal"),
+        (&["--k-anneal", "9"], "--k-anneal is given without --k-start"),
+        (&["--k-start", "9", "--k-anneal", "50%", "--arch", "relu", "--l1", "1"], "--k-start is of --arch topk"),
         (&["--arch", "relu", "--l1", "1", "--init-l0", "2", "--init-threshold", "1"], "give only one of both"),
     ] {
         fail(&[&train[..], flags].concat(), 2, problem);

@@ -238,6 +238,63 @@ fn a_run_starts_from_an_sae_of_its_kind() {
 }
 
 #[test]
+fn k_falls_over_the_first_steps() {
+    let files = Files::new();
+    let falls = ["--k-start", "12", "--k-anneal", "40%", "--lr", "1e-3", "--warmup", "0"];
+    for arch in ["topk", "batchtopk", "matryoshka"] {
+        let steps = ["--steps", "10", "--arch", arch, "--checkpoint-every", "2", "--keep-checkpoints", "9"];
+        let run = train(&files, arch, &[&SIZES[..], &steps, &falls].concat());
+        let lines = metrics(Path::new(&run));
+        let ks: Vec<u64> = lines.iter().map(|line| line["k"].as_u64().unwrap()).collect();
+        assert_eq!(ks, [12, 10, 8, 6, 4, 4, 4, 4, 4, 4]);
+        assert!(lines[0]["l0"].as_f64() > lines[4]["l0"].as_f64(), "{lines:?}");
+        let cfg = fs::read(Path::new(&run).join("sae/cfg.json")).unwrap();
+        let cfg: Value = serde_json::from_slice(&cfg).unwrap();
+        assert!(arch != "topk" || cfg["k"] == 4, "{cfg}");
+
+        // A resume compares the steps that a share comes to, and has the same bits.
+        let done = weights(&run);
+        let checkpoints = Path::new(&run).join("checkpoints");
+        for step in [4, 6, 8, 10] {
+            let _ = fs::remove_dir_all(checkpoints.join(format!("step-{step}")));
+        }
+        fs::remove_dir_all(Path::new(&run).join("sae")).unwrap();
+        fs::write(Path::new(&run).join("run.json"), "{\"state\": \"failed\"}").unwrap();
+        let resume = ["train", "--out", &run, "--resume", "--no-autotune"];
+        fail(&[&resume[..], &["--k-anneal", "5"]].concat(), 2, "--k-anneal is 5 and was 4 when");
+        fail(&[&resume[..], &["--k-start", "13"]].concat(), 2, "--k-start is 13 and was 12 when");
+        succeed(&[&resume[..], &["--k-anneal", "4"]].concat());
+        assert_eq!(record(&run)["resumed_from"], 2);
+        assert!(weights(&run) == done && metrics(Path::new(&run)) == lines, "{arch}");
+        // Extended, it has fallen when it had.
+        succeed(&[&resume[..], &["--extend", "--steps", "20"]].concat());
+        assert_eq!(metrics(Path::new(&run)).iter().map(|line| line["k"].as_u64().unwrap()).sum::<u64>(), 36 + 16 * 4);
+    }
+
+    let out = files.path("refused");
+    let refuse = |flags: &[&str], words: &str| {
+        let command = ["train", "--data", &files.data, "--out", &out, "--steps", "10"];
+        fail(&[&command[..], &SIZES, flags].concat(), 2, words);
+        assert!(!Path::new(&out).exists());
+    };
+    refuse(&["--k-start", "3", "--k-anneal", "4"], "k starts at 3 and falls to 4: it must start at 4 or more");
+    refuse(&["--k-start", "41", "--k-anneal", "4"], "at most at the number of features, 40");
+    refuse(
+        &["--k-start", "9", "--k-anneal", "10"],
+        "k falls over 10 steps: they must be at least 1 and fewer than all 10",
+    );
+    refuse(&["--k-start", "9", "--k-anneal", "0"], "k falls over 0 steps");
+    refuse(&["--k-start", "9", "--k-anneal", "x"], "not a whole number");
+    fail(&["bench", "--k-start", "40", "--k-anneal", "9"], 2, "bench times steps of one k");
+    let plan = |flags: &[&str]| -> u64 {
+        let plan = ["plan", "--d", "64", "--features", "1000", "--k", "4", "--assume-memory", "1GiB", "--json"];
+        let plan: Value = serde_json::from_str(&succeed(&[&plan[..], flags].concat())).unwrap();
+        plan["device_bytes_by_part"]["codes"].as_u64().unwrap()
+    };
+    assert!(plan(&["--k-start", "40", "--k-anneal", "50000"]) > 9 * plan(&[]));
+}
+
+#[test]
 fn a_run_is_extended_from_its_newest_checkpoint() {
     let files = Files::new();
     let flags = [&SIZES[..], &["--steps", "10", "--lr", "0.01", "--warmup", "2", "--decay", "40%"]].concat();
