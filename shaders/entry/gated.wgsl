@@ -1,11 +1,16 @@
 // Gated: u is the product alone. OWN_0 is the bias of the value, OWN_1 that of the gate, OWN_2 the logarithm of the
-// value's scale. What is listed is what the gate lets through, whose value may still be 0. NORMED: the
-// penalty is weighted by the norms of the decoder rows.
+// value's scale. What the gate lets through is active where its value is above 0; training lists the rest of it, too.
+// NORMED: the penalty is weighted by the norms of the decoder rows.
 #define NORMED 1
+#define TRAINING 0
 
 #if ADMITS
 fn admits(u: f32, feature: u32) -> u32 {
-    return select(0u, VALUE, is_positive(u + scalar(OWN_1, feature)));
+    var flags = select(0u, VALUE, is_positive(magnitude(Entry(feature, 0u, 0u, u))));
+#if TRAINING
+    flags |= REACHED;
+#end
+    return select(0u, flags, is_positive(u + scalar(OWN_1, feature)));
 }
 #end
 

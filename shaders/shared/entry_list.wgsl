@@ -8,7 +8,7 @@ const BLOCK_SHIFT: u32 = 8u;
 const VALUE: u32 = 1u;
 /// It lies in the window about its feature's threshold.
 const WINDOW: u32 = 2u;
-/// It reaches its feature's threshold.
+/// It reaches its feature's threshold, or its gate is open.
 const REACHED: u32 = 4u;
 
 fn place(row: u32, list: u32, flags: u32) -> u32 {

@@ -19,9 +19,10 @@ pub fn entry(kind: EntryKind) -> Entry {
 pub fn defines(kind: EntryKind, pass: Pass) -> Vec<(&'static str, u32)> {
     match kind {
         EntryKind::TopK => Vec::new(),
-        EntryKind::Relu { normed, .. } | EntryKind::Gated { normed, .. } => vec![("NORMED", normed.into())],
+        EntryKind::Relu { normed, .. } => vec![("NORMED", normed.into())],
+        EntryKind::Gated { normed, .. } => vec![("NORMED", normed.into()), training(pass)],
         EntryKind::JumpRelu(JumpReluEntry { penalty, to_input, log, pre_activation, .. }) => vec![
-            ("TRAINING", u32::from(pass == Pass::Training)),
+            training(pass),
             ("LOG", log.into()),
             ("PRE_ACTIVATION", pre_activation.into()),
             ("TANH", matches!(penalty, Penalty::Tanh { .. }).into()),
@@ -29,6 +30,10 @@ pub fn defines(kind: EntryKind, pass: Pass) -> Vec<(&'static str, u32)> {
             ("TO_INPUT", to_input.into()),
         ],
     }
+}
+
+fn training(pass: Pass) -> (&'static str, u32) {
+    ("TRAINING", u32::from(pass == Pass::Training))
 }
 
 /// Its constants, c0 to c3, for the mean over `rows` rows.

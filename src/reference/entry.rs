@@ -10,7 +10,7 @@ pub struct Flags {
     pub value: bool,
     /// It lies so close to its threshold that it trains it.
     pub window: bool,
-    /// It is not below its threshold, and thus has no share of the closed form.
+    /// It is not below its threshold, and thus has no share of the closed form; or its gate is open.
     pub reached: bool,
 }
 
@@ -208,8 +208,14 @@ impl Arithmetic for Gated {
         -own[B_GATE]
     }
 
+    fn admits(&self, u: f64, own: Own) -> Flags {
+        let reached = u > self.threshold(own) || u.is_nan();
+        let magnitude = Self::magnitude(u, own);
+        Flags { value: reached && (magnitude > 0.0 || magnitude.is_nan()), reached, ..Flags::default() }
+    }
+
     fn values(&self, u: f64, flags: Flags, own: Own) -> Values {
-        if !flags.value {
+        if !flags.reached {
             return Values::default();
         }
         let magnitude = Self::magnitude(u, own);

@@ -166,7 +166,8 @@ pub enum EntryKind {
     /// `shaders/entry/jumprelu.wgsl`.
     JumpRelu(JumpReluEntry),
     /// `shaders/entry/gated.wgsl`: `u` has no bias here; where `h = u + b_gate` is above 0 it is the value of the
-    /// second field, and `max(exp(r_mag) u + b_mag, 0)` that of the first. The penalty is `sparsity / B · h` or, if it
+    /// second field, and `max(exp(r_mag) u + b_mag, 0)` that of the first; where both are, the feature is active. The
+    /// penalty is `sparsity / B · h` or, if it
     /// is `normed`, `sparsity / B · h |v|`.
     Gated {
         /// The coefficient of the penalty.

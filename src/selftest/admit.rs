@@ -119,10 +119,12 @@ impl Case {
                 (flags, if is_active { u.into() } else { 0.0 })
             }
             EntryKind::Gated { .. } => {
-                if u + own(1) > 0.0 {
-                    (admit::VALUE, (f64::from(own(2)).exp() * f64::from(u) + f64::from(own(0))).max(0.0))
-                } else {
-                    (0, 0.0)
+                let value = f64::from(own(2)).exp() * f64::from(u) + f64::from(own(0));
+                let is_training = self.pass == Pass::Training;
+                match (u + own(1) > 0.0, value > 0.0) {
+                    (true, true) => (admit::VALUE | if is_training { REACHED } else { 0 }, value),
+                    (true, false) if is_training => (REACHED, 0.0),
+                    _ => (0, 0.0),
                 }
             }
         }
