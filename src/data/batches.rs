@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::order::EpochOrder;
-use super::row_values::Spares;
+use super::spares::Spares;
 use super::windows::{TableWindows, Window, Windows};
-use super::{Activations, FilteredRows, RowOrder, RowValues};
+use super::{Activations, FilteredRows, RowNumbers, RowOrder, RowValues};
 use crate::error::{Error, Result};
 
 /// Threads that read batches, each ahead by one: more do not help where memory is the limit.
@@ -25,7 +25,7 @@ pub struct Batch {
     /// Number of rows.
     pub count: usize,
     /// Which rows of the data they are ([`Activations::place_of`]); empty where they come from elsewhere.
-    pub numbers: Vec<u64>,
+    pub numbers: RowNumbers,
 }
 
 impl Batch {
@@ -33,7 +33,7 @@ impl Batch {
     pub fn new(rows: impl Into<RowValues>, width: usize) -> Self {
         let rows = rows.into();
         let count = rows.len() / width;
-        Self { rows, count, numbers: Vec::new() }
+        Self { rows, count, numbers: RowNumbers::default() }
     }
 }
 
@@ -87,9 +87,9 @@ impl Batches {
             return Self::of_windows(TableWindows { order, window, position: first }.start()?, width, stretch);
         }
         let (data, size) = (order.selected.data().clone(), batch as u64);
-        Self::read_by_turns(data, steps, move |step| {
+        Self::read_by_turns(data, steps, move |step, numbers| {
             let start = first + step * size;
-            order.rows(start..start + size)
+            order.extend(numbers, start..start + size);
         })
     }
 
@@ -101,27 +101,30 @@ impl Batches {
         check_batch(batch)?;
         let rows = rows.into();
         let (data, size) = (rows.data().clone(), batch as u64);
-        Self::read_by_turns(data, rows.rows().div_ceil(size), move |number| {
+        Self::read_by_turns(data, rows.rows().div_ceil(size), move |number, numbers| {
             let start = number * size;
-            (start..rows.rows()).take(batch).map(|place| rows.row(place)).collect()
+            numbers.extend((start..rows.rows()).take(batch).map(|place| rows.row(place)));
         })
     }
 
-    /// Batches `0..count`, whose rows `rows` tells, each read by one of several threads.
+    /// Batches `0..count`, whose rows `rows` appends, each read by one of several threads.
     fn read_by_turns(
         data: Arc<Activations>,
         count: u64,
-        rows: impl Fn(u64) -> Vec<u64> + Send + Sync + 'static,
+        rows: impl Fn(u64, &mut Vec<u64>) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let (rows, spares) = (Arc::new(rows), Arc::new(Spares::default()));
+        let rows = Arc::new(rows);
+        let (spares, spare_numbers) = (Arc::new(Spares::default()), Arc::new(Spares::default()));
         let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
         let readers = (0..threads).map(|turn| {
-            let (data, rows, spares) = (data.clone(), rows.clone(), spares.clone());
+            let (data, rows) = (data.clone(), rows.clone());
+            let (spares, spare_numbers) = (spares.clone(), spare_numbers.clone());
             let batches = (turn as u64..count).step_by(threads).map(move |number| {
-                let rows = rows(number);
-                let mut values = RowValues::reused(&spares, data.dtype(), rows.len() * data.width());
-                data.read_values(&rows, &mut values)?;
-                Ok(Batch { rows: values, count: rows.len(), numbers: rows })
+                let mut numbers = RowNumbers::reused(&spare_numbers);
+                rows(number, numbers.numbers_mut());
+                let mut values = RowValues::reused(&spares, data.dtype(), numbers.len() * data.width());
+                data.read_values(&numbers, &mut values)?;
+                Ok(Batch { rows: values, count: numbers.len(), numbers })
             });
             Reading::start(batches)
         });
@@ -131,11 +134,12 @@ impl Batches {
     /// Batches of what windows hold; what is left at their end is no whole batch.
     pub(super) fn of_windows(mut windows: Windows, width: usize, stretch: Stretch) -> Result<Self> {
         check_stretch(&stretch, None)?;
-        let (batch, spares) = (stretch.batch, Arc::new(Spares::default()));
+        let batch = stretch.batch;
+        let (spares, spare_numbers) = (Arc::new(Spares::default()), Arc::new(Spares::default()));
         let mut current: Option<Window> = None;
         let batches = std::iter::from_fn(move || {
             let mut values: Option<RowValues> = None;
-            let mut numbers = Vec::with_capacity(batch);
+            let mut numbers = RowNumbers::reused(&spare_numbers);
             while numbers.len() < batch {
                 let Some(window) = current.as_mut().filter(|window| window.left() > 0) else {
                     // Its memory is used again for one that is being loaded.
@@ -148,7 +152,7 @@ impl Batches {
                 };
                 let values = values.get_or_insert_with(|| RowValues::reused(&spares, window.dtype(), batch * width));
                 let wanted = (batch - numbers.len()).min(window.left());
-                window.take(wanted, &mut numbers, values);
+                window.take(wanted, numbers.numbers_mut(), values);
             }
             values.map(|rows| Ok(Batch { rows, count: numbers.len(), numbers }))
         });

@@ -24,11 +24,13 @@ mod provenance;
 mod reader;
 mod rewrite;
 mod row_labels;
+mod row_numbers;
 mod row_statistics;
 mod row_values;
 mod safetensors;
 mod shuffle;
 mod sources;
+mod spares;
 mod statistics;
 #[cfg(feature = "arrow")]
 mod stream;
@@ -49,10 +51,12 @@ pub use rewrite::{
     write_shuffled,
 };
 pub use row_labels::{RowLabel, RowLabels};
+pub use row_numbers::RowNumbers;
 pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
+pub(crate) use spares::Spares;
 pub use statistics::{DataStatistics, DataSurvey, OutlierDimension, OutlierRow};
 #[cfg(feature = "arrow")]
 pub use stream::{RowStream, StreamFilter};

@@ -115,9 +115,15 @@ pub(super) struct EpochOrder {
 impl EpochOrder {
     /// The rows at these positions.
     pub fn rows(&self, positions: Range<u64>) -> Vec<u64> {
+        let mut rows = Vec::with_capacity((positions.end - positions.start) as usize);
+        self.extend(&mut rows, positions);
+        rows
+    }
+
+    /// Appends the rows at these positions.
+    pub fn extend(&self, rows: &mut Vec<u64>, positions: Range<u64>) {
         let (len, block) = (self.selected.rows(), self.block.unwrap_or(1));
         let blocks = len / block;
-        let mut rows = Vec::with_capacity((positions.end - positions.start) as usize);
         let mut position = positions.start;
         while position < positions.end {
             let (epoch, mut place) = (position / len, position % len);
@@ -134,7 +140,6 @@ impl EpochOrder {
                 place += count;
             }
         }
-        rows
     }
 }
 

@@ -1,11 +1,12 @@
 //! Values of rows in the type that they are stored in.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::spares::Spares;
 use crate::storage::Dtype;
 
 /// Values of whole rows, one row after another.
@@ -13,11 +14,11 @@ use crate::storage::Dtype;
 pub struct RowValues {
     values: Values,
     /// Where the memory goes when it is dropped.
-    home: Option<Arc<Spares>>,
+    home: Option<Arc<Spares<Values>>>,
 }
 
 #[derive(Clone, Debug)]
-enum Values {
+pub(super) enum Values {
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
     F32(Vec<f32>),
@@ -33,10 +34,6 @@ pub enum RowsView<'a> {
     /// 32-bit floats.
     F32(&'a [f32]),
 }
-
-/// Memory of values that were dropped.
-#[derive(Debug, Default)]
-pub(super) struct Spares(Mutex<Vec<Values>>);
 
 impl Values {
     fn new(dtype: Dtype) -> Self {
@@ -82,7 +79,7 @@ impl RowValues {
     }
 
     /// `count` values that are to be written over, in memory of `spares` if there is some.
-    pub(super) fn reused(spares: &Arc<Spares>, dtype: Dtype, count: usize) -> Self {
+    pub(super) fn reused(spares: &Arc<Spares<Values>>, dtype: Dtype, count: usize) -> Self {
         let mut values = spares.take().unwrap_or_else(|| Values::new(dtype));
         values.resize(count);
         Self { values, home: Some(spares.clone()) }
@@ -258,16 +255,6 @@ impl<'a> From<&'a RowValues> for RowsView<'a> {
     }
 }
 
-impl Spares {
-    fn take(&self) -> Option<Values> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    fn give_back(&self, values: Values) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(values);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +286,6 @@ mod tests {
         let second = RowValues::reused(&spares, Dtype::BF16, 50);
         assert_eq!((second.view().bytes().as_ptr(), second.len()), (place, 50));
         drop((copy, second));
-        assert_eq!(spares.0.lock().unwrap().len(), 1);
+        assert_eq!(spares.count(), 1);
     }
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::arrow::{ArrowStream, Chunk};
 use super::order::mix;
 use super::reader::Column;
-use super::row_values::Spares;
+use super::row_values::Values;
+use super::spares::Spares;
 use super::statistics::MeanNorm;
 use super::windows::{Window, Windows};
 use super::{Batches, Exclusion, FileIdentity, Provenance, RowOrder, RowValues, RowsView, Stretch};
@@ -93,7 +94,7 @@ struct StreamWindows {
     /// Rows of a window.
     window: u64,
     number: u64,
-    spares: Arc<Spares>,
+    spares: Arc<Spares<Values>>,
     width: usize,
     dtype: Dtype,
 }

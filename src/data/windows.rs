@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 
 use super::batches::spawn;
 use super::order::{EpochOrder, mix};
-use super::row_values::Spares;
+use super::row_values::Values;
+use super::spares::Spares;
 use super::{Activations, RowValues};
 use crate::error::Result;
 use crate::storage::Dtype;
@@ -121,7 +122,7 @@ impl TableWindows {
 }
 
 /// The rows of a window from a position on.
-fn load(order: &EpochOrder, window: u64, position: u64, spares: &Arc<Spares>) -> Result<Window> {
+fn load(order: &EpochOrder, window: u64, position: u64, spares: &Arc<Spares<Values>>) -> Result<Window> {
     let data: &Activations = order.selected.data();
     let len = order.selected.rows();
     let (epoch, place) = (position / len, position % len);

@@ -119,19 +119,14 @@ impl TrainingStep {
     /// [`Error::Config`] if the recipe or the batch cannot be used, [`Error::OutOfMemory`] if the state does not fit,
     /// [`Error::Shader`].
     pub fn new(gpu: &Gpu, parameters: Parameters, recipe: Recipe, tuning: Tuning, world: World) -> Result<Self> {
-<<<<<<< HEAD
-        recipe.validate()?;
-        let mut forward = Forward::new(gpu, &parameters, recipe.batch, tuning, Pass::Training)?;
-        if let Some(factor) = recipe.row_scale {
-            forward.scale_rows(gpu, factor)?;
-        }
-=======
         recipe.validate_for(parameters.config())?;
         // It never rises.
         let most_k = recipe.k_at(0, parameters.config()).unwrap_or(0);
         let room = Room { rows: recipe.batch, k: most_k };
-        let forward = Forward::new(gpu, &parameters, room, tuning, Pass::Training)?;
->>>>>>> ff67d2a (k can fall to its value over the first steps, as dictionary_learning anneals it)
+        let mut forward = Forward::new(gpu, &parameters, room, tuning, Pass::Training)?;
+        if let Some(factor) = recipe.row_scale {
+            forward.scale_rows(gpu, factor)?;
+        }
         let backward = Backward::new(gpu, &parameters, &forward)?;
         let slab = match world {
             World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,

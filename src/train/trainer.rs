@@ -1,9 +1,10 @@
 //! The training loop: batches in, steps submitted ahead of their results, progress out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Profile;
-use crate::data::{Batch, Provenance};
+use crate::data::{Batch, Provenance, RowNumbers, Spares};
 use crate::engine::parameters::{DeviceWeights, Parameters};
 use crate::engine::path::StepPath;
 use crate::engine::planes::Planes;
@@ -53,7 +54,7 @@ struct InFlight {
     learning_rate: f64,
     path: StepPath,
     /// The rows of the data that are in the batch, where that is known.
-    numbers: Vec<u64>,
+    numbers: RowNumbers,
     /// The batch, if a list may be too short for it.
     batch: Option<Batch>,
 }
@@ -64,6 +65,8 @@ pub struct Trainer {
     recipe: Recipe,
     pub(super) step: TrainingStep,
     in_flight: VecDeque<InFlight>,
+    /// Memory of the numbers of rows of finished steps.
+    spare_numbers: Arc<Spares<Vec<u64>>>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
     /// A list may be full, and batches are kept until their steps are known to be taken.
@@ -133,6 +136,7 @@ impl Trainer {
             recipe,
             step,
             in_flight: VecDeque::new(),
+            spare_numbers: Arc::default(),
             settled: VecDeque::new(),
             lists_may_fill: config.describe().lists.iter().any(|list| matches!(list.keep, Keep::Admitted { .. })),
             forced_fills: 0,
@@ -216,14 +220,9 @@ impl Trainer {
         let input = StepInput { rows: batch.rows.view(), learning_rate };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         let kept = self.lists_may_fill.then(|| batch.clone());
-        self.in_flight.push_back(InFlight {
-            pending,
-            timing,
-            learning_rate,
-            path,
-            numbers: batch.numbers.clone(),
-            batch: kept,
-        });
+        let mut numbers = RowNumbers::reused(&self.spare_numbers);
+        numbers.numbers_mut().extend_from_slice(&batch.numbers);
+        self.in_flight.push_back(InFlight { pending, timing, learning_rate, path, numbers, batch: kept });
         self.submitted += 1;
         Ok(())
     }

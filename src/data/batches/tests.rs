@@ -72,10 +72,35 @@ fn a_batch_that_was_looked_at_is_still_the_next() {
 }
 
 #[test]
+fn batches_that_are_dropped_lend_their_memory_to_later_ones() {
+    const STEPS: u64 = 200;
+    for order in [RowOrder::Rows, RowOrder::Sequential { block: 3 }, RowOrder::Mixed { block: 3, blocks: 4 }] {
+        let stretch = Stretch { batch: 8, seed: 0, first: 0, steps: STEPS };
+        let (mut places, mut numbers) = (Vec::new(), Vec::new());
+        for batch in Batches::shuffled(numbered(50), order, stretch).unwrap() {
+            let batch = batch.unwrap();
+            assert!(batch.rows.to_f32().iter().map(|&row| row as u64).eq(batch.numbers.iter().copied()), "{order:?}");
+            places.push(batch.rows.view().bytes().as_ptr());
+            numbers.push(batch.numbers.as_ptr());
+        }
+        for mut memory in [
+            places.into_iter().map(|place| place as usize).collect::<Vec<_>>(),
+            numbers.into_iter().map(|place| place as usize).collect(),
+        ] {
+            assert_eq!(memory.len() as u64, STEPS);
+            memory.sort_unstable();
+            memory.dedup();
+            // Each reader fills one, has one that waits to be taken, and one is in use.
+            assert!(memory.len() <= 2 * READERS + 1, "{order:?}: {} batches' memory", memory.len());
+        }
+    }
+}
+
+#[test]
 fn in_order_ends_with_the_rest() {
     let batches: Vec<_> = Batches::in_order(numbered(10), 4).unwrap().map(Result::unwrap).collect();
     assert!(batches.iter().map(|batch| batch.count).eq([4, 4, 2]));
-    assert!(batches.iter().flat_map(|batch| &batch.numbers).copied().eq(0..10));
+    assert!(batches.iter().flat_map(|batch| batch.numbers.to_vec()).eq(0..10));
     assert!(batches.iter().flat_map(|batch| batch.rows.to_f32().into_owned()).eq((0..10).map(|i| i as f32)));
 }
 
@@ -108,7 +133,7 @@ fn an_error_ends_the_stream() {
 
 #[test]
 fn a_panic_reaches_the_consumer() {
-    let mut batches = Batches::read_by_turns(numbered(1), 1, |_| panic!("lost")).unwrap();
+    let mut batches = Batches::read_by_turns(numbered(1), 1, |_, _| panic!("lost")).unwrap();
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next())).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"lost"));
 }

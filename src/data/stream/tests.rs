@@ -31,10 +31,10 @@ fn rows(stream: &RowStream, order: RowOrder, batch: usize, first: u64) -> Vec<u6
     batches
         .flat_map(|batch| {
             let values = batch.rows.to_f32().into_owned();
-            for (row, number) in values.chunks(WIDTH).zip(&batch.numbers) {
+            for (row, number) in values.chunks(WIDTH).zip(batch.numbers.iter()) {
                 assert_eq!(row, [*number as f32, -(*number as f32)]);
             }
-            batch.numbers
+            batch.numbers.to_vec()
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Thresholds at which a feature is active as often as it should be when training begins.
 
 use crate::apply::{Encoder, evaluate};
-use crate::data::{Batch, Provenance, RowValues};
+use crate::data::{Batch, Provenance};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::sae::description::Role;
@@ -46,7 +46,7 @@ pub fn quantiles(gpu: &Gpu, weights: &dyn Weights, rows: &[f32], active: f64) ->
 /// Those of the device and of the weights.
 pub fn decoder_scale(gpu: &Gpu, weights: &dyn Weights, rows: &[f32]) -> Result<f64> {
     let count = rows.len() / weights.config().d_in;
-    let batch = Batch { rows: RowValues::from(rows.to_vec()), count, numbers: Vec::new() };
+    let batch = Batch::new(rows.to_vec(), weights.config().d_in);
     let bias = evaluate(gpu, weights, count, [Ok(batch)])?.all.relative_reconstruction_bias;
     Ok(if bias.is_normal() && bias > 0.0 { 1.0 / bias } else { 1.0 })
 }
