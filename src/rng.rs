@@ -15,6 +15,8 @@ pub enum Purpose {
     Mixing = 3,
     /// Rows that the scale of initial weights is measured with.
     Probes = 4,
+    /// Which of a feature's rows are kept as examples.
+    Examples = 5,
 }
 
 /// Philox4x32-10 ("Parallel random numbers: as easy as 1, 2, 3", Salmon et al. 2011), addressed instead of advanced.

@@ -196,7 +196,7 @@ fn index_type(features: usize) -> Dtype {
 }
 
 /// The name of the architecture, as config.json has it.
-fn architecture(config: &SaeConfig) -> String {
+pub fn architecture(config: &SaeConfig) -> String {
     let settings = serde_json::to_value(config).unwrap_or_default();
     settings["architecture"].as_str().unwrap_or_default().to_owned()
 }

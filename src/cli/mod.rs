@@ -12,6 +12,7 @@ mod encode;
 mod eval;
 mod explore;
 mod export;
+mod features;
 mod man;
 mod origin;
 mod output;
@@ -80,6 +81,13 @@ Examples:
     Eval(eval::Arguments),
     #[command(after_help = "Example:\n  monosem encode --sae run --data activations/ --out codes.safetensors")]
     Encode(encode::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem features --sae run --data activations/ --tokenizer tokenizer.json --out features
+  monosem features --sae run --data activations/ --out features --examples 20 --before 0 --after 0
+
+Ctrl-C leaves nothing behind.")]
+    Features(Box<features::Arguments>),
     #[command(visible_alias = "import")]
     #[command(after_help = "\
 Examples:
@@ -144,6 +152,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Data(arguments) => return data::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
+        Command::Features(arguments) => return features::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Report(arguments) => write_report::run(arguments),
         Command::Explore(arguments) => return explore::run(arguments),

@@ -107,6 +107,19 @@ impl Batches {
         })
     }
 
+    /// These rows, by number, in their order, `batch` at a time; the last batch may be shorter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the batch is empty; a row that does not exist is an error of its batch.
+    pub fn of_rows(data: Arc<Activations>, wanted: Arc<[u64]>, batch: usize) -> Result<Self> {
+        check_batch(batch)?;
+        let count = wanted.len().div_ceil(batch) as u64;
+        Self::read_by_turns(data, count, move |number, numbers| {
+            let start = number as usize * batch;
+            numbers.extend_from_slice(&wanted[start..wanted.len().min(start + batch)]);
+        })
+    }
+
     /// Batches `0..count`, whose rows `rows` appends, each read by one of several threads.
     fn read_by_turns(
         data: Arc<Activations>,

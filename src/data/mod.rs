@@ -23,6 +23,7 @@ mod parquet;
 mod provenance;
 mod reader;
 mod rewrite;
+mod row_integers;
 mod row_labels;
 mod row_numbers;
 mod row_statistics;
@@ -50,6 +51,7 @@ pub use rewrite::{
     Conversion, ConvertOptions, ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_converted,
     write_shuffled,
 };
+pub use row_integers::RowIntegers;
 pub use row_labels::{RowLabel, RowLabels};
 pub use row_numbers::RowNumbers;
 pub use row_statistics::RowStatistics;

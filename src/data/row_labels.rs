@@ -77,7 +77,7 @@ fn has(file: &dyn Reader, name: &str) -> bool {
 }
 
 /// The place and type of a column of one integer for each row.
-fn integers(file: &dyn Reader, name: &str) -> Option<(usize, Dtype)> {
+pub(super) fn integers(file: &dyn Reader, name: &str) -> Option<(usize, Dtype)> {
     let place = file.columns().iter().position(|column| column.name == name)?;
     let column = &file.columns()[place];
     let is_beside_rows = matches!(column.shape[..], [count] if count as u64 == file.rows());

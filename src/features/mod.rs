@@ -1,3 +1,24 @@
-//! What a model's features respond to.
+//! What each feature of an SAE responds to: statistics over activations, examples in their contexts, and tokens
+//! (docs/features.md describes what is written).
 
+mod accumulator;
+mod candidates;
+mod contexts;
+mod dimensions;
+mod facts;
+mod half_octaves;
+mod lines;
 pub mod report;
+mod set;
+mod statistics;
+#[cfg(feature = "text")]
+mod tokenizer;
+mod top_tokens;
+mod vocabulary;
+mod weights;
+mod write;
+
+pub use candidates::ExampleCounts;
+pub use set::{Description, ExampleSizes, NewFeatureSet, Parts};
+pub use vocabulary::{SpecialToken, Vocabulary};
+pub use write::{FeatureJob, FeatureOptions, FeatureProgress, FeatureSummary, FeatureWork, write_features};

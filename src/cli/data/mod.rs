@@ -5,6 +5,8 @@ mod info;
 mod progress;
 mod shuffle;
 
+pub use progress::RowProgress;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -9,5 +9,8 @@ mod shuffle;
 mod stored_integers;
 pub(super) mod table;
 
+pub(super) use relabel::sequence_offsets;
+pub(super) use stored_integers::decode as decode_integer;
+
 pub use convert::{Conversion, ConvertOptions, write_converted};
 pub use shuffle::{ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_shuffled};

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::agreement::Agreement;
 use super::stored_integers;
 use super::table::{FileColumn, Table, TableFile};
+use crate::data::Activations;
 use crate::data::sources::list_names;
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
@@ -140,6 +142,24 @@ fn used_sources(file: &TableFile<'_>, place: usize) -> Result<Vec<bool>> {
         }
     })?;
     Ok(used)
+}
+
+/// What is added to the sequences of each file where several number different ones alike: 0 where files lack them.
+///
+/// # Errors
+/// As [`separate_sequences`], and [`Error::Io`].
+pub(in crate::data) fn sequence_offsets(data: &Activations) -> Result<Vec<i128>> {
+    if data.row_counts().count() == 1 {
+        return Ok(vec![0]);
+    }
+    let table = Table::new(data, Agreement::Sought)?;
+    let place = table.column("sequence");
+    let mut files = table.files.iter().map(|file| match place.map(|place| &file.columns[place].relabel) {
+        Some(Relabel::Add(offset)) => *offset,
+        _ => 0,
+    });
+    // The table leaves out files without rows.
+    Ok(data.row_counts().map(|(_, rows)| if rows == 0 { 0 } else { files.next().unwrap_or(0) }).collect())
 }
 
 /// The sequences of files, as far as they tell whether two files number the same ones.

@@ -26,7 +26,7 @@ pub(super) fn widened(dtype: Dtype, values: &RangeInclusive<i128>) -> Option<Dty
 }
 
 /// The value of one stored integer.
-pub(super) fn decode(dtype: Dtype, bytes: &[u8]) -> i128 {
+pub(in crate::data) fn decode(dtype: Dtype, bytes: &[u8]) -> i128 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     match dtype {

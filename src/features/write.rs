@@ -1,0 +1,283 @@
+//! The passes that a set of features is made by.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::accumulator::{Accumulator, Found, Plan};
+use super::candidates::ExampleCounts;
+use super::contexts::{Context, ContextFinder, Focus, encode_contexts};
+use super::facts::{MAX_SOURCES, RowFacts};
+use super::lines::Lines;
+use super::set::{Description, ExampleSizes, NewFeatureSet, Parts};
+use super::vocabulary::Vocabulary;
+use super::weights::measure_weights;
+use crate::apply::{Encoder, blame_row};
+use crate::data::{Batches, FilteredRows, RowIntegers};
+use crate::error::{Error, Result};
+use crate::sae::Weights;
+use crate::units::readable_bytes;
+
+/// How features are described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureOptions {
+    /// Examples.
+    pub counts: ExampleCounts,
+    /// Tokens before an example at most.
+    pub before: usize,
+    /// Tokens behind it at most.
+    pub after: usize,
+    /// Seed of the random examples.
+    pub seed: u64,
+    /// Whether to find the input dimension that each feature correlates with best.
+    pub best_dimension: bool,
+    /// Bytes of host memory for what is accumulated, beside batches: what needs more takes several passes.
+    pub memory: u64,
+}
+
+/// What is applied to what.
+pub struct FeatureJob<'a> {
+    /// The SAE.
+    pub weights: &'a dyn Weights,
+    /// The rows that are counted.
+    pub rows: &'a FilteredRows,
+    /// The text of tokens.
+    pub vocabulary: Option<&'a Vocabulary>,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// How.
+    pub options: FeatureOptions,
+    /// What the directory says of the SAE and of the data.
+    pub about: [Value; 2],
+}
+
+/// Which part of the work is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureWork {
+    /// Rows are encoded and counted.
+    Counting,
+    /// Rows around examples are encoded.
+    Contexts,
+}
+
+/// How far the work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureProgress {
+    /// The part.
+    pub work: FeatureWork,
+    /// Its number among those of its kind, from 1 on.
+    pub pass: usize,
+    /// Rows that it has done.
+    pub rows: u64,
+    /// All its rows.
+    pub of: u64,
+}
+
+/// What was found, in numbers.
+#[derive(Clone, Debug)]
+pub struct FeatureSummary {
+    /// Features that were active on some row.
+    pub alive: u64,
+    /// Examples of all features.
+    pub examples: u64,
+    /// Passes over all rows.
+    pub passes: usize,
+    /// What the directory says of itself.
+    pub description: Description,
+}
+
+/// Writes what the features of an SAE respond to. The encoder is that of the job's SAE, for the job's batch. `advance`
+/// is told of every batch; when it returns false, nothing is left behind, and there is no summary.
+///
+/// # Errors
+/// [`Error::Config`] for too little memory; [`Error::Data`] for labels of rows that cannot be used;
+/// [`Error::Diverged`] for rows that are too large; [`Error::Exists`] and [`Error::Io`]; those of the device.
+pub fn write_features(
+    job: &FeatureJob<'_>,
+    encoder: &mut Encoder,
+    set: NewFeatureSet,
+    mut advance: impl FnMut(FeatureProgress) -> bool,
+) -> Result<Option<FeatureSummary>> {
+    let mut work = Work::new(job, encoder, set)?;
+    let features = job.weights.config().features;
+    let per_pass = work.features_per_pass()?;
+    let ranges: Vec<Range<usize>> =
+        (0..features).step_by(per_pass).map(|first| first..features.min(first + per_pass)).collect();
+    let (mut alive, mut examples) = (0, 0);
+    for (pass, range) in (1..).zip(&ranges) {
+        let counted = work.count(range.clone(), &mut |rows| {
+            advance(FeatureProgress { work: FeatureWork::Counting, pass, rows, of: job.rows.rows() })
+        })?;
+        let Some(found) = counted else { return Ok(None) };
+        if pass == 1 {
+            let sources = work.facts.source_names().len();
+            work.set.begin_statistics(features, sources, job.options.best_dimension)?;
+        }
+        work.set.write_statistics(range.start, &found, &measure_weights(job.weights, range.clone())?)?;
+        alive += found.iter().filter(|found| found.statistics.count > 0).count() as u64;
+        examples += found.iter().map(|found| found.chosen.len() as u64).sum::<u64>();
+        let written = work.write_examples(range.start, &found, &mut |rows, of| {
+            advance(FeatureProgress { work: FeatureWork::Contexts, pass, rows, of })
+        })?;
+        if !written {
+            return Ok(None);
+        }
+    }
+    let description = work.description();
+    work.set.finish(&description)?;
+    Ok(Some(FeatureSummary { alive, examples, passes: ranges.len(), description }))
+}
+
+/// A set being written.
+struct Work<'a> {
+    job: &'a FeatureJob<'a>,
+    encoder: &'a mut Encoder,
+    set: NewFeatureSet,
+    plan: Plan,
+    facts: RowFacts,
+    contexts: Option<ContextFinder>,
+}
+
+impl<'a> Work<'a> {
+    fn new(job: &'a FeatureJob<'a>, encoder: &'a mut Encoder, set: NewFeatureSet) -> Result<Self> {
+        let FeatureOptions { counts, seed, best_dimension, before, after, .. } = job.options;
+        if counts.per_interval == 0 || counts.intervals == 0 {
+            return Err(Error::Config("no examples were asked for: take at least 1 of 1 interval".into()));
+        }
+        let data = job.rows.data();
+        let sequences = RowIntegers::open_sequences(data.clone())?;
+        let positions = RowIntegers::open(data.clone(), "position");
+        let contexts = sequences.zip(positions).map(|(s, p)| ContextFinder::new(s, p, before, after));
+        let dimensions = best_dimension.then_some(job.weights.config().d_in);
+        let plan = Plan { counts, seed, dimensions };
+        Ok(Self { job, encoder, set, plan, facts: RowFacts::open(data.clone())?, contexts })
+    }
+
+    /// The features that fit the memory together.
+    fn features_per_pass(&self) -> Result<usize> {
+        let sources = if self.facts.has_sources() { 8 * MAX_SOURCES } else { 0 };
+        let bytes = (self.plan.feature_bytes() + sources) as u64;
+        match self.job.options.memory / bytes {
+            0 => Err(Error::Config(format!(
+                "what is kept of a feature takes {}: give more memory, or ask for fewer examples",
+                readable_bytes(bytes)
+            ))),
+            features => Ok(usize::try_from(features).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// What is found of a range of features, in a pass over all rows; none if `advance` ends it.
+    fn count(&mut self, features: Range<usize>, advance: &mut dyn FnMut(u64) -> bool) -> Result<Option<Vec<Found>>> {
+        let Self { job: FeatureJob { rows, vocabulary, batch, .. }, encoder, plan, facts, .. } = self;
+        let mut accumulator = Accumulator::new(features, *plan);
+        let mut under_way = VecDeque::new();
+        for batch in Batches::in_order((*rows).clone(), *batch)? {
+            let batch = batch?;
+            // While the device works on the batch before.
+            under_way.push_back(facts.of(&batch, plan.dimensions, *vocabulary)?);
+            let finished = encoder.submit(&batch.rows).and_then(|codes| match codes {
+                Some(codes) => under_way.pop_front().map_or(Ok(()), |facts| accumulator.add(&codes, &facts)),
+                None => Ok(()),
+            });
+            finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+            if !advance(accumulator.rows()) {
+                return Ok(None);
+            }
+        }
+        while let Some(facts) = under_way.pop_front() {
+            let finished = encoder.next_finished().and_then(|codes| match codes {
+                Some(codes) => accumulator.add(&codes, &facts),
+                None => Ok(()),
+            });
+            finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+        }
+        Ok(advance(accumulator.rows()).then(|| accumulator.finish()))
+    }
+
+    /// Writes the examples of features from `first` on, some at a time; false if `advance` ends it.
+    fn write_examples(
+        &mut self,
+        first: usize,
+        found: &[Found],
+        advance: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<bool> {
+        let FeatureOptions { counts, before, after, memory, .. } = self.job.options;
+        let per_feature = counts.per_interval * counts.intervals;
+        let width = before + 1 + after;
+        let bytes = (per_feature * ContextFinder::bytes(before, after)) as u64;
+        let most = (memory / bytes).min(u64::from(u32::MAX) / (per_feature * width) as u64).max(1);
+        for (part, found) in found.chunks(most as usize).enumerate() {
+            let first = first + part * most as usize;
+            let examples: Vec<Focus> = (first..)
+                .zip(found)
+                .flat_map(|(feature, found)| {
+                    found.chosen.iter().map(move |chosen| Focus {
+                        feature: feature as u32,
+                        row: chosen.row,
+                        value: chosen.value,
+                    })
+                })
+                .collect();
+            let mut contexts: Option<Vec<Context>> = None;
+            if let Some(finder) = &self.contexts {
+                let found = contexts.insert(finder.find(&examples, self.job.rows)?);
+                let Self { job: FeatureJob { rows, batch, .. }, encoder, .. } = self;
+                if !encode_contexts(&examples, found, encoder, rows, *batch, &mut *advance)? {
+                    return Ok(false);
+                }
+            }
+            let lines = Lines::new(&examples, contexts, &self.facts, self.job.vocabulary)?;
+            lines.write(first, found, &mut self.set)?;
+        }
+        Ok(true)
+    }
+
+    fn description(&self) -> Description {
+        let FeatureOptions { counts: ExampleCounts { per_interval, intervals }, before, after, seed, .. } =
+            self.job.options;
+        let [sae, data] = self.job.about.clone();
+        let sources = self.facts.source_names();
+        let has = Parts {
+            token_ids: self.facts.tokens().is_some(),
+            contexts: self.contexts.is_some(),
+            text: self.facts.tokens().is_some() && self.job.vocabulary.is_some(),
+            sources: !sources.is_empty(),
+            best_dimension: self.job.options.best_dimension,
+            ..Parts::default()
+        };
+        Description {
+            sae,
+            data,
+            tokens: self.job.rows.rows(),
+            examples: ExampleSizes { per_interval, intervals, before, after, seed },
+            missing: self.missing(&has),
+            has,
+            sources,
+            special_tokens: self.job.vocabulary.map(|known| known.special().to_vec()).unwrap_or_default(),
+        }
+    }
+
+    fn missing(&self, has: &Parts) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !has.token_ids {
+            missing.push("tokens: not every file of the data has `token_ids`, one integer for each row".to_owned());
+        }
+        if !has.contexts {
+            missing.push("contexts: not every file of the data has both `sequence` and `position`".to_owned());
+        }
+        if has.token_ids && !has.text {
+            missing.push("text: no tokenizer was given (--tokenizer)".to_owned());
+        }
+        if !has.sources {
+            missing.push("sources: no file of the data has `source`".to_owned());
+        }
+        if self.facts.has_too_many_sources() {
+            missing.push(format!("sources: only the first {MAX_SOURCES} that came are counted"));
+        }
+        if !has.best_dimension {
+            missing.push("best dimension: it was left out (--no-best-dimension)".to_owned());
+        }
+        missing
+    }
+}
