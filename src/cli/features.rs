@@ -64,6 +64,7 @@ pub struct Arguments {
 
 /// Describes all features. The directory is begun first, so that no work ends at a path that cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let signals = Signals::listen()?;
     let set = NewFeatureSet::create(&arguments.out)?;
     let Application { sae, data, batch } = arguments.apply.open()?;
     let vocabulary = arguments.vocabulary()?;
@@ -81,7 +82,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         options: arguments.options(),
         about: [describe_sae(&origin, weights, &rows), origin::data_json(rows.data())],
     };
-    let signals = Signals::listen()?;
     let mut display = Display::new(rows.data().width() * rows.data().dtype().bytes());
     let summary = write_features(&job, &mut encoder, set, |progress| {
         display.show(progress);

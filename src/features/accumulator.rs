@@ -29,7 +29,7 @@ pub struct Plan {
 impl Plan {
     /// Bytes that a feature takes at most, but 8 for each source.
     pub fn feature_bytes(self) -> usize {
-        size_of::<Record>() + self.counts.bytes() + TopTokens::BYTES + 4 * self.dimensions.unwrap_or(0)
+        size_of::<Record>() + self.counts.heap_bytes() + TopTokens::HEAP_BYTES + 4 * self.dimensions.unwrap_or(0)
     }
 }
 

@@ -27,12 +27,10 @@ impl ExampleCounts {
         (2.0 * (self.parts().max(1) as f64).log2()).ceil() as usize + 1
     }
 
-    /// Bytes that the candidates of a feature take at most.
-    pub fn bytes(self) -> usize {
+    /// Bytes that the candidates of a feature refer to at most.
+    pub fn heap_bytes(self) -> usize {
         let groups = if self.parts() == 0 { 0 } else { self.octaves() + 1 };
-        size_of::<Candidates>()
-            + self.per_interval * size_of::<Active>()
-            + groups * (self.kept() * size_of::<Sample>() + size_of::<Group>())
+        self.per_interval * size_of::<Active>() + groups * (self.kept() * size_of::<Sample>() + size_of::<Group>())
     }
 }
 
@@ -106,6 +104,9 @@ impl Candidates {
         }
         let place = self.top.partition_point(|other| other.value >= active.value);
         self.top.truncate(most - 1);
+        if self.top.capacity() == 0 {
+            self.top.reserve_exact(most);
+        }
         self.top.insert(place, active);
     }
 
@@ -124,6 +125,10 @@ impl Candidates {
         }
         if group.kept < counts.kept() {
             group.kept += 1;
+            if self.samples.len() == self.samples.capacity() {
+                // Doubling would take twice the bytes that are told.
+                self.samples.reserve_exact(counts.kept());
+            }
             self.samples.push(sample);
             return;
         }
@@ -208,4 +213,84 @@ impl Candidates {
 /// Which of the equal parts of (0, greatest] a value lies in, from 1 at the bottom.
 pub fn part_of(value: f32, parts: usize, greatest: f64) -> usize {
     ((f64::from(value) * parts as f64 / greatest).ceil() as usize).clamp(1, parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Rng};
+
+    const COUNTS: ExampleCounts = ExampleCounts { per_interval: 4, intervals: 5 };
+
+    fn candidates(values: &[f32], seed: u64, counts: ExampleCounts) -> Candidates {
+        let rng = Rng::new(seed, Purpose::Examples);
+        let mut candidates = Candidates::default();
+        for (row, &value) in (0..).zip(values) {
+            candidates.add(Active { row, value }, counts, || {
+                let [low, high, ..] = rng.block(row, 0);
+                u64::from(high) << 32 | u64::from(low)
+            });
+        }
+        candidates
+    }
+
+    #[test]
+    fn the_largest_come_first_and_of_equals_the_lowest_rows() {
+        let values = [1.0, 3.0, 2.0, 3.0, 2.0, 2.0, 3.0, 1.0];
+        let chosen = candidates(&values, 0, COUNTS).choose(COUNTS);
+        let top: Vec<u64> = chosen.iter().filter(|one| one.interval == 0).map(|one| one.row).collect();
+        assert_eq!(top, [1, 3, 6, 2]);
+        // The rest in quarters of (0, 3]: 2 in the third from below, 1 in the second.
+        let rest: Vec<_> = chosen.iter().filter(|one| one.interval > 0).map(|one| (one.interval, one.row)).collect();
+        assert_eq!(rest, [(2, 4), (2, 5), (3, 0), (3, 7)]);
+    }
+
+    /// Every row of an interval is chosen as often as any other, whichever half octave it is in.
+    #[test]
+    fn samples_are_uniform_within_each_interval() {
+        let rng = Rng::new(1, Purpose::Shuffle);
+        // Many small values, few large ones, and a maximum that rises to the end.
+        let value = |row: u64| {
+            let uniform = (f64::from(rng.block(row, 0)[0]) + 0.5) / 4_294_967_296.0;
+            (-uniform.ln() * (1.0 + row as f64 / 200.0)) as f32
+        };
+        let values: Vec<f32> = (0..400).map(value).collect();
+        let (greatest, parts) = (f64::from(values.iter().copied().fold(0.0, f32::max)), COUNTS.parts());
+        let mut chosen = vec![0_u32; values.len()];
+        let seeds = 4000;
+        let mut top = Vec::new();
+        for seed in 0..seeds {
+            let all = candidates(&values, seed, COUNTS).choose(COUNTS);
+            top = all.iter().filter(|one| one.interval == 0).map(|one| one.row as usize).collect();
+            for one in all.iter().filter(|one| one.interval > 0) {
+                assert_eq!(one.interval, parts + 1 - part_of(one.value, parts, greatest));
+                chosen[one.row as usize] += 1;
+            }
+        }
+        for part in 1..=parts {
+            let rows: Vec<usize> = (0..values.len())
+                .filter(|row| part_of(values[*row], parts, greatest) == part && !top.contains(row))
+                .collect();
+            let total: u32 = rows.iter().map(|row| chosen[*row]).sum();
+            let expected = f64::from(total) / rows.len() as f64;
+            let per_seed = f64::from(total) / seeds as f64;
+            assert!(per_seed > 0.5 * rows.len().min(COUNTS.per_interval) as f64, "part {part}: {per_seed}");
+            // Pearson's statistic, which is about as large as there are rows, give or take a few of its deviations.
+            let statistic: f64 =
+                rows.iter().map(|row| (f64::from(chosen[*row]) - expected).powi(2) / expected).sum();
+            let degrees = rows.len() as f64;
+            assert!(statistic < degrees + 5.0 * (2.0 * degrees).sqrt() + 5.0, "part {part}: {statistic} of {degrees}");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let rng = Rng::new(2, Purpose::Shuffle);
+        let values: Vec<f32> = (0..20_000).map(|row| f32::from_bits(1 + rng.block(row, 0)[0] % 0x7f00_0000)).collect();
+        let candidates = candidates(&values, 0, COUNTS);
+        assert!(candidates.samples.len() <= (COUNTS.octaves() + 1) * COUNTS.kept());
+        assert!(candidates.samples.capacity() <= (COUNTS.octaves() + 1) * COUNTS.kept());
+        let kept: usize = candidates.groups.iter().map(|group| group.kept).sum();
+        assert_eq!((candidates.samples.len(), candidates.top.len()), (kept, COUNTS.per_interval));
+    }
 }

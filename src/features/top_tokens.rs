@@ -34,8 +34,8 @@ pub struct TokenSum {
 }
 
 impl TopTokens {
-    /// Bytes that a feature's take at most.
-    pub const BYTES: usize = size_of::<Self>() + FOLLOWED * (size_of::<i64>() + size_of::<Counter>());
+    /// Bytes that a feature's refer to at most.
+    pub const HEAP_BYTES: usize = FOLLOWED * (size_of::<i64>() + size_of::<Counter>());
 
     /// Adds an active row.
     pub fn add(&mut self, token: i64, value: f32) {

@@ -12,6 +12,7 @@ pub mod devices;
 pub mod encode;
 pub mod eval;
 pub mod export;
+pub mod features;
 pub mod help;
 pub mod inputs;
 #[cfg(unix)]
