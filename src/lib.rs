@@ -2,8 +2,9 @@
 //! DX12.
 //!
 //! Programs use [`data`] (activations and batches), [`sae`] (the model, on the host), [`train`] (a trainer), [`run`]
-//! (runs with a directory and checkpoints that resume), [`apply`] (codes and evaluation), [`gpu::Gpu`] and [`error`].
-//! The other modules are internals and may change in any version; docs/architecture.md describes them.
+//! (runs with a directory and checkpoints that resume), [`apply`] (codes and evaluation), [`features`] (what each
+//! feature responds to), [`gpu::Gpu`] and [`error`]. The other modules are internals and may change in any version;
+//! docs/architecture.md describes them.
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};

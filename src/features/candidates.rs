@@ -271,10 +271,13 @@ mod tests {
             let rows: Vec<usize> = (0..values.len())
                 .filter(|row| part_of(values[*row], parts, greatest) == part && !top.contains(row))
                 .collect();
+            if rows.is_empty() {
+                continue;
+            }
             let total: u32 = rows.iter().map(|row| chosen[*row]).sum();
             let expected = f64::from(total) / rows.len() as f64;
             let per_seed = f64::from(total) / seeds as f64;
-            assert!(per_seed > 0.5 * rows.len().min(COUNTS.per_interval) as f64, "part {part}: {per_seed}");
+            assert!(per_seed > 0.25 * rows.len().min(COUNTS.per_interval) as f64, "part {part}: {per_seed}");
             // Pearson's statistic, which is about as large as there are rows, give or take a few of its deviations.
             let statistic: f64 =
                 rows.iter().map(|row| (f64::from(chosen[*row]) - expected).powi(2) / expected).sum();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::kept_codes::KeptCodes;
 use crate::apply::{Encoder, HostCodes};
 use crate::data::{Batches, FilteredRows, RowIntegers};
 use crate::error::Result;
@@ -156,15 +157,16 @@ struct Wanted {
     slot: u32,
 }
 
-/// Encodes the rows of contexts, each row once, and gives the contexts the activations of their features. `advance` is
-/// told of the rows done and of all, now and then; when it returns false, it stops with false. There must be fewer than
-/// 2^32 rows in all contexts together.
+/// Gives contexts the activations of their features: by the codes that were kept, if all were, or by encoding the rows
+/// of the contexts again, each row once. `advance` is told of the rows done and of all, now and then; when it returns
+/// false, it stops with false. There must be fewer than 2^32 rows in all contexts together.
 ///
 /// # Errors
 /// Those of the encoder and of reading. Rows that were encoded before have codes that are finite.
 pub fn encode_contexts(
     examples: &[Focus],
     contexts: &mut [Context],
+    kept: &KeptCodes,
     encoder: &mut Encoder,
     rows: &FilteredRows,
     batch: usize,
@@ -180,9 +182,12 @@ pub fn encode_contexts(
         wanted.extend(others.map(|(place, &row)| Wanted { row, feature: example.feature, slot: (first + place) as u32 }));
     }
     wanted.sort_unstable();
-    let mut distinct: Vec<u64> = wanted.iter().map(|wanted| wanted.row).collect();
-    distinct.dedup();
-    let total = distinct.len() as u64;
+    let mut distinct: Vec<u64> = Vec::new();
+    if kept.all().is_none() {
+        distinct.extend(wanted.iter().map(|wanted| wanted.row));
+        distinct.dedup();
+    }
+    let total = if kept.all().is_some() { rows.rows() } else { distinct.len() as u64 };
     let mut left = &wanted[..];
     let mut done = 0;
     let mut numbers = VecDeque::new();
@@ -200,14 +205,19 @@ pub fn encode_contexts(
         done += numbers.len() as u64;
         advance(done, total)
     };
+    for (numbers, codes) in kept.all().unwrap_or_default() {
+        if !take(codes, numbers) {
+            return Ok(false);
+        }
+    }
     for batch in Batches::of_rows(rows.data().clone(), Arc::from(distinct), batch)? {
         let batch = batch?;
         numbers.push_back(batch.numbers);
         let finished = encoder.submit(&batch.rows)?;
-        if let (Some(codes), Some(numbers)) = (finished, numbers.pop_front()) {
-            if !take(&codes, &numbers) {
-                return Ok(false);
-            }
+        let Some(codes) = finished else { continue };
+        let Some(numbers) = numbers.pop_front() else { break };
+        if !take(&codes, &numbers) {
+            return Ok(false);
         }
     }
     while let Some(codes) = encoder.next_finished()? {

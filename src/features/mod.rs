@@ -7,6 +7,7 @@ mod contexts;
 mod dimensions;
 mod facts;
 mod half_octaves;
+mod kept_codes;
 mod lines;
 pub mod report;
 mod set;

@@ -9,6 +9,7 @@ use super::accumulator::{Accumulator, Found, Plan};
 use super::candidates::ExampleCounts;
 use super::contexts::{Context, ContextFinder, Focus, encode_contexts};
 use super::facts::{MAX_SOURCES, RowFacts};
+use super::kept_codes::KeptCodes;
 use super::lines::Lines;
 use super::set::{Description, ExampleSizes, NewFeatureSet, Parts};
 use super::vocabulary::Vocabulary;
@@ -34,6 +35,27 @@ pub struct FeatureOptions {
     pub best_dimension: bool,
     /// Bytes of host memory for what is accumulated, beside batches: what needs more takes several passes.
     pub memory: u64,
+}
+
+impl FeatureOptions {
+    /// Checks that the numbers can be used.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no examples, more than 4,096 of an interval, more than 64 intervals, and more than 4,096
+    /// tokens before or behind.
+    pub fn validate(&self) -> Result<()> {
+        let ExampleCounts { per_interval, intervals } = self.counts;
+        let sizes = [
+            ("examples of an interval", per_interval, 1, 4096),
+            ("intervals", intervals, 1, 64),
+            ("tokens before an example", self.before, 0, 4096),
+            ("tokens behind an example", self.after, 0, 4096),
+        ];
+        match sizes.into_iter().find(|(_, size, least, most)| !(least..=most).contains(&size)) {
+            Some((what, size, least, most)) => Err(Error::Config(format!("{size} {what}: give {least} to {most}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is applied to what.
@@ -91,7 +113,7 @@ pub struct FeatureSummary {
 /// is told of every batch; when it returns false, nothing is left behind, and there is no summary.
 ///
 /// # Errors
-/// [`Error::Config`] for too little memory; [`Error::Data`] for labels of rows that cannot be used;
+/// [`Error::Config`] for too little memory, and as [`FeatureOptions::validate`]; [`Error::Data`] for labels of rows that cannot be used;
 /// [`Error::Diverged`] for rows that are too large; [`Error::Exists`] and [`Error::Io`]; those of the device.
 pub fn write_features(
     job: &FeatureJob<'_>,
@@ -137,27 +159,31 @@ struct Work<'a> {
     plan: Plan,
     facts: RowFacts,
     contexts: Option<ContextFinder>,
+    kept: KeptCodes,
 }
 
 impl<'a> Work<'a> {
     fn new(job: &'a FeatureJob<'a>, encoder: &'a mut Encoder, set: NewFeatureSet) -> Result<Self> {
         let FeatureOptions { counts, seed, best_dimension, before, after, .. } = job.options;
-        if counts.per_interval == 0 || counts.intervals == 0 {
-            return Err(Error::Config("no examples were asked for: take at least 1 of 1 interval".into()));
-        }
+        job.options.validate()?;
         let data = job.rows.data();
         let sequences = RowIntegers::open_sequences(data.clone())?;
         let positions = RowIntegers::open(data.clone(), "position");
         let contexts = sequences.zip(positions).map(|(s, p)| ContextFinder::new(s, p, before, after));
         let dimensions = best_dimension.then_some(job.weights.config().d_in);
         let plan = Plan { counts, seed, dimensions };
-        Ok(Self { job, encoder, set, plan, facts: RowFacts::open(data.clone())?, contexts })
+        Ok(Self { job, encoder, set, plan, facts: RowFacts::open(data.clone())?, contexts, kept: KeptCodes::default() })
+    }
+
+    /// Bytes that are kept of a feature at most.
+    fn feature_bytes(&self) -> u64 {
+        let sources = if self.facts.has_sources() { 8 * MAX_SOURCES } else { 0 };
+        (self.plan.feature_bytes() + sources) as u64
     }
 
     /// The features that fit the memory together.
     fn features_per_pass(&self) -> Result<usize> {
-        let sources = if self.facts.has_sources() { 8 * MAX_SOURCES } else { 0 };
-        let bytes = (self.plan.feature_bytes() + sources) as u64;
+        let bytes = self.feature_bytes();
         match self.job.options.memory / bytes {
             0 => Err(Error::Config(format!(
                 "what is kept of a feature takes {}: give more memory, or ask for fewer examples",
@@ -169,28 +195,35 @@ impl<'a> Work<'a> {
 
     /// What is found of a range of features, in a pass over all rows; none if `advance` ends it.
     fn count(&mut self, features: Range<usize>, advance: &mut dyn FnMut(u64) -> bool) -> Result<Option<Vec<Found>>> {
-        let Self { job: FeatureJob { rows, vocabulary, batch, .. }, encoder, plan, facts, .. } = self;
+        let room = self.job.options.memory.saturating_sub(features.len() as u64 * self.feature_bytes());
+        // Contexts are looked for in as much memory.
+        self.kept = KeptCodes::new(if self.contexts.is_some() { room / 2 } else { 0 });
+        let Self { job: FeatureJob { rows, vocabulary, batch, .. }, encoder, plan, facts, kept, .. } = self;
         let mut accumulator = Accumulator::new(features, *plan);
         let mut under_way = VecDeque::new();
         for batch in Batches::in_order((*rows).clone(), *batch)? {
             let batch = batch?;
             // While the device works on the batch before.
             under_way.push_back(facts.of(&batch, plan.dimensions, *vocabulary)?);
-            let finished = encoder.submit(&batch.rows).and_then(|codes| match codes {
-                Some(codes) => under_way.pop_front().map_or(Ok(()), |facts| accumulator.add(&codes, &facts)),
-                None => Ok(()),
+            let finished = encoder.submit(&batch.rows).and_then(|codes| match codes.zip(under_way.front()) {
+                Some((codes, facts)) => accumulator.add(&codes, facts).map(|()| Some(codes)),
+                None => Ok(None),
             });
-            finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+            let codes = finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+            if let Some((codes, facts)) = codes.and_then(|codes| Some((codes, under_way.pop_front()?))) {
+                kept.add(facts.numbers, codes);
+            }
             if !advance(accumulator.rows()) {
                 return Ok(None);
             }
         }
         while let Some(facts) = under_way.pop_front() {
             let finished = encoder.next_finished().and_then(|codes| match codes {
-                Some(codes) => accumulator.add(&codes, &facts),
-                None => Ok(()),
+                Some(codes) => accumulator.add(&codes, &facts).map(|()| Some(codes)),
+                None => Ok(None),
             });
-            finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+            let codes = finished.map_err(|error| blame_row(error, rows, accumulator.rows()))?;
+            codes.into_iter().for_each(|codes| kept.add(facts.numbers.clone(), codes));
         }
         Ok(advance(accumulator.rows()).then(|| accumulator.finish()))
     }
@@ -222,8 +255,8 @@ impl<'a> Work<'a> {
             let mut contexts: Option<Vec<Context>> = None;
             if let Some(finder) = &self.contexts {
                 let found = contexts.insert(finder.find(&examples, self.job.rows)?);
-                let Self { job: FeatureJob { rows, batch, .. }, encoder, .. } = self;
-                if !encode_contexts(&examples, found, encoder, rows, *batch, &mut *advance)? {
+                let Self { job: FeatureJob { rows, batch, .. }, encoder, kept, .. } = self;
+                if !encode_contexts(&examples, found, kept, encoder, rows, *batch, &mut *advance)? {
                     return Ok(false);
                 }
             }

@@ -19,7 +19,9 @@ const ASKED: Asked = Asked { per_interval: 4, intervals: 5, before: 5, after: 3 
 
 /// Describes features with the usual numbers of examples.
 fn features(sae: &str, data: &[&str], out: &str, more: &[&str]) -> (Value, Set) {
-    let asked = ["--examples", "4", "--intervals", "5", "--before", "5", "--after", "3", "--batch", "64", "--json"];
+    let intervals: &[&str] = if more.contains(&"--intervals") { &[] } else { &["--intervals", "5"] };
+    let asked = ["--examples", "4", "--before", "5", "--after", "3", "--batch", "64", "--json"];
+    let asked = [&asked[..], intervals].concat();
     let command = [&["features", "--sae", sae, "--out", out, "--data"], data, &asked, more].concat();
     (serde_json::from_str(&succeed(&command)).unwrap(), Set::read(out))
 }
@@ -211,8 +213,9 @@ fn what_the_data_lack_is_said() {
     let line = bare.lines[0].as_object().unwrap();
     assert!(!line.contains_key("top_tokens"));
     let example = line["examples"][0].as_object().unwrap();
-    let keys: Vec<&str> = example.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["interval", "activation", "row", "missing_before", "missing_after"]);
+    let mut keys: Vec<&str> = example.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["activation", "interval", "missing_after", "missing_before", "row"]);
 
     let tokens = described("tokens", &["token_ids", "position"]);
     let example = &tokens.lines[0]["examples"][0];
@@ -264,6 +267,8 @@ fn bad_input_is_refused_and_leaves_nothing() {
     refuse(&narrow, &[], 3, "its rows have 10 values and the SAE takes 6");
     refuse(&data, &["--memory", "100"], 2, "give more memory, or ask for fewer examples");
     refuse(&data, &["--examples", "0"], 2, "must be at least 1");
+    refuse(&data, &["--intervals", "65"], 2, "65 intervals: give 1 to 64");
+    refuse(&data, &["--before", "1e15"], 2, "tokens before an example: give 0 to 4096");
     let large = Rows { values: vec![f32::MAX; rows.values.len()], ..rows.clone() };
     let large = large.write(directory.path().join("data"), &ALL);
     refuse(&large, &[], 3, "row 0: ");
