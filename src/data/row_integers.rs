@@ -29,9 +29,8 @@ struct FileColumn {
 impl RowIntegers {
     /// Finds the tensor `name`; `None` if a file lacks it or has it in another form.
     pub fn open(data: Arc<Activations>, name: &str) -> Option<Self> {
-        let column = |file: &dyn Reader| {
-            integers(file, name).map(|(place, dtype)| FileColumn { place, dtype, offset: 0 })
-        };
+        let column =
+            |file: &dyn Reader| integers(file, name).map(|(place, dtype)| FileColumn { place, dtype, offset: 0 });
         let columns = data.readers().map(|(file, _)| column(file)).collect::<Option<Vec<_>>>()?;
         Some(Self { data, columns })
     }
@@ -66,7 +65,8 @@ impl RowIntegers {
             bytes.resize(run.len() * dtype.bytes(), 0);
             file.read_column(*place, run[0] - held.start, &mut bytes)?;
             // Offsets are such that all fit (`sequence_offsets`).
-            values.extend(bytes.chunks_exact(dtype.bytes()).map(|bytes| (decode_integer(*dtype, bytes) + offset) as i64));
+            values
+                .extend(bytes.chunks_exact(dtype.bytes()).map(|bytes| (decode_integer(*dtype, bytes) + offset) as i64));
         }
         Ok(values)
     }

@@ -279,8 +279,7 @@ mod tests {
             let per_seed = f64::from(total) / seeds as f64;
             assert!(per_seed > 0.25 * rows.len().min(COUNTS.per_interval) as f64, "part {part}: {per_seed}");
             // Pearson's statistic, which is about as large as there are rows, give or take a few of its deviations.
-            let statistic: f64 =
-                rows.iter().map(|row| (f64::from(chosen[*row]) - expected).powi(2) / expected).sum();
+            let statistic: f64 = rows.iter().map(|row| (f64::from(chosen[*row]) - expected).powi(2) / expected).sum();
             let degrees = rows.len() as f64;
             assert!(statistic < degrees + 5.0 * (2.0 * degrees).sqrt() + 5.0, "part {part}: {statistic} of {degrees}");
         }

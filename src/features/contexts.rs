@@ -179,7 +179,11 @@ pub fn encode_contexts(
         activations.resize(first + context.rows.len(), 0.0);
         activations[first + context.focus] = example.value;
         let others = context.rows.iter().enumerate().filter(|(place, _)| *place != context.focus);
-        wanted.extend(others.map(|(place, &row)| Wanted { row, feature: example.feature, slot: (first + place) as u32 }));
+        wanted.extend(others.map(|(place, &row)| Wanted {
+            row,
+            feature: example.feature,
+            slot: (first + place) as u32,
+        }));
     }
     wanted.sort_unstable();
     let mut distinct: Vec<u64> = Vec::new();

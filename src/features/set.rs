@@ -246,7 +246,8 @@ impl StatisticsFile {
             weights.iter().map(|of| of.encoder_decoder_cosine as f32).collect(),
         ];
         let count = integers(&|found| found.statistics.count as i64);
-        let (maximum, mean) = (floats(&|found| found.statistics.maximum), floats(&|found| found.statistics.mean() as f32));
+        let (maximum, mean) =
+            (floats(&|found| found.statistics.maximum), floats(&|found| found.statistics.mean() as f32));
         let mut columns: Vec<(&[u8], usize)> = vec![
             (bytemuck::cast_slice(&count), 8),
             (bytemuck::cast_slice(&maximum), 4),

@@ -21,14 +21,7 @@ pub struct Statistics {
 
 impl Default for Statistics {
     fn default() -> Self {
-        Self {
-            count: 0,
-            maximum: 0.0,
-            sum: 0.0,
-            sum_of_squares: 0.0,
-            histogram: [0; BINS],
-            source_counts: Vec::new(),
-        }
+        Self { count: 0, maximum: 0.0, sum: 0.0, sum_of_squares: 0.0, histogram: [0; BINS], source_counts: Vec::new() }
     }
 }
 

@@ -98,13 +98,17 @@ mod tests {
         std::fs::write(file.path(), tokenizer.to_string()).unwrap();
         let known = Vocabulary::read(file.path()).unwrap();
         assert_eq!(known.special(), [SpecialToken { token: tokens.len() as i64, text: "<|end|>".into() }]);
-        assert_eq!([-1, tokens.len() as i64, tokens.len() as i64 + 1].map(|id| known.text(id)), [None, Some("<|end|>"), None]);
+        assert_eq!(
+            [-1, tokens.len() as i64, tokens.len() as i64 + 1].map(|id| known.text(id)),
+            [None, Some("<|end|>"), None]
+        );
         (0..tokens.len() as i64).map(|id| known.text(id).unwrap().to_owned()).collect()
     }
 
     #[test]
     fn a_token_has_its_own_text() {
-        let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+        let byte_level =
+            json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
         // The bytes of é, together and apart, and a token that is no sequence of bytes.
         let tokens = ["Ġthe", "the", "Ã©", "Ã", "©", "Ċ", "日", "a", "Ġ"];
         assert_eq!(texts(&tokens, byte_level), [" the", "the", "é", "\u{fffd}", "\u{fffd}", "\n", "日", "a", " "]);

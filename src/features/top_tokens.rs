@@ -63,7 +63,8 @@ impl TopTokens {
     /// The `most` tokens with the largest sums, then the lowest ids.
     pub fn largest(&self, most: usize) -> Vec<TokenSum> {
         let sums = self.tokens.iter().zip(&self.counters);
-        let mut sums: Vec<_> = sums.map(|(&token, &Counter { count, sum, .. })| TokenSum { token, count, sum }).collect();
+        let mut sums: Vec<_> =
+            sums.map(|(&token, &Counter { count, sum, .. })| TokenSum { token, count, sum }).collect();
         sums.sort_unstable_by(|a, b| b.sum.total_cmp(&a.sum).then(a.token.cmp(&b.token)));
         sums.truncate(most);
         sums

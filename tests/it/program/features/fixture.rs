@@ -147,9 +147,9 @@ impl Set {
         let description = serde_json::from_slice(&fs::read(path("features.json")).unwrap()).unwrap();
         let bytes = fs::read(path("statistics.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let statistics = tensors.iter().map(|(name, tensor)| {
-            (name.to_owned(), (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()))
-        });
+        let statistics = tensors
+            .iter()
+            .map(|(name, tensor)| (name.to_owned(), (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec())));
         let lines = (0..).map(|file| path(&format!("examples-{file:05}.jsonl"))).take_while(|path| path.exists());
         let lines = lines.flat_map(|path| {
             let text = fs::read_to_string(path).unwrap();

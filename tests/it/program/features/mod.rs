@@ -69,7 +69,10 @@ fn whole_numbers_with_ties_are_described_as_by_hand() {
         let alive = set.integers("count").iter().filter(|count| **count > 0).count();
         let examples: usize = set.lines.iter().map(|line| line["examples"].as_array().unwrap().len()).sum();
         assert_eq!((&line["alive"], &line["examples"]), (&alive.into(), &examples.into()));
-        assert_eq!((&line["type"], &line["tokens"], &line["passes"]), (&"features".into(), &rows.len().into(), &1.into()));
+        assert_eq!(
+            (&line["type"], &line["tokens"], &line["passes"]),
+            (&"features".into(), &rows.len().into(), &1.into())
+        );
         let said = &set.description;
         assert_eq!((&said["format"], &said["format_version"]), (&"monosem.features".into(), &1.into()));
         assert_eq!((&said["sae"]["features"], &said["sae"]["d_in"]), (&N.into(), &D.into()));

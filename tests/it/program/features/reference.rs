@@ -113,7 +113,10 @@ impl Reference<'_> {
                 let within = |value: f32| f64::from(value) > low * (1.0 + 1e-12) && f64::from(value) <= high;
                 let told: Vec<(usize, f32)> = of_interval(interval).map(row_and_value).collect();
                 let there: Vec<_> = others.iter().filter(|(_, value)| within(*value)).collect();
-                assert!(told.iter().all(|one| there.contains(&one)), "feature {feature}, interval {interval}: {told:?}");
+                assert!(
+                    told.iter().all(|one| there.contains(&one)),
+                    "feature {feature}, interval {interval}: {told:?}"
+                );
                 assert!(told.is_sorted_by(|(a, x), (b, y)| x > y || x == y && a < b));
                 let most = there.len().min(per_interval);
                 let is_complete = active.len() <= 3 * per_interval;
@@ -141,7 +144,11 @@ impl Reference<'_> {
         let tokens: Vec<i32> = shown.iter().map(|row| self.rows.tokens[*row]).collect();
         let activations: Vec<f32> = shown.iter().map(|row| self.codes[*row][feature]).collect();
         assert_eq!(serde_json::from_value::<Vec<i32>>(example["tokens"].clone()).unwrap(), tokens, "{example}");
-        assert_eq!(serde_json::from_value::<Vec<f32>>(example["activations"].clone()).unwrap(), activations, "{example}");
+        assert_eq!(
+            serde_json::from_value::<Vec<f32>>(example["activations"].clone()).unwrap(),
+            activations,
+            "{example}"
+        );
         assert_eq!(example["focus"], position - first);
         assert_eq!((&example["sequence"], &example["position"]), (&sequence.into(), &position.into()));
         assert_eq!(example["missing_before"], first - (position - self.asked.before).max(0), "{example}");

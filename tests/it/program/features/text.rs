@@ -71,8 +71,12 @@ fn the_samples_text_is_read_back() {
     let (_, set) = features(&run, &[data], &out, &["--tokenizer", "examples/data/tokenizer.json"]);
     let special = set.description["special_tokens"].as_array().unwrap();
     assert!(special.contains(&json!({ "token": 101, "text": "[CLS]" })));
-    let passages: Vec<String> = set.lines.iter().flat_map(|line| line["examples"].as_array().unwrap().clone())
-        .map(|example| serde_json::from_value::<Vec<String>>(example["text"].clone()).unwrap().concat()).collect();
+    let passages: Vec<String> = set
+        .lines
+        .iter()
+        .flat_map(|line| line["examples"].as_array().unwrap().clone())
+        .map(|example| serde_json::from_value::<Vec<String>>(example["text"].clone()).unwrap().concat())
+        .collect();
     // A word in several pieces is one word, and most tokens begin with a space.
     assert!(passages.iter().all(|text| !text.contains("##")));
     assert!(passages.iter().filter(|text| text.contains(" the ")).count() > 10, "{:?}", &passages[..5]);
