@@ -216,7 +216,7 @@ pub fn encode_contexts(
     }
     for batch in Batches::of_rows(rows.data().clone(), Arc::from(distinct), batch)? {
         let batch = batch?;
-        numbers.push_back(batch.numbers);
+        numbers.push_back(batch.numbers.to_vec());
         let finished = encoder.submit(&batch.rows)?;
         let Some(codes) = finished else { continue };
         let Some(numbers) = numbers.pop_front() else { break };

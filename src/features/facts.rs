@@ -87,7 +87,7 @@ impl RowFacts {
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] for a value that is no source, and for a token that the vocabulary lacks.
     pub fn of(&mut self, batch: &Batch, d: Option<usize>, vocabulary: Option<&Vocabulary>) -> Result<BatchFacts> {
-        let numbers = batch.numbers.clone();
+        let numbers = batch.numbers.to_vec();
         let tokens = self.tokens.as_ref().map(|tokens| tokens.of(&numbers)).transpose()?;
         if let (Some(tokens), Some(vocabulary)) = (&tokens, vocabulary) {
             self.check(tokens, &numbers, vocabulary)?;
