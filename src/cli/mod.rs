@@ -17,6 +17,8 @@ mod man;
 mod origin;
 mod output;
 mod plan;
+#[cfg(feature = "plot")]
+mod plot;
 mod presets;
 mod progress;
 mod report;
@@ -109,6 +111,9 @@ Examples:
   monosem bench --d 768 --features 131072
   monosem bench --data activations/ --features 16384 --kernel encode --json")]
     Bench(bench::Arguments),
+    #[cfg(feature = "plot")]
+    #[command(after_help = "Examples:\n  monosem plot run\n  monosem plot run-a run-b --out both.svg")]
+    Plot(plot::Arguments),
     #[command(after_help = "Examples:\n  monosem verify run\n  monosem verify run/checkpoints/step-500 --json")]
     Verify(verify::Arguments),
     #[command(after_help = "\
@@ -158,6 +163,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Explore(arguments) => return explore::run(arguments),
         Command::Plan(arguments) => plan::run(arguments, given),
         Command::Bench(arguments) => bench::run(arguments),
+        #[cfg(feature = "plot")]
+        Command::Plot(arguments) => plot::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

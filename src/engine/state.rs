@@ -34,6 +34,9 @@ impl StateTensor {
     }
 }
 
+/// The name of the counters of how often each feature fired.
+pub const TIMES_FIRED: &str = "times_fired";
+
 /// The name of the threshold's sum and weight ([`super::threshold::mean`]).
 pub const RUNNING_THRESHOLD: &str = "running_threshold";
 
@@ -53,7 +56,7 @@ pub fn state_tensors(config: &SaeConfig, moments: MomentPrecision) -> Vec<StateT
             shape: tensor.shape(config),
         })
     });
-    let counters = ["last_fired", "times_fired"].map(|name| StateTensor {
+    let counters = ["last_fired", TIMES_FIRED].map(|name| StateTensor {
         name: name.into(),
         dtype: Dtype::U32,
         shape: [config.features, 1],

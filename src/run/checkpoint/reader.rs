@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{MANIFEST, Manifest, STATE};
-use crate::engine::state::{StateSource, StateTensor, state_tensors};
+use crate::engine::state::{StateSource, StateTensor, TIMES_FIRED, state_tensors};
 use crate::error::{Error, Result};
+use crate::sae::FeatureDensity;
 use crate::storage::Checksum;
 use crate::storage::tensor_file::TensorFile;
 
@@ -60,6 +61,26 @@ impl Reader {
     /// The checkpoint's directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How often features fired, over all rows that were trained on.
+    ///
+    /// # Errors
+    /// Those of reading the counters, and [`Error::Data`] when they are damaged.
+    pub fn density(&mut self) -> Result<FeatureDensity> {
+        let counters = self.tensors.iter().position(|tensor| tensor.layout.name == TIMES_FIRED);
+        let counters = counters.ok_or_else(|| Error::data(&self.path, format!("has no {TIMES_FIRED}")))?;
+        let features = self.manifest.sae.features;
+        let tokens = self.manifest.step * self.manifest.recipe.batch as u64;
+        let mut density = FeatureDensity::of([], tokens);
+        let mut counts = vec![0_u32; features.min(CHUNK_BYTES as usize / size_of::<u32>())];
+        for first in (0..features).step_by(counts.len()) {
+            let end = features.min(first + counts.len());
+            let counts = &mut counts[..end - first];
+            self.read(counters, first as u64, bytemuck::cast_slice_mut(counts))?;
+            density.add(counts.iter().map(|&count| count.into()), tokens);
+        }
+        Ok(density)
     }
 
     /// The file of the tensors.
