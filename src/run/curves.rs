@@ -1,6 +1,7 @@
 //! What a run has recorded, step by step.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
@@ -22,11 +23,15 @@ impl Curves {
     /// Reads the metrics of the run in `directory`, and the counters of its newest intact checkpoint.
     ///
     /// # Errors
-    /// [`Error::Io`] when metrics.jsonl cannot be read, [`Error::Data`] for a line that is not one of metrics, or for
-    /// a run without any.
+    /// [`Error::Io`] when metrics.jsonl cannot be read, [`Error::Data`] if there is none, for a line that is not one of
+    /// metrics, or for a run without any.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::data(directory, "has no metrics.jsonl: name the directory of a run"),
+            ErrorKind::InvalidData => Error::data(&path, "is not text"),
+            _ => Error::io(&path)(error),
+        })?;
         // A running run may be in the middle of its last line.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let metrics = whole.lines().enumerate().map(|(number, line)| match serde_json::from_str::<Value>(line) {

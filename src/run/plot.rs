@@ -1,7 +1,7 @@
 //! Runs as a picture.
 
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Curves;
@@ -207,7 +207,7 @@ fn thinned(line: &[(f64, f64)]) -> Vec<(f64, f64)> {
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 1e6 => format!("{}M", value / 1e6),
-        size if size >= 1e4 => format!("{}k", value / 1e3),
+        size if size >= 1e3 => format!("{}k", value / 1e3),
         size if size >= 1e-3 || size == 0.0 => format!("{}", (value * 1e6).round() / 1e6),
         _ => format!("{value:.0e}"),
     }
@@ -238,6 +238,7 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        assert_eq!([0.0, 0.3, 250.0, 20_000.0, 3.5e6, 2e-5].map(short), ["0", "0.3", "250", "20k", "3.5M", "2e-5"]);
+        let values = [0.0, 0.3, 250.0, 2500.0, 20_000.0, 3.5e6, 2e-5];
+        assert_eq!(values.map(short), ["0", "0.3", "250", "2.5k", "20k", "3.5M", "2e-5"]);
     }
 }

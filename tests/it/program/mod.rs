@@ -21,6 +21,8 @@ pub mod memory;
 pub mod normalization;
 pub mod options;
 pub mod plan;
+#[cfg(feature = "plot")]
+mod plot;
 pub mod report;
 pub mod rescue;
 pub mod resume;
