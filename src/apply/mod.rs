@@ -3,8 +3,10 @@
 mod blame;
 mod encoder;
 mod evaluator;
+mod products;
 mod stream;
 
 pub use blame::blame_row;
 pub use encoder::{Encoder, HostCodes};
 pub use evaluator::{Evaluation, Evaluator, Reconstruction, evaluate};
+pub use products::{LargestProducts, Matrix, Products};

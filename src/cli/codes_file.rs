@@ -10,7 +10,7 @@ use monosem::sae::{SaeConfig, Weights};
 use monosem::storage::{Dtype, TensorWriter, WholeFile};
 use monosem::{Divergence, Error, Result};
 
-use super::origin::{SaeOrigin, data_json};
+use super::origin::{self, SaeOrigin, data_json};
 use spool::Spool;
 
 /// The format of the file; a change that a reader must know of raises the number.
@@ -54,7 +54,7 @@ enum Body {
 impl<'a> CodesFile<'a> {
     /// Begins the file with what is known before any code: its metadata, and the labels of the rows.
     pub fn create(file: WholeFile, about: About<'a>) -> Result<Self> {
-        let index_type = index_type(about.weights.config().features);
+        let index_type = Dtype::of_indices(about.weights.config().features);
         // More than the address space holds is more than any disk holds.
         let rows = usize::try_from(about.data.rows()).unwrap_or(usize::MAX);
         let body = match about.k {
@@ -161,38 +161,22 @@ impl About<'_> {
 
     fn metadata(&self) -> BTreeMap<&'static str, String> {
         let Self { weights, origin, data, labels, k } = self;
-        let (config, of_sae, of_data) = (weights.config(), weights.provenance(), data.provenance());
-        let [model_name, hook_name] = [
-            of_data.model_name.as_ref().or(of_sae.model_name.as_ref()),
-            of_data.hook_name.as_ref().or(of_sae.hook_name.as_ref()),
-        ];
-        let always = [
-            ("format", FORMAT.0.to_owned()),
-            ("format_version", FORMAT.1.to_owned()),
-            ("monosem_version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("architecture", architecture(config)),
-            ("d_in", config.d_in.to_string()),
-            ("d_sae", config.features.to_string()),
-            ("data", data_json(data).to_string()),
-        ];
+        let of_data = data.provenance();
+        let mut metadata = origin::sae_metadata(*weights, origin);
         let known = [
+            ("format", Some(FORMAT.0.to_owned())),
+            ("format_version", Some(FORMAT.1.to_owned())),
+            ("data", Some(data_json(data).to_string())),
             ("k", k.map(|k| k.to_string())),
-            ("model_name", model_name.cloned()),
-            ("hook_name", hook_name.cloned()),
+            ("model_name", of_data.model_name.clone()),
+            ("hook_name", of_data.hook_name.clone()),
             ("context_size", of_data.context_size.map(|size| size.to_string())),
             ("dataset_path", of_data.dataset_path.clone()),
-            ("sae_checksum", origin.checksum.clone()),
-            ("sae_step", origin.step().map(|step| step.to_string())),
             ("sources", labels.sources.clone()),
         ];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        always.into_iter().chain(known).collect()
+        metadata.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        metadata
     }
-}
-
-/// The smaller of the types that PyTorch indexes with, if it holds every feature.
-fn index_type(features: usize) -> Dtype {
-    if features <= 1 << 31 { Dtype::I32 } else { Dtype::I64 }
 }
 
 /// The name of the architecture, as config.json has it.
@@ -204,11 +188,6 @@ pub fn architecture(config: &SaeConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn indices_have_a_sign_to_spare() {
-        assert_eq!([1, 1 << 31, (1 << 31) + 1].map(index_type), [Dtype::I32, Dtype::I32, Dtype::I64]);
-    }
 
     #[test]
     fn the_architecture_is_named() {

@@ -13,7 +13,10 @@ mod eval;
 mod explore;
 mod export;
 mod features;
+mod label;
+mod logits;
 mod man;
+mod neighbors;
 mod origin;
 mod output;
 mod plan;
@@ -90,6 +93,22 @@ Examples:
 
 Ctrl-C leaves nothing behind.")]
     Features(Box<features::Arguments>),
+    #[command(after_help = "\
+Examples:
+  monosem neighbors --sae run --out neighbors.safetensors
+  monosem neighbors --sae run --feature 12 99
+  monosem neighbors --sae small --with large --feature 12")]
+    Neighbors(neighbors::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem logits --sae run --unembed model.safetensors --out logits.safetensors
+  monosem logits --sae run --unembed model.safetensors --final-norm model.safetensors --out logits.safetensors")]
+    Logits(logits::Arguments),
+    #[command(after_help = "\
+Examples:
+  monosem label export --features features --out prompts.jsonl
+  monosem label import --features features --labels labels.jsonl")]
+    Label(label::Arguments),
     #[command(visible_alias = "import")]
     #[command(after_help = "\
 Examples:
@@ -158,6 +177,9 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(arguments),
         Command::Encode(arguments) => encode::run(arguments),
         Command::Features(arguments) => return features::run(arguments),
+        Command::Neighbors(arguments) => neighbors::run(arguments),
+        Command::Logits(arguments) => logits::run(arguments),
+        Command::Label(arguments) => label::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Report(arguments) => write_report::run(arguments),
         Command::Explore(arguments) => return explore::run(arguments),

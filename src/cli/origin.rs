@@ -1,13 +1,17 @@
 //! Where a result is from, as a line of JSON says it: program, SAE, data and device.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use monosem::data::Activations;
 use monosem::gpu::Gpu;
 use monosem::run::OpenedSae;
+use monosem::sae::Weights;
 use monosem::storage::checksum_file;
 use monosem::{Result, sae};
 use serde_json::{Map, Value, json};
+
+use super::codes_file::architecture;
 
 /// Fields, by their names.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
@@ -49,6 +53,22 @@ impl SaeOrigin {
             "checksum": self.checksum,
         })
     }
+}
+
+/// What a safetensors file says of the SAE that it is about.
+pub fn sae_metadata(weights: &dyn Weights, origin: &SaeOrigin) -> BTreeMap<&'static str, String> {
+    let (config, provenance) = (weights.config(), weights.provenance());
+    let known = [
+        ("monosem_version", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("architecture", Some(architecture(config))),
+        ("d_in", Some(config.d_in.to_string())),
+        ("d_sae", Some(config.features.to_string())),
+        ("model_name", provenance.model_name.clone()),
+        ("hook_name", provenance.hook_name.clone()),
+        ("sae_checksum", origin.checksum.clone()),
+        ("sae_step", origin.step().map(|step| step.to_string())),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Which files the rows are in.

@@ -1,5 +1,5 @@
-//! What each feature of an SAE responds to: statistics over activations, examples in their contexts, and tokens
-//! (docs/features.md describes what is written).
+//! What each feature of an SAE responds to: statistics over activations, examples in their contexts, tokens, nearest
+//! features, logit weights and labels (docs/features.md describes what is written).
 
 mod accumulator;
 mod candidates;
@@ -8,13 +8,17 @@ mod dimensions;
 mod facts;
 mod half_octaves;
 mod kept_codes;
+pub mod labels;
 mod lines;
+pub mod logits;
+pub mod neighbors;
 pub mod report;
 mod set;
 mod statistics;
 #[cfg(feature = "text")]
 mod tokenizer;
 mod top_tokens;
+pub mod unembedding;
 mod vocabulary;
 mod weights;
 mod write;

@@ -39,6 +39,11 @@ impl Dtype {
         }
     }
 
+    /// The smaller of the types that PyTorch indexes with, if it holds every number below `count`.
+    pub fn of_indices(count: usize) -> Self {
+        if count <= 1 << 31 { Self::I32 } else { Self::I64 }
+    }
+
     pub(super) fn stored(self) -> safetensors::Dtype {
         match self {
             Self::U8 => safetensors::Dtype::U8,
@@ -52,5 +57,15 @@ impl Dtype {
             Self::F32 => safetensors::Dtype::F32,
             Self::F64 => safetensors::Dtype::F64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_have_a_sign_to_spare() {
+        assert_eq!([1, 1 << 31, (1 << 31) + 1].map(Dtype::of_indices), [Dtype::I32, Dtype::I32, Dtype::I64]);
     }
 }

@@ -1,5 +1,6 @@
 //! A safetensors file that is written piece by piece: its tensors need not be in memory, nor come in order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -19,6 +20,7 @@ pub struct TensorWriter {
     file: WholeFile,
     /// Where each tensor lies in the file.
     places: Vec<Range<u64>>,
+    dtypes: Vec<Dtype>,
 }
 
 impl TensorWriter {
@@ -44,7 +46,7 @@ impl TensorWriter {
         let length = places.iter().map(|place| place.end).max().unwrap_or(start.len() as u64);
         let begun = file.write_all(&start).and_then(|()| file.file().set_len(length));
         begun.map_err(Error::io(file.path()))?;
-        Ok(Self { file, places })
+        Ok(Self { file, places, dtypes: tensors.iter().map(|(_, dtype, _)| *dtype).collect() })
     }
 
     /// Where the file is.
@@ -70,6 +72,22 @@ impl TensorWriter {
             _ => Err(io::Error::new(ErrorKind::InvalidInput, "more was written than the tensor holds")),
         };
         written.map_err(Error::io(self.file.path()))
+    }
+
+    /// Writes indices from index `first` of a tensor on, as its type of [`Dtype::of_indices`].
+    ///
+    /// # Errors
+    /// As [`TensorWriter::write`].
+    pub fn write_indices(&mut self, tensor: usize, first: u64, indices: &[u32]) -> Result<()> {
+        let dtype = self.dtypes[tensor];
+        let bytes: Cow<'_, [u8]> = if dtype == Dtype::I64 {
+            let wide: Vec<i64> = indices.iter().map(|&index| index.into()).collect();
+            bytemuck::pod_collect_to_vec(&wide).into()
+        } else {
+            // Small enough to be the same bits with a sign.
+            bytemuck::cast_slice(indices).into()
+        };
+        self.write(tensor, dtype.bytes() as u64 * first, &bytes)
     }
 
     /// Gives the file its name, once it is on the disk.

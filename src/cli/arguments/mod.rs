@@ -16,6 +16,7 @@ mod schedule;
 mod settings;
 mod size;
 mod training;
+mod unembedding;
 mod validation;
 
 pub use apply::{Application, ApplyArguments, open_sae};
@@ -27,3 +28,4 @@ pub use resolved::Resolved;
 pub use settings::Settings;
 pub use size::Size;
 pub use training::Moments;
+pub use unembedding::{ModelEnd, UnembeddingArguments};

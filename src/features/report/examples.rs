@@ -14,7 +14,7 @@ const MAX_LINE_BYTES: u64 = 1 << 30;
 
 /// What a feature is active on.
 #[derive(Debug, Deserialize)]
-pub(super) struct FeatureLine {
+pub(in crate::features) struct FeatureLine {
     pub feature: usize,
     #[serde(default)]
     pub top_tokens: Vec<TopToken>,
@@ -24,7 +24,7 @@ pub(super) struct FeatureLine {
 
 /// A token that a feature is active on.
 #[derive(Debug, Deserialize)]
-pub(super) struct TopToken {
+pub(in crate::features) struct TopToken {
     #[serde(default)]
     pub token: Option<i64>,
     #[serde(default)]
@@ -35,7 +35,7 @@ pub(super) struct TopToken {
 
 /// A row that a feature is active on, and the tokens around it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Example {
+pub(in crate::features) struct Example {
     pub interval: u64,
     pub activation: f32,
     #[serde(default)]
@@ -70,7 +70,7 @@ pub(super) fn token_text(text: Option<&str>, token: Option<i64>) -> String {
 }
 
 /// Reads one line at a time.
-pub(super) struct ExampleLines {
+pub(in crate::features) struct ExampleLines {
     directory: PathBuf,
     file: u32,
     reader: Option<BufReader<File>>,

@@ -4,13 +4,13 @@
 //! it as text and never as markup.
 
 mod chunks;
-mod examples;
+pub(super) mod examples;
 mod map;
 mod names;
 mod overview;
 mod script;
 pub mod server;
-mod set;
+pub(super) mod set;
 mod tokens;
 
 use std::fs;

@@ -13,7 +13,7 @@ use crate::storage::tensor_file::TensorFile;
 
 /// What features.json says.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Description {
+pub(in crate::features) struct Description {
     pub format: String,
     pub format_version: u64,
     #[serde(default)]
@@ -37,7 +37,7 @@ pub(super) struct Description {
 
 /// The SAE whose features these are.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct SaeDescription {
+pub(in crate::features) struct SaeDescription {
     pub features: u64,
     #[serde(flatten)]
     pub others: serde_json::Map<String, Value>,
@@ -45,7 +45,7 @@ pub(super) struct SaeDescription {
 
 /// How examples were chosen.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct ExampleCounts {
+pub(in crate::features) struct ExampleCounts {
     #[serde(default)]
     pub per_interval: u64,
     pub intervals: u64,
@@ -54,7 +54,7 @@ pub(super) struct ExampleCounts {
 }
 
 /// A set whose files are there and of the sizes that features.json announces.
-pub(super) struct FeatureSet {
+pub(in crate::features) struct FeatureSet {
     pub directory: PathBuf,
     pub description: Description,
     pub features: usize,
@@ -67,7 +67,7 @@ pub(super) struct FeatureSet {
 
 /// Words for a feature.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Label {
+pub(in crate::features) struct Label {
     pub feature: usize,
     pub label: String,
     #[serde(default)]
@@ -145,14 +145,14 @@ pub(super) fn invalid(path: &Path, error: &serde_json::Error) -> Error {
 }
 
 /// Tensors with a row per feature.
-pub(super) struct Tensors {
+pub(in crate::features) struct Tensors {
     file: TensorFile,
     features: usize,
 }
 
 /// A tensor [features, width].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(in crate::features) struct Column {
     name: &'static str,
     pub width: usize,
     start: u64,

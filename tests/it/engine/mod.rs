@@ -4,6 +4,8 @@ pub mod annealing;
 pub mod apply;
 pub mod checkpoints;
 pub mod gpu;
+pub mod logits;
+pub mod neighbors;
 pub mod order;
 pub mod owners;
 pub mod redo;

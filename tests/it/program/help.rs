@@ -39,6 +39,9 @@ fn help_is_as_written() {
     for name in ["info", "shuffle", "convert"] {
         check(&format!("data-{name}"), &["data", name, "--help"]);
     }
+    for name in ["export", "import"] {
+        check(&format!("label-{name}"), &["label", name, "--help"]);
+    }
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 

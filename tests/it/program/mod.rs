@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data_convert;
 pub mod data_info;
 pub mod data_shuffle;
+pub mod decoder_rows;
 pub mod devices;
 pub mod encode;
 pub mod eval;
@@ -17,6 +18,7 @@ pub mod help;
 pub mod inputs;
 #[cfg(unix)]
 pub mod killed;
+pub mod label;
 pub mod memory;
 pub mod normalization;
 pub mod options;
