@@ -28,8 +28,9 @@ use set::FeatureSet;
 use tokens::TokenIndex;
 
 /// The page, file by file.
-const PAGE: [(&str, &str); 13] = [
+const PAGE: [(&str, &str); 14] = [
     ("index.html", include_str!("page/index.html")),
+    ("icon.svg", include_str!("page/icon.svg")),
     ("page.css", include_str!("page/page.css")),
     ("text.js", include_str!("page/text.js")),
     ("store.js", include_str!("page/store.js")),

@@ -123,6 +123,7 @@ fn find(directory: &Path, path: &str) -> std::result::Result<(File, &'static str
     let kind = match Path::new(&name).extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
         Some("js") => "text/javascript; charset=utf-8",
         _ => return Err(Status::NotFound),
     };
