@@ -5,11 +5,29 @@ use std::sync::Arc;
 #[cfg(not(feature = "arrow"))]
 use monosem::Error;
 use monosem::Result;
-#[cfg(feature = "arrow")]
-use monosem::data::RowStream;
 use monosem::data::{Activations, TrainingRows};
+#[cfg(feature = "arrow")]
+use monosem::data::{RowStream, StreamFilter};
 
 use super::arguments::Settings;
+
+/// The stream on standard input.
+#[cfg(feature = "arrow")]
+pub fn open_stdin(tensor: &str, filter: StreamFilter) -> Result<RowStream> {
+    use std::io::{IsTerminal, stdin};
+    if stdin().is_terminal() {
+        let problem = "`-`: standard input is a terminal; pipe an Arrow stream into it";
+        return Err(monosem::Error::Config(problem.into()));
+    }
+    RowStream::open(Box::new(stdin()), tensor, filter)
+}
+
+/// The error where there can be no stream.
+#[cfg(not(feature = "arrow"))]
+pub fn no_streams() -> Error {
+    let problem = "`-`: this monosem was built without Arrow's streams; build it with the feature `arrow`";
+    Error::Config(problem.into())
+}
 
 /// Where the rows come from.
 pub enum RowSource {
@@ -31,19 +49,12 @@ impl RowSource {
 
     #[cfg(feature = "arrow")]
     fn open_stream(settings: &Settings) -> Result<Self> {
-        use std::io::{IsTerminal, stdin};
-        if stdin().is_terminal() {
-            let problem = "--data -: standard input is a terminal; pipe an Arrow stream into it";
-            return Err(monosem::Error::Config(problem.into()));
-        }
-        let filter = settings.rows.of_stream()?;
-        Ok(Self::Stream(Box::new(RowStream::open(Box::new(stdin()), &settings.data.tensor, filter)?)))
+        Ok(Self::Stream(Box::new(open_stdin(&settings.data.tensor, settings.rows.of_stream()?)?)))
     }
 
     #[cfg(not(feature = "arrow"))]
     fn open_stream(_: &Settings) -> Result<Self> {
-        let problem = "--data -: this monosem was built without Arrow's streams; build it with the feature `arrow`";
-        Err(Error::Config(problem.into()))
+        Err(no_streams())
     }
 
     /// Values per row.

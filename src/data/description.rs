@@ -77,6 +77,28 @@ impl DataDescription {
     }
 }
 
+#[cfg(feature = "arrow")]
+impl DataDescription {
+    /// What a stream says, of so many bytes.
+    pub fn of_stream(stream: &super::RowStream, bytes: u64) -> Self {
+        let column = |(name, dtype): &(String, Dtype)| ColumnDescription {
+            name: name.clone(),
+            type_name: format!("{dtype:?}"),
+            shape: "[rows]".into(),
+            files: 1,
+        };
+        Self {
+            files: 1,
+            bytes,
+            dtypes: vec![(stream.dtype(), 1)],
+            columns: stream.columns().iter().map(column).collect(),
+            metadata: stream.metadata().clone(),
+            differing_metadata: Vec::new(),
+            duplicates: Vec::new(),
+        }
+    }
+}
+
 fn shape(column: &Column, rows: u64) -> String {
     let (first, rest) = column.shape.split_first().map_or((None, &[][..]), |(first, rest)| (Some(*first), rest));
     let first = first.map(|first| if first as u64 == rows { "rows".to_owned() } else { first.to_string() });

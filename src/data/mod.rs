@@ -47,6 +47,8 @@ pub use filtered_rows::{Exclusion, FilteredRows, RowFilter};
 pub use identity::{FileIdentity, first_difference};
 pub use order::{OrderChoice, RowKind, RowOrder};
 pub use provenance::Provenance;
+#[cfg(feature = "arrow")]
+pub use rewrite::write_converted_stream;
 pub use rewrite::{
     Conversion, ConvertOptions, ShuffleEnd, ShuffleOptions, ShuffleProgress, ShuffleResult, write_converted,
     write_shuffled,

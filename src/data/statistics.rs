@@ -4,6 +4,9 @@ mod beside;
 mod mean_norm;
 mod norms;
 
+#[cfg(feature = "arrow")]
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 pub(super) use mean_norm::MeanNorm;
@@ -12,7 +15,7 @@ use norms::NormHistogram;
 use super::integers::IntegerColumn;
 use super::rewrite::blocks::for_each_block;
 use super::rewrite::table::Table;
-use super::{Activations, RowStatistics};
+use super::{Activations, Dtype, RowStatistics};
 use crate::error::Result;
 use crate::storage::floats::decode;
 
@@ -125,16 +128,33 @@ impl DataSurvey {
         let mut values = Vec::new();
         for_each_block(&table, 0, BLOCK_BYTES, |block| {
             let dtype = table.files[block.file].reader.dtype();
-            let piece = (PIECE_VALUES / data.width()).max(1);
-            for (at, stored) in block.values().chunks(piece * data.width() * dtype.bytes()).enumerate() {
-                values.resize(stored.len() / dtype.bytes(), 0.0);
-                decode(dtype, stored, &mut values);
-                survey.add(block.first_of_all + (at * piece) as u64, &values);
-            }
+            survey.add_stored(block.first_of_all, dtype, block.values(), &mut values);
             advance(block.first_of_all + block.rows as u64);
             Ok(true)
         })?;
-        survey.finish(data)
+        survey.finish(|row| token_of(data, row))
+    }
+
+    /// As [`DataSurvey::of`], of a stream, and with its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io), [`Error::Data`](crate::Error::Data) for a stream that is damaged or cut, and
+    /// [`Error::Config`](crate::Error::Config) for one that was read already.
+    #[cfg(feature = "arrow")]
+    pub fn of_stream(stream: &super::RowStream, mut advance: impl FnMut(u64)) -> Result<(Self, u64)> {
+        let (mut survey, mut values) = (Survey::new(stream.width()), Vec::new());
+        let mut tokens: HashMap<u64, Option<i32>> = HashMap::new();
+        let bytes = stream.for_each_block(|block| {
+            survey.add_stored(block.first, stream.dtype(), block.values, &mut values);
+            let end = block.first + block.rows as u64;
+            // A row that may be named is here only now.
+            tokens.retain(|row, _| survey.largest.iter().any(|(_, kept)| kept == row));
+            let own = survey.largest.iter().filter(|(_, row)| (block.first..end).contains(row));
+            tokens.extend(own.map(|(_, row)| (*row, stream.token(block, *row))));
+            advance(end);
+            Ok(())
+        })?;
+        Ok((survey.finish(|row| Ok(tokens.get(&row).copied().flatten()))?, bytes))
     }
 }
 
@@ -163,6 +183,16 @@ impl Survey {
             first_non_finite: None,
             largest: Vec::new(),
             least: 0.0,
+        }
+    }
+
+    /// Takes whole rows as they are stored, aligned as floats, the first of which is row `first` of all.
+    fn add_stored(&mut self, first: u64, dtype: Dtype, stored: &[u8], values: &mut Vec<f32>) {
+        let piece = (PIECE_VALUES / self.width).max(1);
+        for (at, stored) in stored.chunks(piece * self.width * dtype.bytes()).enumerate() {
+            values.resize(stored.len() / dtype.bytes(), 0.0);
+            decode(dtype, stored, values);
+            self.add(first + (at * piece) as u64, values);
         }
     }
 
@@ -202,7 +232,7 @@ impl Survey {
         self.least = self.largest.last().map_or(0.0, |(norm, _)| *norm);
     }
 
-    fn finish(self, data: &Activations) -> Result<DataSurvey> {
+    fn finish(self, token_of: impl Fn(u64) -> Result<Option<i32>>) -> Result<DataSurvey> {
         let rows = self.rows.count();
         let count = rows.max(1) as f64;
         let (mean, median) = (self.rows.mean(), self.norms.quantile(0.5));
@@ -222,7 +252,7 @@ impl Survey {
         dimensions.truncate(outlier_dimensions.min(MOST_NAMED));
         let limit = DataSurvey::OUTLIER_NORM * median;
         let largest = self.largest.iter().filter(|(norm, _)| self.norms.is_above(*norm, limit));
-        let largest_rows = largest.map(|&(norm, row)| Ok(OutlierRow { row, norm, token: token_of(data, row)? }));
+        let largest_rows = largest.map(|&(norm, row)| Ok(OutlierRow { row, norm, token: token_of(row)? }));
         Ok(DataSurvey {
             min_norm: self.norms.min(),
             max_norm: self.norms.max(),

@@ -1,5 +1,6 @@
 //! Rows that come once, from a pipe.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +23,23 @@ const SAMPLES: usize = 64;
 /// Rows at the front of a stream whose mean norm stands for that of all.
 const NORM_ROWS: usize = 1 << 14;
 
+/// The column of tokens.
+const TOKENS: &str = "token_ids";
+
+/// Bytes of rows that are given at a time.
+const BLOCK_BYTES: usize = 4 << 20;
+
 /// A stream of rows, which can be read once.
 #[derive(Debug)]
 pub struct RowStream {
     name: PathBuf,
     width: usize,
     dtype: Dtype,
+    label: String,
+    /// Names and types.
+    columns: Vec<(String, Dtype)>,
+    uncarried: Vec<String>,
+    metadata: BTreeMap<String, String>,
     provenance: Provenance,
     is_shuffled: bool,
     identity: FileIdentity,
@@ -69,6 +81,18 @@ pub struct StreamFilter {
     pub exclude_tokens: Vec<i32>,
     /// Rows with a value that is not finite, which are an error otherwise.
     pub skip_bad: bool,
+}
+
+/// Consecutive rows of a stream.
+pub(super) struct StreamBlock<'a> {
+    /// Number of the first row.
+    pub first: u64,
+    /// Number of rows.
+    pub rows: usize,
+    /// Their values as they are stored, aligned as floats.
+    pub values: &'a [u8],
+    /// The values of each of [`RowStream::columns`].
+    pub columns: Vec<&'a [u8]>,
 }
 
 /// What is left of the stream, its first record batch read already.
@@ -125,8 +149,12 @@ impl RowStream {
         let identity =
             FileIdentity { path: name.clone(), bytes: 0, rows: 0, width, dtype, header, rows_checksum: rows.digest() };
         Ok(Self {
+            label: source.stream.label(),
+            columns: source.stream.columns().iter().filter_map(|of| Some((of.name.clone(), of.dtype?))).collect(),
+            uncarried: source.stream.uncarried(),
             provenance: Provenance::of(&name, &metadata),
             is_shuffled: metadata.get("shuffled").is_some_and(|said| said == "true"),
+            metadata,
             name,
             width,
             dtype,
@@ -151,6 +179,26 @@ impl RowStream {
     /// Type of the values: f16, bf16 or f32.
     pub fn dtype(&self) -> Dtype {
         self.dtype
+    }
+
+    /// What messages call the rows.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Names and types of the columns beside the rows, of which each row has one value.
+    pub fn columns(&self) -> &[(String, Dtype)] {
+        &self.columns
+    }
+
+    /// The columns that are not read, in words.
+    pub(super) fn uncarried(&self) -> &[String] {
+        &self.uncarried
+    }
+
+    /// What the stream says about itself, e.g. `model_name`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// Where the rows come from, as far as the stream says.
@@ -213,8 +261,7 @@ impl RowStream {
         {
             return Ok(batches);
         }
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let source = source.ok_or_else(|| Error::Config("the stream was read already: it comes once".into()))?;
+        let source = self.take_source()?;
         let mut windows = StreamWindows {
             source,
             filter: self.filter.clone(),
@@ -230,6 +277,48 @@ impl RowStream {
             dtype: self.dtype,
         };
         Batches::of_windows(Windows::start(move || windows.next().transpose())?, self.width, stretch)
+    }
+
+    /// Gives all rows in their order, many at a time, and then the bytes of the stream; the filter does not count.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it was read already; [`Error::Data`] for a stream that is damaged or cut; [`Error::Io`];
+    /// and those of `take`.
+    pub(super) fn for_each_block(&self, mut take: impl FnMut(&StreamBlock<'_>) -> Result<()>) -> Result<u64> {
+        let mut source = self.take_source()?;
+        let row_bytes = self.width * self.dtype.bytes();
+        let most = (BLOCK_BYTES / row_bytes).max(1);
+        let mut aligned: Vec<u32> = Vec::new();
+        loop {
+            let chunk = &source.chunk;
+            for first in (0..chunk.rows).step_by(most) {
+                let rows = most.min(chunk.rows - first);
+                let stored = &chunk.values[first * row_bytes..][..rows * row_bytes];
+                aligned.resize(stored.len().div_ceil(4), 0);
+                let values = &mut bytemuck::cast_slice_mut(&mut aligned)[..stored.len()];
+                values.copy_from_slice(stored);
+                let of_rows = |((_, dtype), values): (&(String, Dtype), _)| -> &[u8] {
+                    let values: &Vec<u8> = values;
+                    &values[first * dtype.bytes()..][..rows * dtype.bytes()]
+                };
+                let columns = self.columns.iter().zip(&chunk.columns).map(of_rows).collect();
+                take(&StreamBlock { first: source.before + first as u64, rows, values, columns })?;
+            }
+            if !source.advance()? {
+                return Ok(source.stream.bytes_read());
+            }
+        }
+    }
+
+    /// The token of a row of a block, if the stream has tokens that fit.
+    pub(super) fn token(&self, block: &StreamBlock<'_>, row: u64) -> Option<i32> {
+        let at = self.columns.iter().position(|(name, _)| name == TOKENS)?;
+        token_at(self.columns[at].1, block.columns[at], (row - block.first) as usize)
+    }
+
+    fn take_source(&self) -> Result<Source> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        source.ok_or_else(|| Error::Config("the stream was read already: it comes once".into()))
     }
 }
 
@@ -324,14 +413,18 @@ impl Source {
     /// The token of a row of the chunk, if the stream has tokens that fit.
     fn token(&self, row: usize) -> Option<i32> {
         let (at, column) = token_column(self.stream.columns())?;
-        let dtype = column.dtype?;
-        let bytes = self.chunk.columns[at].get(row * dtype.bytes()..(row + 1) * dtype.bytes())?;
-        let mut value = [0; 8];
-        value[..bytes.len()].copy_from_slice(bytes);
-        match dtype {
-            Dtype::I32 => Some(i32::from_le_bytes([value[0], value[1], value[2], value[3]])),
-            _ => i64::from_le_bytes(value).try_into().ok(),
-        }
+        token_at(column.dtype?, &self.chunk.columns[at], row)
+    }
+}
+
+/// The token at a place of a column, if it fits.
+fn token_at(dtype: Dtype, column: &[u8], row: usize) -> Option<i32> {
+    let bytes = column.get(row * dtype.bytes()..(row + 1) * dtype.bytes())?;
+    let mut value = [0; 8];
+    value[..bytes.len()].copy_from_slice(bytes);
+    match dtype {
+        Dtype::I32 => Some(i32::from_le_bytes([value[0], value[1], value[2], value[3]])),
+        _ => i64::from_le_bytes(value).try_into().ok(),
     }
 }
 
@@ -346,7 +439,7 @@ fn mixed(room: usize, count: usize, seed: u64, window: u64) -> Vec<usize> {
 }
 
 fn token_column(columns: &[Column]) -> Option<(usize, &Column)> {
-    columns.iter().enumerate().find(|(_, column)| column.name == "token_ids")
+    columns.iter().enumerate().find(|(_, column)| column.name == TOKENS)
 }
 
 #[cfg(test)]

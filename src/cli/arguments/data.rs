@@ -39,14 +39,15 @@ impl DataArguments {
 /// Opens files, all of which can be read at any place and again.
 pub fn open_files(paths: &[PathBuf], tensor: &str) -> Result<Activations> {
     if is_stream(paths) {
-        let problem = "`-`: standard input is read once, from front to back, and only to train; give files";
+        let problem =
+            "`-`: standard input is read once, from front to back, by train, data info and data convert; give files";
         return Err(Error::Config(problem.into()));
     }
     Activations::open_tensor(paths, tensor)
 }
 
 /// Whether these paths mean standard input.
-fn is_stream(paths: &[PathBuf]) -> bool {
+pub fn is_stream(paths: &[PathBuf]) -> bool {
     matches!(paths, [only] if only.as_os_str() == "-")
 }
 

@@ -20,7 +20,7 @@ mod unembedding;
 mod validation;
 
 pub use apply::{Application, ApplyArguments, open_sae};
-pub use data::{RowArguments, open_files};
+pub use data::{RowArguments, is_stream, open_files};
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
 pub use model::ModelArguments;
 pub use number::{Choice, count, count_or_zero, unless};

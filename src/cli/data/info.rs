@@ -1,6 +1,10 @@
 //! `monosem data info`
 
+use std::path::Path;
+
 use clap::Args;
+#[cfg(feature = "arrow")]
+use monosem::data::StreamFilter;
 use monosem::data::{Activations, DataDescription, DataStatistics, DataSurvey, OutlierRow};
 use monosem::units::readable_bytes;
 use monosem::{Error, Result};
@@ -10,6 +14,10 @@ use super::FileArguments;
 use super::progress::RowProgress;
 use crate::cli::origin::data_json;
 use crate::cli::output::{self, print, print_result, readable, tell};
+#[cfg(not(feature = "arrow"))]
+use crate::cli::row_source::no_streams;
+#[cfg(feature = "arrow")]
+use crate::cli::row_source::open_stdin;
 
 /// Lines of a list for people at most; `--json` has all.
 const MOST_LISTED: usize = 20;
@@ -28,6 +36,9 @@ pub struct Arguments {
 /// Reads all rows once.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let paths = &arguments.files.paths;
+    if arguments.files.is_stream() {
+        return survey_stream(arguments);
+    }
     if arguments.write && paths.len() > 1 {
         return Err(Error::Config("--write keeps the statistics of one directory or one file: give only one".into()));
     }
@@ -38,16 +49,58 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let survey = DataSurvey::of(&data, |done| progress.show(done));
     drop(progress);
     let survey = survey?;
-    if output::json() {
-        print_result("data info", to_json(&data, &description, &survey))?;
-    } else {
-        print_table(&data, &description, &survey)?;
-    }
+    Set { rows: data.rows(), width: data.width(), files: Some(&data) }.print(&description, &survey)?;
     if arguments.write {
         let path = survey.statistics.write_beside(&paths[0], &data)?;
         tell(&format!("wrote {}", path.to_string_lossy().escape_debug()));
     }
     Ok(())
+}
+
+#[cfg(feature = "arrow")]
+fn survey_stream(arguments: &Arguments) -> Result<()> {
+    if arguments.write {
+        return Err(Error::Config("--write keeps the statistics beside files, and a stream has no place".into()));
+    }
+    let stream = open_stdin(&arguments.files.tensor, StreamFilter::default())?;
+    let mut progress = RowProgress::new("read", None, (stream.width() * stream.dtype().bytes()) as u64);
+    let survey = DataSurvey::of_stream(&stream, |done| progress.show(done));
+    drop(progress);
+    let (survey, bytes) = survey?;
+    let rows = survey.statistics.rows + survey.statistics.non_finite_rows;
+    let description = DataDescription::of_stream(&stream, bytes);
+    Set { rows, width: stream.width(), files: None }.print(&description, &survey)
+}
+
+#[cfg(not(feature = "arrow"))]
+fn survey_stream(_: &Arguments) -> Result<()> {
+    Err(no_streams())
+}
+
+/// What was read.
+struct Set<'a> {
+    rows: u64,
+    width: usize,
+    /// None of a stream.
+    files: Option<&'a Activations>,
+}
+
+impl Set<'_> {
+    fn print(&self, description: &DataDescription, survey: &DataSurvey) -> Result<()> {
+        match output::json() {
+            true => print_result("data info", to_json(self, description, survey)),
+            false => print_table(self, description, survey),
+        }
+    }
+
+    /// The file of a row, and its number there.
+    fn place_of(&self, row: u64) -> Option<(&Path, u64)> {
+        self.files.map_or(Some((Path::new("-"), row)), |data| data.place_of(row))
+    }
+
+    fn data_json(&self) -> Value {
+        self.files.map_or_else(|| json!([{ "path": "-", "rows": self.rows }]), data_json)
+    }
 }
 
 /// The share of a quantile as its name: `p0.1`, `p50`.
@@ -77,11 +130,11 @@ fn measures(survey: &DataSurvey) -> Vec<(String, Value)> {
     measures
 }
 
-fn to_json(data: &Activations, description: &DataDescription, survey: &DataSurvey) -> Value {
-    let place = |row: u64| data.place_of(row).map(|(path, row)| json!({ "path": path.to_string_lossy(), "row": row }));
+fn to_json(set: &Set<'_>, description: &DataDescription, survey: &DataSurvey) -> Value {
+    let place = |row: u64| set.place_of(row).map(|(path, row)| json!({ "path": path.to_string_lossy(), "row": row }));
     let mut object = json!({
-        "rows": data.rows(),
-        "d": data.width(),
+        "rows": set.rows,
+        "d": set.width,
         "files": description.files,
         "bytes": description.bytes,
         "dtypes": description
@@ -93,7 +146,7 @@ fn to_json(data: &Activations, description: &DataDescription, survey: &DataSurve
         "first_non_finite": survey.first_non_finite.and_then(place),
         "metadata": description.metadata,
         "differing_metadata": description.differing_metadata,
-        "data": data_json(data),
+        "data": set.data_json(),
     });
     for (name, value) in measures(survey) {
         object[name] = value;
@@ -124,22 +177,22 @@ fn is_shuffled(description: &DataDescription) -> bool {
     description.metadata.get("shuffled").is_some_and(|shuffled| shuffled == "true")
 }
 
-fn print_table(data: &Activations, description: &DataDescription, survey: &DataSurvey) -> Result<()> {
+fn print_table(set: &Set<'_>, description: &DataDescription, survey: &DataSurvey) -> Result<()> {
     let dtypes: Vec<String> = match &description.dtypes[..] {
         [(dtype, _)] => vec![format!("{dtype:?}")],
         dtypes => dtypes.iter().map(|(dtype, files)| format!("{dtype:?} ({files} files)")).collect(),
     };
     let line = |name: &str, value: &str| print(&format!("{name:22}  {value:>12}"));
     line("files", &description.files.to_string())?;
-    line("rows", &data.rows().to_string())?;
-    line("d", &data.width().to_string())?;
+    line("rows", &set.rows.to_string())?;
+    line("d", &set.width.to_string())?;
     line("dtype", &dtypes.join(", "))?;
     line("bytes", &readable_bytes(description.bytes))?;
     line("shuffled", if is_shuffled(description) { "yes" } else { "no" })?;
     for (name, value) in measures(survey) {
         line(&name, &readable(&value))?;
     }
-    let place = |row: u64| match data.place_of(row) {
+    let place = |row: u64| match set.place_of(row) {
         Some((path, row)) => format!("row {row} of {}", path.to_string_lossy().escape_debug()),
         None => String::new(),
     };

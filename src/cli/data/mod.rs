@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use monosem::Result;
 use monosem::data::Activations;
 
-use super::arguments::open_files;
+use super::arguments::{is_stream, open_files};
 use super::output::tell;
 
 /// Look into sets of activations, shuffle them on the disk, or convert them
@@ -30,7 +30,8 @@ enum Command {
 Examples:
   monosem data info activations/
   monosem data info activations/ --write
-  monosem data info a.safetensors b.safetensors --json | jq .gamma")]
+  monosem data info a.safetensors b.safetensors --json | jq .gamma
+  python harvest.py --stream | monosem data info -")]
     Info(info::Arguments),
     #[command(after_help = "\
 Examples:
@@ -42,14 +43,16 @@ Ctrl-C, or a kill, leaves the hidden directory .NAME.shuffle beside --out: the s
     #[command(after_help = "\
 Examples:
   monosem data convert activations/ --out half --dtype f16
-  monosem data convert a.safetensors b.safetensors --out set --shard-rows 1M")]
+  monosem data convert a.safetensors b.safetensors --out set --shard-rows 1M
+  python harvest.py --stream | monosem data convert - --out activations")]
     Convert(convert::Arguments),
 }
 
 /// The files.
 #[derive(Args, Clone, Debug)]
 struct FileArguments {
-    /// Activations: safetensors, NumPy or Arrow files, directories of them, or what Hugging Face `datasets` saves
+    /// Activations: safetensors, NumPy or Arrow files, directories of them, or what Hugging Face `datasets` saves; `-`
+    /// is an Arrow stream on standard input, for info and convert
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Tensor or column of each file that holds the rows
@@ -60,6 +63,10 @@ struct FileArguments {
 impl FileArguments {
     fn open(&self) -> Result<Activations> {
         open_files(&self.paths, &self.tensor)
+    }
+
+    fn is_stream(&self) -> bool {
+        is_stream(&self.paths)
     }
 }
 

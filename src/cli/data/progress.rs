@@ -14,7 +14,8 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 pub struct RowProgress {
     /// What is done with the rows, e.g. `reading`.
     what: &'static str,
-    rows: u64,
+    /// In all, where that is known.
+    rows: Option<u64>,
     row_bytes: u64,
     started: Instant,
     /// Rows that were done before.
@@ -24,10 +25,10 @@ pub struct RowProgress {
 }
 
 impl RowProgress {
-    /// Starts timing a pass over `rows` rows.
-    pub fn new(what: &'static str, rows: u64, row_bytes: u64) -> Self {
+    /// Starts timing a pass over `rows` rows, or over a stream.
+    pub fn new(what: &'static str, rows: impl Into<Option<u64>>, row_bytes: u64) -> Self {
         let now = Instant::now();
-        Self { what, rows, row_bytes, started: now, before: None, told: now, bar: None }
+        Self { what, rows: rows.into(), row_bytes, started: now, before: None, told: now, bar: None }
     }
 
     /// Shows that `done` rows are done: in the bar at once, in lines every 30 s.
@@ -38,15 +39,16 @@ impl RowProgress {
         }
         let bytes = (done - before) as f64 * self.row_bytes as f64;
         let speed = bytes / self.started.elapsed().as_secs_f64() / 1e6;
-        let (what, rows) = (self.what, self.rows);
-        if can_redraw() {
+        let what = self.what;
+        if let (true, Some(rows)) = (can_redraw(), self.rows) {
             let bar = self.bar.get_or_insert_with(|| new_bar(rows, before));
             let left = HumanDuration(bar.eta());
             bar.set_message(format!("{what} {done}/{rows} rows  {left:#} left  {speed:.0} MB/s"));
             bar.set_position(done);
         } else if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            tell(&format!("{what} {done}/{rows} rows  {speed:.0} MB/s"));
+            let of_all = self.rows.map(|rows| format!("/{rows}")).unwrap_or_default();
+            tell(&format!("{what} {done}{of_all} rows  {speed:.0} MB/s"));
         }
     }
 }

@@ -126,6 +126,21 @@ impl ArrowStream {
         &self.columns
     }
 
+    /// The columns that are not read, in words.
+    pub fn uncarried(&self) -> Vec<String> {
+        let is_read = |name: &str| name == self.rows.name || self.side.iter().any(|layout| layout.name == name);
+        let others = self.schema.fields.iter().filter(|field| !is_read(&field.name));
+        let [last, rest @ ..] = SIDE_COLUMNS;
+        let known = format!("{} and {last}", rest.join(", "));
+        let name = |name: &str| printable(name).to_string();
+        others.map(|field| format!("`{}` is not carried along: of a stream {known} are", name(&field.name))).collect()
+    }
+
+    /// Bytes that were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.input.at()
+    }
+
     /// What the schema says about the stream, e.g. `model_name`.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.schema.metadata

@@ -20,7 +20,7 @@ use crate::storage::staging::Staging;
 const BLOCK_BYTES: usize = 8 << 20;
 
 /// Size of a shard where its rows are not given.
-const SHARD_BYTES: u64 = 1 << 30;
+pub(super) const SHARD_BYTES: u64 = 1 << 30;
 
 /// How activations are converted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,9 +67,9 @@ pub fn write_converted(
     let of_gib = SHARD_BYTES / table.schema.row_bytes() as u64;
     let sharding = Sharding::new(table.schema.clone(), table.rows, options.shard_rows.unwrap_or(of_gib))?;
     let mut shards = ShardWriter::new(&sharding, staging.path(), 0);
-    let mut cast = Cast { dtype, values: Vec::new(), stored: Vec::new() };
+    let mut cast = Cast::to(dtype);
     for_each_block(&table, 0, BLOCK_BYTES, |block| {
-        let values = cast.cast(table.files[block.file].reader, block)?;
+        let values = cast.cast(&StoredRows::of(table.files[block.file].reader, block))?;
         shards.write(block.rows, values, &block.columns)?;
         advance(block.first_of_all + block.rows as u64);
         Ok(true)
@@ -82,12 +82,19 @@ pub fn write_converted(
 fn choose_dtype(data: &Activations, choice: Option<Dtype>) -> Result<Dtype> {
     let mut types = data.readers().map(|(reader, _)| reader.dtype());
     match choice {
-        Some(dtype @ (Dtype::F16 | Dtype::BF16 | Dtype::F32)) => Ok(dtype),
-        Some(other) => Err(Error::Config(format!("values cannot be converted to {other:?}: give f16, bf16 or f32"))),
+        Some(dtype) => check_dtype(dtype),
         None if types.all(|dtype| dtype == data.dtype()) => Ok(data.dtype()),
         None => Err(Error::Config(
             "the files have values of several types: choose one with --dtype, f32 to keep all of them exactly".into(),
         )),
+    }
+}
+
+/// Fails for a type that rows cannot have.
+pub(super) fn check_dtype(dtype: Dtype) -> Result<Dtype> {
+    match dtype {
+        Dtype::F16 | Dtype::BF16 | Dtype::F32 => Ok(dtype),
+        other => Err(Error::Config(format!("values cannot be converted to {other:?}: give f16, bf16 or f32"))),
     }
 }
 
@@ -100,8 +107,33 @@ fn forget_other_shuffles(table: &mut Table<'_>) {
     }
 }
 
+/// Rows as they are stored, and what messages call them.
+pub(super) struct StoredRows<'a> {
+    pub dtype: Dtype,
+    pub width: usize,
+    /// Number of the first row.
+    pub first: u64,
+    /// Aligned as floats.
+    pub values: &'a [u8],
+    pub path: &'a Path,
+    pub label: &'a str,
+}
+
+impl<'a> StoredRows<'a> {
+    fn of(reader: &'a dyn Reader, block: &'a Block) -> Self {
+        Self {
+            dtype: reader.dtype(),
+            width: reader.width(),
+            first: block.first,
+            values: block.values(),
+            path: reader.path(),
+            label: reader.label(),
+        }
+    }
+}
+
 /// Values in another type.
-struct Cast {
+pub(super) struct Cast {
     dtype: Dtype,
     values: Vec<f32>,
     /// In the new type.
@@ -109,24 +141,28 @@ struct Cast {
 }
 
 impl Cast {
-    /// The values of a block in the new type, all of them finite.
-    fn cast<'a>(&'a mut self, reader: &dyn Reader, block: &'a Block) -> Result<&'a [u8]> {
-        let from = reader.dtype();
-        let count = block.rows * reader.width();
+    pub fn to(dtype: Dtype) -> Self {
+        Self { dtype, values: Vec::new(), stored: Vec::new() }
+    }
+
+    /// The values of some rows in the new type, all of them finite.
+    pub fn cast<'a>(&'a mut self, rows: &StoredRows<'a>) -> Result<&'a [u8]> {
+        let &StoredRows { dtype: from, width, first, values: stored_values, path, label } = rows;
         let problem = |at: usize, problem: String| {
-            let (row, column) = (block.first + (at / reader.width()) as u64, at % reader.width());
-            Error::data(reader.path(), format!("{}, row {row}, column {column} is {problem}", reader.label()))
+            let (row, column) = (first + (at / width) as u64, at % width);
+            Error::data(path, format!("{label}, row {row}, column {column} is {problem}"))
         };
-        let values = RowsView::stored(from, block.values());
+        let values = RowsView::stored(from, stored_values);
+        let count = values.len();
         let value = |at: usize| values.slice(at..at + 1).to_f32()[0];
         if let Some(at) = values.first_not_finite() {
             return Err(problem(at, format!("{}: only finite numbers can be used; remove or recompute it", value(at))));
         }
         if from == self.dtype {
-            return Ok(block.values());
+            return Ok(stored_values);
         }
         self.values.resize(count, 0.0);
-        decode(from, block.values(), &mut self.values);
+        decode(from, stored_values, &mut self.values);
         let bytes = count * self.dtype.bytes();
         self.stored.resize(bytes.div_ceil(4), 0);
         let stored = &mut bytemuck::cast_slice_mut::<u32, u8>(&mut self.stored)[..bytes];

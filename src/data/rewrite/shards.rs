@@ -49,16 +49,48 @@ impl Sharding {
 
     /// Name of a file.
     pub fn name(&self, shard: u64) -> String {
-        format!("part-{shard:05}-of-{:05}.safetensors", self.count())
+        shard_name(shard, self.count())
     }
 
-    /// Begins a file in `directory`, with the slots of its tensors: the values', then each column's.
     fn begin(&self, directory: &Path, shard: u64) -> Result<(TensorWriter, Vec<usize>)> {
-        let schema = &self.schema;
-        let rows = self.rows_of(shard) as usize;
+        self.schema.begin(&directory.join(self.name(shard)), self.rows_of(shard) as usize)
+    }
+}
+
+/// Name of a file of `count`.
+pub(super) fn shard_name(shard: u64, count: u64) -> String {
+    format!("part-{shard:05}-of-{count:05}.safetensors")
+}
+
+/// Fails if a set of which nobody knows the size has as many files as there can be.
+#[cfg(feature = "arrow")]
+pub(super) fn check_count(count: u64) -> Result<()> {
+    match count {
+        ..=MAX_SHARDS => Ok(()),
+        _ => Err(Error::Config(format!("there are more than {MAX_SHARDS} files: give more rows a shard"))),
+    }
+}
+
+/// Writes a file of all these rows: their values, and for each column its values.
+///
+/// # Errors
+/// [`Error::Io`].
+#[cfg(feature = "arrow")]
+pub(super) fn write_shard(schema: &Schema, path: &Path, rows: usize, values: &[u8], columns: &[Vec<u8>]) -> Result<()> {
+    let (mut file, slots) = schema.begin(path, rows)?;
+    let parts = [values].into_iter().chain(columns.iter().map(Vec::as_slice));
+    for (&slot, bytes) in slots.iter().zip(parts) {
+        file.write(slot, 0, bytes)?;
+    }
+    file.finish()
+}
+
+impl Schema {
+    /// Begins a file, with the slots of its tensors: the values', then each column's.
+    fn begin(&self, path: &Path, rows: usize) -> Result<(TensorWriter, Vec<usize>)> {
         let mut tensors: Vec<(&str, Dtype, Vec<usize>)> =
-            vec![(Activations::TENSOR, schema.dtype, vec![rows, schema.width])];
-        for column in &schema.columns {
+            vec![(Activations::TENSOR, self.dtype, vec![rows, self.width])];
+        for column in &self.columns {
             tensors.push((&column.name, column.dtype, [&[rows][..], &column.tail].concat()));
         }
         // The widest type first keeps all of them aligned.
@@ -69,8 +101,8 @@ impl Sharding {
         let tensors: Vec<(&str, Dtype, &[usize])> =
             order.iter().map(|&tensor| (tensors[tensor].0, tensors[tensor].1, &tensors[tensor].2[..])).collect();
         let metadata: BTreeMap<&str, String> =
-            schema.metadata.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
-        let file = WholeFile::create(&directory.join(self.name(shard)))?;
+            self.metadata.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let file = WholeFile::create(path)?;
         Ok((TensorWriter::new(file, &tensors, &metadata)?, slots))
     }
 }

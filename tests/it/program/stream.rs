@@ -34,8 +34,12 @@ fn stream(rows: usize, value: impl Fn(usize) -> f32) -> Vec<u8> {
 /// Trains on what is piped into the program, which need not read all of it.
 fn train(out: &str, bytes: &[u8], more: &[&str]) -> Output {
     let sizes = ["--features", "20", "--k", "4", "--batch", "50", "--steps", "9", "--seed", "3"];
-    let arguments = [&["train", "--data", "-", "--out", out], &sizes[..], more].concat();
-    let mut command = command(&arguments);
+    pipe(&[&["train", "--data", "-", "--out", out], &sizes[..], more].concat(), bytes)
+}
+
+/// Runs the program on what is piped into it.
+fn pipe(arguments: &[&str], bytes: &[u8]) -> Output {
+    let mut command = command(arguments);
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -164,6 +168,73 @@ fn what_a_stream_cannot_have_is_refused() {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
     fail(&["plan", "--features", "64", "--data", "-"], 2, "standard input is read once, from front to back");
+}
+
+#[test]
+fn a_stream_can_be_looked_into_and_kept() {
+    let files = Files::new();
+    let whole = stream(500, noise);
+    let output = pipe(&["data", "info", "-", "--json"], &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of_file: Value = serde_json::from_str(&cli::succeed(&["data", "info", &files.data, "--json"])).unwrap();
+    assert_eq!((&found["bytes"], &found["data"][0]["rows"]), (&whole.len().into(), &500.into()));
+    for name in ["rows", "d", "dtypes", "norm_mean", "norm_p50", "variance", "gamma", "norm_max", "non_finite_rows"] {
+        assert_eq!(found[name], of_file[name], "{name}");
+    }
+    let output = pipe(&["data", "info", "-"], &stream(100, |at| if at == 7 * D { f32::NAN } else { noise(at) }));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("first row that is not finite: row 7 of -"), "{table}");
+
+    let [kept, of_file] = ["kept", "of-file"].map(|name| files.path(name));
+    let shards = ["--shard-rows", "123", "--dtype", "f16"];
+    let output = pipe(&[&["data", "convert", "-", "--out", &kept, "--json"], &shards[..]].concat(), &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&line["rows"], &line["files"]), (&500.into(), &5.into()));
+    cli::succeed(&[&["data", "convert", &files.data, "--out", &of_file], &shards[..]].concat());
+    for shard in 0..5 {
+        let name = format!("part-{shard:05}-of-00005.safetensors");
+        let [kept, of_file] = [&kept, &of_file].map(|set| std::fs::read(Path::new(set).join(&name)).unwrap());
+        let rows = |file: &[u8]| {
+            let tensors = safetensors::SafeTensors::deserialize(file).unwrap();
+            tensors.tensor("activations").unwrap().data().to_vec()
+        };
+        assert!(rows(&kept) == rows(&of_file), "{name}");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_kept_leaves_nothing() {
+    let files = Files::new();
+    let (out, whole) = (files.path("out"), stream(500, noise));
+    let convert = ["data", "convert", "-", "--shard-rows", "100", "--out", &out];
+    let nan = stream(500, |at| if at == 321 * D + 7 { f32::NAN } else { noise(at) });
+    for (bytes, code, words) in [
+        // In the middle of a row.
+        (&whole[..whole.len() * 3 / 5], 3, "standard input: the stream ended at byte"),
+        (&nan, 3, "standard input: column `activations`, row 321, column 7 is NaN"),
+        (&stream(0, noise), 3, "has no rows"),
+        (&b"PAR1"[..], 3, "standard input"),
+    ] {
+        let output = pipe(&convert, bytes);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(words), "{}", said(&output));
+        let left: Vec<_> =
+            std::fs::read_dir(files.directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [Path::new(&files.data)]);
+    }
+    let output = pipe(&["data", "info", "-"], &whole[..whole.len() * 3 / 5]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for (arguments, words) in [
+        (&["data", "info", "-", "--write"][..], "--write keeps the statistics beside files"),
+        (&["data", "shuffle", "-", "--out", &out], "standard input is read once, from front to back"),
+        (&["data", "convert", "-", "--out", &files.data], "exists"),
+    ] {
+        let output = pipe(arguments, &whole);
+        assert_ne!(output.status.code(), Some(0));
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
 }
 
 /// Before the first rows there is nothing to save.
