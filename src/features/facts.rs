@@ -92,10 +92,8 @@ impl RowFacts {
         if let (Some(tokens), Some(vocabulary)) = (&tokens, vocabulary) {
             self.check(tokens, &numbers, vocabulary)?;
         }
-        let sources = match self.sources.as_ref().map(|sources| sources.of(&numbers)).transpose()? {
-            Some(sources) => Some(sources.into_iter().map(|source| self.place(source?)).collect()),
-            None => None,
-        };
+        let sources = self.sources.as_ref().map(|sources| sources.of(&numbers)).transpose()?;
+        let sources = sources.map(|sources| sources.into_iter().map(|source| self.place(source?)).collect());
         let shifted = d.map(|d| self.shifted(batch.rows.view(), d)).unwrap_or_default();
         Ok(BatchFacts { numbers, tokens, sources, shifted })
     }

@@ -132,7 +132,7 @@ impl ArrowStream {
         let others = self.schema.fields.iter().filter(|field| !is_read(&field.name));
         let [last, rest @ ..] = SIDE_COLUMNS;
         let known = format!("{} and {last}", rest.join(", "));
-        let name = |name: &str| printable(name).to_string();
+        let name = |name: &str| printable(name).clone();
         others.map(|field| format!("`{}` is not carried along: of a stream {known} are", name(&field.name))).collect()
     }
 

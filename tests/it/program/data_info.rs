@@ -116,5 +116,6 @@ fn names_are_printed_safely() {
     assert!(!table.contains('\u{1b}') && table.contains("\\u{1b}[32m U8 [rows]"), "{table}");
     fail(&["data", "info", &files.path("none")], 5, "No such file");
     fail(&["data", "info"], 2, "PATH");
-    fail(&["data", "info", "-"], 2, "standard input is read once");
+    fail(&["data", "info", "-"], 3, "the stream ended at byte 0");
+    fail(&["data", "shuffle", "-", "--out", &files.path("shuffled")], 2, "standard input");
 }
