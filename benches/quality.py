@@ -104,7 +104,8 @@ def monosem(flags):
             measured = json.loads(program(flags, "eval", "--json", "--at-k", "none", "--sae", out, "--data", flags.val))
         origin = {key: measured[key] for key in ("version", "commit", "device", "driver")}
         line = {**setting, "train": Path(flags.train).name, "val": Path(flags.val).name,
-                "flags": shlex.join(map(str, words)), "seconds": last["seconds"], "steps_by_path": record.get("steps_by_path"), **origin}
+                "flags": shlex.join(map(str, words)), "seconds": last["seconds"],
+                "steps_by_path": record.get("steps_by_path"), **origin}
         figures = {key: measured[key] for key in ("fvu", "l0", "unfired_fraction")}
         if setting["arch"] in ("batchtopk", "matryoshka"):  # eval's cut is the threshold; training's the batch's own
             return {**line, "fvu": last["val_fvu"], "l0": last["val_l0"],

@@ -1,23 +1,29 @@
 //! `monosem features`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use monosem::Result;
 use monosem::apply::Encoder;
 use monosem::data::FilteredRows;
+use monosem::features::neighbors::Neighbors;
 use monosem::features::{
-    ExampleCounts, FeatureJob, FeatureOptions, FeatureProgress, FeatureSummary, FeatureWork, NewFeatureSet, Vocabulary,
-    write_features,
+    DecoderParts, ExampleCounts, FeatureJob, FeatureOptions, FeatureProgress, FeatureSummary, FeatureWork,
+    NewFeatureSet, Vocabulary, write_features,
 };
 use monosem::gpu::Gpu;
 use monosem::sae::Weights;
+use monosem::storage::WholeFile;
 use serde_json::{Value, json};
 
-use super::arguments::{Application, ApplyArguments, RowArguments, Size, count, count_or_zero};
+use super::arguments::{
+    Application, ApplyArguments, ModelEnd, RowArguments, Size, UnembeddingArguments, count, count_or_zero,
+};
 use super::codes_file::architecture;
 use super::data::RowProgress;
+use super::logits::{self, LogitFile};
+use super::neighbors;
 use super::origin::{self, SaeOrigin};
 use super::output::{self, print_result, tell};
 use super::signals::Signals;
@@ -60,6 +66,11 @@ pub struct Arguments {
     /// Host memory for what is kept of features, as in 32GiB; what does not fit takes several passes over the rows
     #[arg(long, default_value = "8GiB", value_name = "SIZE")]
     memory: Size,
+    /// Nearest features of each feature by decoder cosine, over all pairs; 0 for none
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = count_or_zero::<usize>, allow_hyphen_values = true)]
+    neighbors: usize,
+    #[command(flatten)]
+    unembedding: UnembeddingArguments,
 }
 
 /// Describes all features. The directory is begun first, so that no work ends at a path that cannot be written.
@@ -71,7 +82,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let rows = arguments.rows.select(data)?;
     let origin = SaeOrigin::of(&arguments.apply.sae, &sae)?;
     let weights = &*sae.weights;
+    let model_end = arguments.unembedding.open(weights.config().d_in)?;
     let gpu = arguments.apply.device.open()?;
+    let decoder = Decoder { gpu: &gpu, weights, origin: &origin, batch };
+    let of_decoder = signals.deadly_while(|| decoder.write(set.path(), arguments, model_end.as_ref()))?;
     let tuning = arguments.apply.tuning(&gpu, weights.config(), batch);
     let mut encoder = Encoder::with_tuning(&gpu, weights, batch, tuning)?;
     let job = FeatureJob {
@@ -81,6 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         batch,
         options: arguments.options(),
         about: [describe_sae(&origin, weights, &rows), origin::data_json(rows.data())],
+        of_decoder,
     };
     let mut display = Display::new(rows.data().width() * rows.data().dtype().bytes());
     let summary = write_features(&job, &mut encoder, set, |progress| {
@@ -117,6 +132,34 @@ impl Arguments {
             best_dimension: !self.no_best_dimension,
             memory: self.memory.bytes,
         }
+    }
+}
+
+/// What the decoder alone says of features.
+struct Decoder<'a> {
+    gpu: &'a Gpu,
+    weights: &'a dyn Weights,
+    origin: &'a SaeOrigin,
+    batch: usize,
+}
+
+impl Decoder<'_> {
+    /// Writes the neighbours and logit weights that are asked for into the directory.
+    fn write(&self, directory: &Path, arguments: &Arguments, end: Option<&ModelEnd>) -> Result<DecoderParts> {
+        let Self { gpu, weights, origin, batch } = *self;
+        // A single feature has none.
+        let neighbors = arguments.neighbors > 0 && weights.config().features > 1;
+        if neighbors {
+            let file = WholeFile::create_new(&directory.join("neighbors.safetensors"))?;
+            let metadata = neighbors::metadata(weights, origin);
+            Neighbors::new(weights, None, arguments.neighbors, batch)?.write(gpu, file, &metadata)?;
+        }
+        if let Some(end) = end {
+            let file = WholeFile::create_new(&directory.join("logits.safetensors"))?;
+            let count = arguments.unembedding.logit_tokens;
+            logits::write(gpu, LogitFile { weights, origin, end, count, batch }, file)?;
+        }
+        Ok(DecoderParts { neighbors, logits: end.is_some() })
     }
 }
 

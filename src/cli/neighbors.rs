@@ -1,5 +1,6 @@
 //! `monosem neighbors`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
@@ -7,6 +8,7 @@ use monosem::Result;
 use monosem::features::neighbors::{Nearest, Neighbors};
 use monosem::gpu::Gpu;
 use monosem::run::OpenedSae;
+use monosem::sae::Weights;
 use monosem::storage::WholeFile;
 use serde_json::{Value, json};
 
@@ -81,7 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match out {
         Some(file) => {
             let path = file.path().to_string_lossy().into_owned();
-            write(&gpu, &neighbors, file, &own, other.as_ref())?;
+            let mut metadata = metadata(&*own.sae.weights, &own.origin);
+            metadata.extend(other.as_ref().map(|other| ("with", other.origin.json().to_string())));
+            neighbors.write(&gpu, file, &metadata)?;
             tell(&format!("wrote the neighbours of {} features to {}", own.features(), path.escape_debug()));
             line.extend(origin::object([("out", json!(path)), ("features", json!(own.features()))]));
         }
@@ -100,11 +104,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn write(gpu: &Gpu, neighbors: &Neighbors<'_>, file: WholeFile, own: &Named, other: Option<&Named>) -> Result<()> {
-    let mut metadata = origin::sae_metadata(&*own.sae.weights, &own.origin);
+/// What a file of neighbours says of the SAE.
+pub fn metadata(weights: &dyn Weights, origin: &SaeOrigin) -> BTreeMap<&'static str, String> {
+    let mut metadata = origin::sae_metadata(weights, origin);
     metadata.extend([("format", FORMAT.0.to_owned()), ("format_version", FORMAT.1.to_owned())]);
-    metadata.extend(other.map(|other| ("with", other.origin.json().to_string())));
-    neighbors.write(gpu, file, &metadata)
+    metadata
 }
 
 /// A feature and its neighbours.

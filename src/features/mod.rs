@@ -26,4 +26,6 @@ mod write;
 pub use candidates::ExampleCounts;
 pub use set::{Description, ExampleSizes, NewFeatureSet, Parts};
 pub use vocabulary::{SpecialToken, Vocabulary};
-pub use write::{FeatureJob, FeatureOptions, FeatureProgress, FeatureSummary, FeatureWork, write_features};
+pub use write::{
+    DecoderParts, FeatureJob, FeatureOptions, FeatureProgress, FeatureSummary, FeatureWork, write_features,
+};

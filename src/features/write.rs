@@ -72,6 +72,17 @@ pub struct FeatureJob<'a> {
     pub options: FeatureOptions,
     /// What the directory says of the SAE and of the data.
     pub about: [Value; 2],
+    /// What is in the directory already, by the decoder alone.
+    pub of_decoder: DecoderParts,
+}
+
+/// Files of the directory that no rows are needed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecoderParts {
+    /// `neighbors.safetensors`.
+    pub neighbors: bool,
+    /// `logits.safetensors`.
+    pub logits: bool,
 }
 
 /// Which part of the work is being done.
@@ -113,8 +124,9 @@ pub struct FeatureSummary {
 /// is told of every batch; when it returns false, nothing is left behind, and there is no summary.
 ///
 /// # Errors
-/// [`Error::Config`] for too little memory, and as [`FeatureOptions::validate`]; [`Error::Data`] for labels of rows that cannot be used;
-/// [`Error::Diverged`] for rows that are too large; [`Error::Exists`] and [`Error::Io`]; those of the device.
+/// [`Error::Config`] for too little memory, and as [`FeatureOptions::validate`]; [`Error::Data`] for labels of rows that
+/// cannot be used; [`Error::Diverged`] for rows that are too large; [`Error::Exists`] and [`Error::Io`]; those of the
+/// device.
 pub fn write_features(
     job: &FeatureJob<'_>,
     encoder: &mut Encoder,
@@ -277,7 +289,9 @@ impl<'a> Work<'a> {
             text: self.facts.tokens().is_some() && self.job.vocabulary.is_some(),
             sources: !sources.is_empty(),
             best_dimension: self.job.options.best_dimension,
-            ..Parts::default()
+            neighbors: self.job.of_decoder.neighbors,
+            logits: self.job.of_decoder.logits,
+            labels: false,
         };
         Description {
             sae,
@@ -310,6 +324,12 @@ impl<'a> Work<'a> {
         }
         if !has.best_dimension {
             missing.push("best dimension: it was left out (--no-best-dimension)".to_owned());
+        }
+        if !has.neighbors {
+            missing.push("neighbours: none were asked for (--neighbors 0), or the SAE has one feature".to_owned());
+        }
+        if !has.logits {
+            missing.push("logit weights: no unembedding was given (--unembed)".to_owned());
         }
         missing
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use crate::program::cli::{command, fail, succeed};
@@ -79,10 +80,12 @@ fn whole_numbers_with_ties_are_described_as_by_hand() {
         assert_eq!(said["data"], json!([{ "path": data, "rows": rows.len() }]));
         let has = json!({
             "token_ids": true, "contexts": true, "text": false, "sources": true, "best_dimension": true,
-            "neighbors": false, "logits": false, "labels": false,
+            "neighbors": true, "logits": false, "labels": false,
         });
         assert_eq!((&said["has"], &line["has"]), (&has, &has));
-        assert_eq!(said["missing"], json!(["text: no tokenizer was given (--tokenizer)"]));
+        let missing =
+            ["text: no tokenizer was given (--tokenizer)", "logit weights: no unembedding was given (--unembed)"];
+        assert_eq!(said["missing"], json!(missing));
     }
 }
 
@@ -196,6 +199,37 @@ fn passes_and_batches_change_nothing() {
     assert_ne!(of(&seeds[0], 3), of(&seeds[1], 3));
 }
 
+const LEFT_OUT: [&str; 3] = ["--no-best-dimension", "--neighbors", "0"];
+
+#[test]
+fn neighbours_and_logit_weights_are_those_of_their_own_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = Rows::made(60).write(directory.path().join("data"), &ALL);
+    let saved = save(&whole_sae(relu()), &directory.path().join("sae"));
+    let unembedding: Vec<f32> = (0..50 * D).map(|at| ((at * 7919) % 101) as f32 - 50.0).collect();
+    let view = TensorView::new(Dtype::F32, vec![50, D], bytemuck::cast_slice(&unembedding)).unwrap();
+    let model = path(&directory, "model.safetensors");
+    safetensors::serialize_to_file([("lm_head.weight", view)], None, model.as_ref()).unwrap();
+
+    let set = path(&directory, "set");
+    let more = ["--neighbors", "3", "--unembed", &model, "--logit-tokens", "4"];
+    let (line, _) = features(&saved, &[&data], &set, &more);
+    assert_eq!((&line["has"]["neighbors"], &line["has"]["logits"]), (&true.into(), &true.into()));
+    let (neighbors, logits) = (path(&directory, "neighbors"), path(&directory, "logits"));
+    succeed(&["neighbors", "--sae", &saved, "--count", "3", "--out", &neighbors]);
+    succeed(&["logits", "--sae", &saved, "--unembed", &model, "--logit-tokens", "4", "--out", &logits]);
+    for (file, other) in [("neighbors.safetensors", &neighbors), ("logits.safetensors", &logits)] {
+        assert!(fs::read(Path::new(&set).join(file)).unwrap() == fs::read(other).unwrap(), "{file}");
+    }
+
+    // A model of another width: nothing is left behind.
+    let narrow = TensorView::new(Dtype::F32, vec![10, 1], bytemuck::cast_slice(&unembedding[..10])).unwrap();
+    safetensors::serialize_to_file([("lm_head.weight", narrow)], None, model.as_ref()).unwrap();
+    let again = path(&directory, "again");
+    fail(&["features", "--sae", &saved, "--data", &data, "--out", &again, "--unembed", &model], 3, "lm_head.weight");
+    assert!(!Path::new(&again).exists());
+}
+
 #[test]
 fn what_the_data_lack_is_said() {
     let directory = tempfile::tempdir().unwrap();
@@ -203,12 +237,13 @@ fn what_the_data_lack_is_said() {
     let saved = save(&whole_sae(relu()), &directory.path().join("sae"));
     let described = |name: &str, columns: &[&str]| {
         let data = rows.write(directory.path().join(name), columns);
-        features(&saved, &[&data], &path(&directory, &format!("{name}-features")), &["--no-best-dimension"]).1
+        features(&saved, &[&data], &path(&directory, &format!("{name}-features")), &LEFT_OUT).1
     };
     let bare = described("bare", &[]);
     let missing: Vec<String> = serde_json::from_value(bare.description["missing"].clone()).unwrap();
-    assert_eq!(missing.len(), 4);
-    for (missing, word) in missing.iter().zip(["token_ids", "sequence", "source", "--no-best-dimension"]) {
+    let words = ["token_ids", "sequence", "source", "--no-best-dimension", "--neighbors", "--unembed"];
+    assert_eq!(missing.len(), words.len());
+    for (missing, word) in missing.iter().zip(words) {
         assert!(missing.contains(word), "{missing}");
     }
     assert!(bare.description["has"].as_object().unwrap().values().all(|has| has == false));

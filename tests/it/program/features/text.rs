@@ -50,7 +50,8 @@ fn tokens_have_their_text_whatever_it_is() {
         }
     }
     assert!(hostile > 0);
-    assert_eq!((&set.description["has"]["text"], &set.description["missing"]), (&true.into(), &json!([])));
+    let missing = json!(["logit weights: no unembedding was given (--unembed)"]);
+    assert_eq!((&set.description["has"]["text"], &set.description["missing"]), (&true.into(), &missing));
 
     let short = tokenizer(&directory, 30);
     let row = rows.tokens.iter().position(|token| *token >= 30).unwrap();
