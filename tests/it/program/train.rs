@@ -58,7 +58,8 @@ fn a_file_holds_any_flag() {
     let keys = format!(
         "data = [{:?}]\ntensor = 'activations'\nexclude-tokens = []\nmax-norm = 100.0\n\
          bad-rows = 'skip'\norder = 'mixed'\nmixing-buffer = '2MiB'\n\
-         arch = 'topk'\nfeatures = 24\nk = 3\n\
+         normalize-activations = 'expected-norm'\n\
+         arch = 'topk'\nfeatures = 24\nk = 3\napply-b-dec-to-input = false\n\
          rescale-acts-by-decoder-norm = true\nauxk = 'saelens'\nauxk-coefficient = 0.5\nauxk-k = 3\n\
          init-decoder-norm = 0.5\ninit-encoder = 'linear'\ninit-b-dec = 'mean'\n\
          batch = 10\nsteps = 2\nlr = 1e-3\nschedule = 'cosine'\nwarmup = 1\ndecay = 1\nadam-beta1 = 0.8\n\
@@ -76,7 +77,7 @@ fn a_file_holds_any_flag() {
     assert_eq!(resolved, expected);
 
     let cfg = json(&out.join("sae/cfg.json"));
-    assert_eq!(cfg["rescale_acts_by_decoder_norm"], true);
+    assert_eq!((&cfg["rescale_acts_by_decoder_norm"], &cfg["apply_b_dec_to_input"]), (&true.into(), &false.into()));
     // A switch of the file is turned off by the flag.
     let off = files.directory.path().join("off");
     succeed(&[
