@@ -60,7 +60,6 @@ pub use row_statistics::RowStatistics;
 pub use row_values::{RowValues, RowsView};
 pub use shuffle::Permutation;
 pub use sources::Sources;
-pub(crate) use spares::Spares;
 pub use statistics::{DataStatistics, DataSurvey, OutlierDimension, OutlierRow};
 #[cfg(feature = "arrow")]
 pub use stream::{RowStream, StreamFilter};

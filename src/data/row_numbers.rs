@@ -15,14 +15,14 @@ pub struct RowNumbers {
 
 impl RowNumbers {
     /// None yet, in memory of `spares` if there is some.
-    pub(crate) fn reused(spares: &Arc<Spares<Vec<u64>>>) -> Self {
+    pub(super) fn reused(spares: &Arc<Spares<Vec<u64>>>) -> Self {
         let mut numbers = spares.take().unwrap_or_default();
         numbers.clear();
         Self { numbers, home: Some(spares.clone()) }
     }
 
     /// The numbers, to be written.
-    pub(crate) fn numbers_mut(&mut self) -> &mut Vec<u64> {
+    pub(super) fn numbers_mut(&mut self) -> &mut Vec<u64> {
         &mut self.numbers
     }
 }
@@ -36,8 +36,12 @@ impl Deref for RowNumbers {
 }
 
 impl Clone for RowNumbers {
+    /// In memory of where its own came from, if there is some.
     fn clone(&self) -> Self {
-        Self { numbers: self.numbers.clone(), home: None }
+        let Some(home) = &self.home else { return Self { numbers: self.numbers.clone(), home: None } };
+        let mut copy = Self::reused(home);
+        copy.numbers.extend_from_slice(&self.numbers);
+        copy
     }
 }
 
@@ -71,7 +75,8 @@ mod tests {
         assert!(second.is_empty());
         second.numbers_mut().extend(7..50);
         assert_eq!(second.as_ptr(), place);
+        assert_eq!(spares.count(), 0);
         drop((copy, second));
-        assert_eq!(spares.count(), 1);
+        assert_eq!(spares.count(), 2);
     }
 }

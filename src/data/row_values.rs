@@ -131,8 +131,12 @@ impl From<Vec<f32>> for RowValues {
 }
 
 impl Clone for RowValues {
+    /// In memory of where its own came from, if there is some.
     fn clone(&self) -> Self {
-        Self { values: self.values.clone(), home: None }
+        let Some(home) = &self.home else { return Self { values: self.values.clone(), home: None } };
+        let mut copy = Self::reused(home, self.dtype(), self.len());
+        copy.bytes_mut().copy_from_slice(self.view().bytes());
+        copy
     }
 }
 
@@ -285,7 +289,12 @@ mod tests {
         drop(first);
         let second = RowValues::reused(&spares, Dtype::BF16, 50);
         assert_eq!((second.view().bytes().as_ptr(), second.len()), (place, 50));
-        drop((copy, second));
-        assert_eq!(spares.count(), 1);
+        assert!(copy.view().bytes() == [1; 200] && spares.count() == 0);
+        // The copy's memory is lent as well.
+        let place = copy.view().bytes().as_ptr();
+        drop(copy);
+        assert_eq!(RowValues::reused(&spares, Dtype::BF16, 100).view().bytes().as_ptr(), place);
+        drop(second);
+        assert_eq!(spares.count(), 2);
     }
 }

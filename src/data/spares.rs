@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Memory of what was dropped.
 #[derive(Debug)]
-pub(crate) struct Spares<T>(Mutex<Vec<T>>);
+pub(super) struct Spares<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Spares<T> {
     fn default() -> Self {

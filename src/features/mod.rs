@@ -12,6 +12,7 @@ pub mod labels;
 mod lines;
 pub mod logits;
 pub mod neighbors;
+mod reader;
 pub mod report;
 mod set;
 mod statistics;

@@ -16,13 +16,18 @@ use crate::storage::staging::Staging;
 use crate::storage::{Dtype, TensorWriter, replace_file};
 
 /// The format; a change that a reader must know of raises the number.
-const FORMAT: (&str, u32) = ("monosem.features", 1);
+pub(super) const FORMAT: (&str, u32) = ("monosem.features", 1);
 
 /// The file that says what the directory is.
-const DESCRIPTION: &str = "features.json";
+pub(super) const DESCRIPTION: &str = "features.json";
 
 /// Features of each file of examples.
 const FEATURES_PER_FILE: usize = 1024;
+
+/// The name of a file of examples.
+pub(super) fn examples_file(number: usize) -> String {
+    format!("examples-{number:05}.jsonl")
+}
 
 /// What the directory says of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -189,7 +194,7 @@ impl NewFeatureSet {
     /// Writes the line of the next feature.
     pub(super) fn write_line(&mut self, line: &FeatureLine<'_>) -> Result<()> {
         let number = self.lines / FEATURES_PER_FILE;
-        let path = self.staging.path().join(format!("examples-{number:05}.jsonl"));
+        let path = self.staging.path().join(examples_file(number));
         if self.lines.is_multiple_of(FEATURES_PER_FILE) {
             self.close_examples()?;
             self.examples = Some(BufWriter::new(File::create(&path).map_err(Error::io(&path))?));

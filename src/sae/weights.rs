@@ -61,41 +61,29 @@ pub(crate) fn for_each_tile_of(
     Ok(())
 }
 
-impl<W: Weights + ?Sized> Weights for &W {
-    fn config(&self) -> &SaeConfig {
-        (**self).config()
-    }
+macro_rules! weights_by_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<W: Weights + ?Sized> Weights for $pointer {
+            fn config(&self) -> &SaeConfig {
+                (**self).config()
+            }
 
-    fn provenance(&self) -> &Provenance {
-        (**self).provenance()
-    }
+            fn provenance(&self) -> &Provenance {
+                (**self).provenance()
+            }
 
-    fn trained_as(&self) -> &str {
-        (**self).trained_as()
-    }
+            fn trained_as(&self) -> &str {
+                (**self).trained_as()
+            }
 
-    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
-        (**self).read(tensor, first, values)
-    }
+            fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
+                (**self).read(tensor, first, values)
+            }
+        }
+    )*};
 }
 
-impl<W: Weights + ?Sized> Weights for Box<W> {
-    fn config(&self) -> &SaeConfig {
-        (**self).config()
-    }
-
-    fn provenance(&self) -> &Provenance {
-        (**self).provenance()
-    }
-
-    fn trained_as(&self) -> &str {
-        (**self).trained_as()
-    }
-
-    fn read(&self, tensor: &TensorSpec, first: usize, values: &mut [f32]) -> Result<()> {
-        (**self).read(tensor, first, values)
-    }
-}
+weights_by_pointer!(&W, Box<W>);
 
 impl Weights for Sae {
     fn config(&self) -> &SaeConfig {

@@ -1,10 +1,9 @@
 //! The training loop: batches in, steps submitted ahead of their results, progress out.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::Profile;
-use crate::data::{Batch, Provenance, RowNumbers, Spares};
+use crate::data::{Batch, Provenance, RowNumbers};
 use crate::engine::parameters::{DeviceWeights, Parameters};
 use crate::engine::path::StepPath;
 use crate::engine::planes::Planes;
@@ -65,8 +64,6 @@ pub struct Trainer {
     recipe: Recipe,
     pub(super) step: TrainingStep,
     in_flight: VecDeque<InFlight>,
-    /// Memory of the numbers of rows of finished steps.
-    spare_numbers: Arc<Spares<Vec<u64>>>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
     /// A list may be full, and batches are kept until their steps are known to be taken.
@@ -136,7 +133,6 @@ impl Trainer {
             recipe,
             step,
             in_flight: VecDeque::new(),
-            spare_numbers: Arc::default(),
             settled: VecDeque::new(),
             lists_may_fill: config.describe().lists.iter().any(|list| matches!(list.keep, Keep::Admitted { .. })),
             forced_fills: 0,
@@ -220,8 +216,7 @@ impl Trainer {
         let input = StepInput { rows: batch.rows.view(), learning_rate };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
         let kept = self.lists_may_fill.then(|| batch.clone());
-        let mut numbers = RowNumbers::reused(&self.spare_numbers);
-        numbers.numbers_mut().extend_from_slice(&batch.numbers);
+        let numbers = batch.numbers.clone();
         self.in_flight.push_back(InFlight { pending, timing, learning_rate, path, numbers, batch: kept });
         self.submitted += 1;
         Ok(())

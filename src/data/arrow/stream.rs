@@ -132,8 +132,9 @@ impl ArrowStream {
         let others = self.schema.fields.iter().filter(|field| !is_read(&field.name));
         let [last, rest @ ..] = SIDE_COLUMNS;
         let known = format!("{} and {last}", rest.join(", "));
-        let name = |name: &str| printable(name).clone();
-        others.map(|field| format!("`{}` is not carried along: of a stream {known} are", name(&field.name))).collect()
+        others
+            .map(|field| format!("`{}` is not carried along: of a stream {known} are", printable(&field.name)))
+            .collect()
     }
 
     /// Bytes that were read.

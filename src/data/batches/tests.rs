@@ -77,21 +77,27 @@ fn batches_that_are_dropped_lend_their_memory_to_later_ones() {
     for order in [RowOrder::Rows, RowOrder::Sequential { block: 3 }, RowOrder::Mixed { block: 3, blocks: 4 }] {
         let stretch = Stretch { batch: 8, seed: 0, first: 0, steps: STEPS };
         let (mut places, mut numbers) = (Vec::new(), Vec::new());
+        // What a step that may be taken again keeps of its batch.
+        let mut kept = None;
         for batch in Batches::shuffled(numbered(50), order, stretch).unwrap() {
             let batch = batch.unwrap();
             assert!(batch.rows.to_f32().iter().map(|&row| row as u64).eq(batch.numbers.iter().copied()), "{order:?}");
             places.push(batch.rows.view().bytes().as_ptr());
             numbers.push(batch.numbers.as_ptr());
+            let copy = kept.insert(batch.clone());
+            assert_eq!((copy.rows.view(), &copy.numbers), (batch.rows.view(), &batch.numbers));
+            places.push(copy.rows.view().bytes().as_ptr());
+            numbers.push(copy.numbers.as_ptr());
         }
         for mut memory in [
             places.into_iter().map(|place| place as usize).collect::<Vec<_>>(),
             numbers.into_iter().map(|place| place as usize).collect(),
         ] {
-            assert_eq!(memory.len() as u64, STEPS);
+            assert_eq!(memory.len() as u64, 2 * STEPS);
             memory.sort_unstable();
             memory.dedup();
-            // Each reader fills one, has one that waits to be taken, and one is in use.
-            assert!(memory.len() <= 2 * READERS + 1, "{order:?}: {} batches' memory", memory.len());
+            // Each reader fills one, has one that waits to be taken, one is in use, and its copy beside the last one's.
+            assert!(memory.len() <= 2 * READERS + 3, "{order:?}: {} batches' memory", memory.len());
         }
     }
 }

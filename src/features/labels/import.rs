@@ -1,54 +1,16 @@
 //! Labels that come back, checked, into a set.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::prompts::MOST_SPECIFIC;
+use super::label::{LABELS, read};
 use crate::error::{Error, Result};
-use crate::features::report::set::FeatureSet;
+use crate::features::reader::FeatureSet;
+use crate::features::set::DESCRIPTION;
 use crate::storage::{WholeFile, replace_file};
-
-/// The file of a set's labels.
-const LABELS: &str = "labels.jsonl";
-
-/// Characters of a label and of the name of its source at most.
-const MOST_CHARACTERS: [usize; 2] = [2000, 200];
-
-/// Bytes of a line at most: labels, and ratings of every passage, are shorter.
-const MOST_LINE_BYTES: u64 = 1 << 20;
-
-/// A feature's label.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Label {
-    /// The feature.
-    pub feature: u64,
-    /// What it responds to.
-    pub label: String,
-    /// How well that describes it, from 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub score: Option<f64>,
-    /// Who says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-}
-
-/// A line as a labeller writes it.
-#[derive(Debug, Deserialize)]
-struct Given {
-    feature: u64,
-    label: String,
-    #[serde(default)]
-    score: Option<f64>,
-    #[serde(default)]
-    ratings: Option<Vec<u8>>,
-    #[serde(default)]
-    source: Option<String>,
-}
 
 /// What an import did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +30,10 @@ pub struct Imported {
 /// # Errors
 /// [`Error::Data`] naming the line of a label that cannot be taken, or if the set is damaged; [`Error::Io`].
 pub fn import(directory: &Path, labels: &Path) -> Result<Imported> {
-    let features = FeatureSet::open(directory)?.features as u64;
+    let FeatureSet { features, labels: mut all, .. } = FeatureSet::open(directory)?;
     let path = directory.join(LABELS);
-    let mut all = if path.exists() { read(&path, features)? } else { BTreeMap::new() };
     let before = all.len();
-    let given = read(labels, features)?;
+    let given = read(labels, features as u64).map_err(nothing_imported)?;
     let count = given.len();
     all.extend(given);
     let kept = all.len() - count;
@@ -84,8 +45,15 @@ pub fn import(directory: &Path, labels: &Path) -> Result<Imported> {
     }
     file.write_all(&text).map_err(Error::io(&path))?;
     file.commit()?;
-    say_so(&directory.join("features.json"))?;
+    say_so(&directory.join(DESCRIPTION))?;
     Ok(Imported { given: count, kept, replaced: before - kept })
+}
+
+fn nothing_imported(error: Error) -> Error {
+    match error {
+        Error::Data { path, problem } => Error::data(path, format!("{problem}; nothing was imported")),
+        other => other,
+    }
 }
 
 /// Notes in the set's description that it has labels.
@@ -98,72 +66,4 @@ fn say_so(path: &Path) -> Result<()> {
     }
     description["has"]["labels"] = true.into();
     replace_file(path, format!("{description:#}\n").as_bytes())
-}
-
-/// The labels in a file, by feature.
-fn read(path: &Path, features: u64) -> Result<BTreeMap<u64, Label>> {
-    let mut reader = BufReader::new(fs::File::open(path).map_err(Error::io(path))?);
-    let (mut labels, mut lines) = (BTreeMap::new(), BTreeMap::new());
-    for number in 1_u64.. {
-        let mut line = Vec::new();
-        let read = reader.by_ref().take(MOST_LINE_BYTES).read_until(b'\n', &mut line).map_err(Error::io(path))?;
-        if read == 0 {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let fault = |problem: String| Error::data(path, format!("line {number}: {problem}; nothing was imported"));
-        if read as u64 == MOST_LINE_BYTES {
-            return Err(fault("has a MiB or more, which no label has".into()));
-        }
-        let label = Label::parse(&line, features).map_err(fault)?;
-        if let Some(earlier) = lines.insert(label.feature, number) {
-            return Err(fault(format!("feature {} was labelled in line {earlier} already", label.feature)));
-        }
-        labels.insert(label.feature, label);
-    }
-    Ok(labels)
-}
-
-impl Label {
-    /// Parses a line for an SAE of so many features.
-    fn parse(line: &[u8], features: u64) -> std::result::Result<Self, String> {
-        let Given { feature, label, score, ratings, source } = serde_json::from_slice(line).map_err(|error| {
-            let problem = error.to_string().escape_debug().to_string();
-            format!("{problem}; a line is {{\"feature\": 12, \"label\": \"...\", \"score\": 0.9}}")
-        })?;
-        if feature >= features {
-            return Err(format!("there is no feature {feature}: the set has {features}, from 0 on"));
-        }
-        if label.trim().is_empty() {
-            return Err(format!("the label of feature {feature} is empty"));
-        }
-        let texts = [("label", Some(&label)), ("source", source.as_ref())];
-        for ((what, text), most) in texts.into_iter().zip(MOST_CHARACTERS) {
-            let count = text.map_or(0, |text| text.chars().count());
-            if count > most {
-                return Err(format!("the {what} of feature {feature} has {count} characters: at most {most} are kept"));
-            }
-        }
-        let score = match (score, ratings) {
-            (Some(_), Some(_)) => return Err(format!("feature {feature} has both a score and ratings: give one")),
-            (Some(score), None) if !(0.0..=1.0).contains(&score) => {
-                return Err(format!("the score of feature {feature} is {score}: it must be from 0 to 1"));
-            }
-            (score, None) => score,
-            (None, Some(ratings)) if ratings.is_empty() => None,
-            (None, Some(ratings)) => Some(mean_rating(feature, &ratings)?),
-        };
-        Ok(Self { feature, label, score, source })
-    }
-}
-
-/// The mean as a share of the highest rating.
-fn mean_rating(feature: u64, ratings: &[u8]) -> std::result::Result<f64, String> {
-    if let Some(rating) = ratings.iter().find(|rating| **rating > MOST_SPECIFIC) {
-        return Err(format!("a rating of feature {feature} is {rating}: they are from 0 to {MOST_SPECIFIC}"));
-    }
-    let sum: f64 = ratings.iter().map(|rating| f64::from(*rating)).sum();
-    Ok(sum / ratings.len() as f64 / f64::from(MOST_SPECIFIC))
 }

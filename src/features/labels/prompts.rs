@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::features::report::examples::{Example, ExampleLines, FeatureLine};
-use crate::features::report::set::FeatureSet;
+use crate::features::reader::FeatureSet;
+use crate::features::reader::examples::{Example, ExampleLines, FeatureLine};
 use crate::storage::WholeFile;
 
 /// Ratings from 0 to this.

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::examples::{Example, FeatureLine, TopToken, token_text};
 use super::names::TokenNames;
 use super::script::{Shown, call, short};
-use super::set::{FeatureSet, Tensors};
 use crate::error::{Error, Result};
+use crate::features::reader::examples::{Example, FeatureLine, TopToken, token_text};
+use crate::features::reader::{FeatureSet, Tensors};
 use crate::storage::Dtype;
 
 /// Features of a file.

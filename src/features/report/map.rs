@@ -5,8 +5,8 @@
 //! stops after a fixed number of updates. Only what is close says something: distances far apart, and the directions of
 //! the axes, do not.
 
-use super::set::FeatureSet;
 use crate::error::Result;
+use crate::features::reader::FeatureSet;
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::storage::Dtype;
 

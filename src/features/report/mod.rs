@@ -4,13 +4,11 @@
 //! it as text and never as markup.
 
 mod chunks;
-pub(super) mod examples;
 mod map;
 mod names;
 mod overview;
 mod script;
 pub mod server;
-pub(super) mod set;
 mod tokens;
 
 use std::fs;
@@ -19,12 +17,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::features::reader::FeatureSet;
+use crate::features::reader::examples::ExampleLines;
 use crate::storage::staging::Staging;
 use chunks::Chunk;
-use examples::ExampleLines;
 use names::TokenNames;
 use overview::Overview;
-use set::FeatureSet;
 use tokens::TokenIndex;
 
 /// The page, file by file.

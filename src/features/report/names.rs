@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::examples::ExampleLines;
-use super::set::FeatureSet;
 use crate::error::Result;
+use crate::features::reader::FeatureSet;
+use crate::features::reader::examples::ExampleLines;
 use crate::storage::Dtype;
 
 /// Rows of logit weights that are read at a time.

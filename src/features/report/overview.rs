@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::chunks;
-use super::examples::{FeatureLine, token_text};
 use super::script::{Shown, base64, call};
-use super::set::{Description, FeatureSet};
 use crate::error::Result;
+use crate::features::reader::examples::{FeatureLine, token_text};
+use crate::features::reader::{Description, FeatureSet};
 use crate::storage::Dtype;
 
 /// Stands for no token; as u16 too.
@@ -82,7 +82,7 @@ impl<'a> Overview<'a> {
     /// The file, with a place on the map for each feature.
     pub fn script(&self, map: Option<&[[u16; 2]]>) -> String {
         let labels = &self.set.labels;
-        let labelled: Vec<u32> = labels.iter().map(|label| label.feature as u32).collect();
+        let labelled: Vec<u32> = labels.keys().map(|feature| *feature as u32).collect();
         let written = Written {
             description: &self.set.description,
             chunk: chunks::FEATURES,
@@ -93,7 +93,7 @@ impl<'a> Overview<'a> {
             top: self.top_script(),
             texts: &self.texts,
             labelled: base64(&labelled),
-            labels: labels.iter().map(|label| Shown::from(&*label.label)).collect(),
+            labels: labels.values().map(|label| Shown::from(&*label.label)).collect(),
             map: map.map(base64),
         };
         call("addOverview", None, &written)

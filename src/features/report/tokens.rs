@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Files;
-use super::examples::{FeatureLine, token_text};
 use super::script::{Shown, base64, call};
 use crate::error::Result;
+use crate::features::reader::examples::{FeatureLine, token_text};
 
 /// Features listed in a file.
 const LISTED: usize = 1 << 16;

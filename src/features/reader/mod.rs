@@ -1,5 +1,8 @@
 //! A set of features, read.
 
+pub(super) mod examples;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,13 +10,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::labels::{self, Label};
+use super::set::{DESCRIPTION, FORMAT};
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
 use crate::storage::tensor_file::TensorFile;
 
 /// What features.json says.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::features) struct Description {
+pub(super) struct Description {
     pub format: String,
     pub format_version: u64,
     #[serde(default)]
@@ -37,7 +42,7 @@ pub(in crate::features) struct Description {
 
 /// The SAE whose features these are.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::features) struct SaeDescription {
+pub(super) struct SaeDescription {
     pub features: u64,
     #[serde(flatten)]
     pub others: serde_json::Map<String, Value>,
@@ -45,7 +50,7 @@ pub(in crate::features) struct SaeDescription {
 
 /// How examples were chosen.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::features) struct ExampleCounts {
+pub(super) struct ExampleCounts {
     #[serde(default)]
     pub per_interval: u64,
     pub intervals: u64,
@@ -54,26 +59,15 @@ pub(in crate::features) struct ExampleCounts {
 }
 
 /// A set whose files are there and of the sizes that features.json announces.
-pub(in crate::features) struct FeatureSet {
+pub(super) struct FeatureSet {
     pub directory: PathBuf,
     pub description: Description,
     pub features: usize,
     pub statistics: Tensors,
     pub neighbors: Option<Tensors>,
     pub logits: Option<Tensors>,
-    /// In the order of the features.
-    pub labels: Vec<Label>,
-}
-
-/// Words for a feature.
-#[derive(Clone, Debug, Deserialize)]
-pub(in crate::features) struct Label {
-    pub feature: usize,
-    pub label: String,
-    #[serde(default)]
-    pub score: Option<f64>,
-    #[serde(default)]
-    pub source: Option<String>,
+    /// By feature.
+    pub labels: BTreeMap<u64, Label>,
 }
 
 impl FeatureSet {
@@ -82,14 +76,16 @@ impl FeatureSet {
     /// # Errors
     /// [`Error::Data`] when files are missing, damaged or of other sizes, [`Error::Io`].
     pub fn open(directory: &Path) -> Result<Self> {
-        let path = directory.join("features.json");
+        let path = directory.join(DESCRIPTION);
         if directory.is_dir() && !path.exists() {
-            return Err(Error::data(directory, "has no features.json: name a directory that `monosem features` wrote"));
+            let problem = format!("has no {DESCRIPTION}: name a directory that `monosem features` wrote");
+            return Err(Error::data(directory, problem));
         }
         let text = fs::read(&path).map_err(Error::io(&path))?;
         let description: Description = serde_json::from_slice(&text).map_err(|error| invalid(&path, &error))?;
-        if description.format != "monosem.features" || description.format_version != 1 {
-            let problem = "is not of the format monosem.features, version 1: write it with this monosem";
+        let (format, version) = FORMAT;
+        if description.format != format || description.format_version != u64::from(version) {
+            let problem = format!("is not of the format {format}, version {version}: write it with this monosem");
             return Err(Error::data(&path, problem));
         }
         let features = description.sae.features;
@@ -103,7 +99,7 @@ impl FeatureSet {
             statistics: open("statistics.safetensors")?,
             neighbors: optional("neighbors.safetensors")?,
             logits: optional("logits.safetensors")?,
-            labels: read_labels(&directory.join("labels.jsonl"), features)?,
+            labels: labels::of_set(directory, features as u64)?,
             directory: directory.to_owned(),
             description,
             features,
@@ -112,47 +108,24 @@ impl FeatureSet {
 
     /// The label of a feature.
     pub fn label(&self, feature: usize) -> Option<&Label> {
-        let at = self.labels.binary_search_by_key(&feature, |label| label.feature).ok()?;
-        self.labels.get(at)
+        self.labels.get(&(feature as u64))
     }
-}
-
-fn read_labels(path: &Path, features: usize) -> Result<Vec<Label>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    let mut labels = Vec::new();
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let label: Label = serde_json::from_str(line).map_err(|error| invalid(path, &error))?;
-        if label.feature >= features {
-            let problem = format!("line {number} names feature {}, and there are {features}", label.feature);
-            return Err(Error::data(path, problem));
-        }
-        labels.push(label);
-    }
-    labels.sort_by_key(|label| label.feature);
-    // Of several, the last line holds.
-    labels.reverse();
-    labels.dedup_by_key(|label| label.feature);
-    labels.reverse();
-    Ok(labels)
 }
 
 /// An error about JSON.
-pub(super) fn invalid(path: &Path, error: &serde_json::Error) -> Error {
+fn invalid(path: &Path, error: &serde_json::Error) -> Error {
     Error::data(path, format!("{}; write the set again", error.to_string().escape_debug()))
 }
 
 /// Tensors with a row per feature.
-pub(in crate::features) struct Tensors {
+pub(super) struct Tensors {
     file: TensorFile,
     features: usize,
 }
 
 /// A tensor [features, width].
 #[derive(Clone, Copy, Debug)]
-pub(in crate::features) struct Column {
+pub(super) struct Column {
     name: &'static str,
     pub width: usize,
     start: u64,

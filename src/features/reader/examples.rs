@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::set::{FeatureSet, invalid};
+use super::{FeatureSet, invalid};
 use crate::error::{Error, Result};
+use crate::features::set::examples_file;
 
 /// A longer line is taken for damage.
 const MAX_LINE_BYTES: u64 = 1 << 30;
@@ -61,7 +62,7 @@ pub(in crate::features) struct Example {
 }
 
 /// The text of a token, or its number where the data have no text.
-pub(super) fn token_text(text: Option<&str>, token: Option<i64>) -> String {
+pub(in crate::features) fn token_text(text: Option<&str>, token: Option<i64>) -> String {
     match (text, token) {
         (Some(text), _) => text.to_owned(),
         (None, Some(token)) => format!("#{token}"),
@@ -72,7 +73,7 @@ pub(super) fn token_text(text: Option<&str>, token: Option<i64>) -> String {
 /// Reads one line at a time.
 pub(in crate::features) struct ExampleLines {
     directory: PathBuf,
-    file: u32,
+    file: usize,
     reader: Option<BufReader<File>>,
     line: Vec<u8>,
 }
@@ -84,7 +85,7 @@ impl ExampleLines {
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join(format!("examples-{:05}.jsonl", self.file))
+        self.directory.join(examples_file(self.file))
     }
 
     /// The line of `feature`, the next one.
