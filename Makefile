@@ -31,6 +31,7 @@ test-browser:
 check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --locked --no-default-features --features cli -- -D warnings
 
 bench: vulkan
 	cargo run -q --release --locked -- bench --d 384 --features 16384 --batch 2048

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Source, TrainingRows};
+use crate::data::batches::check_stretch;
 use crate::data::statistics::MeanNorm;
 use crate::data::{DataStatistics, Stretch};
 use crate::error::{Error, Result};
@@ -14,13 +15,18 @@ impl TrainingRows {
     /// # Errors
     /// As [`DataStatistics::read_beside`].
     pub fn kept_mean_norm(&self, path: &Path) -> Result<Option<f64>> {
-        let Source::Table(table) = &self.source else { return Ok(None) };
-        let exclusion = table.exclusion();
-        // What is not finite has no part in the statistics.
-        if exclusion.rows_excluded_by_token + exclusion.rows_excluded_by_norm > 0 {
-            return Ok(None);
+        match &self.source {
+            Source::Table(table) => {
+                let exclusion = table.exclusion();
+                // What is not finite has no part in the statistics.
+                if exclusion.rows_excluded_by_token + exclusion.rows_excluded_by_norm > 0 {
+                    return Ok(None);
+                }
+                Ok(DataStatistics::read_beside(path, table.data())?.map(|statistics| statistics.mean_norm))
+            }
+            #[cfg(feature = "arrow")]
+            Source::Stream(_) => Ok(None),
         }
-        Ok(DataStatistics::read_beside(path, table.data())?.map(|statistics| statistics.mean_norm))
     }
 
     /// The mean Euclidean norm of the rows whose values are all finite, in f64: of a table, which is read once, of all
@@ -31,7 +37,11 @@ impl TrainingRows {
     /// As [`Self::batches`], and those of the rows.
     pub fn mean_norm(&self, stretch: Stretch) -> Result<f64> {
         let norms = match &self.source {
-            Source::Table(table) => MeanNorm::of(table)?,
+            Source::Table(table) => {
+                // Before all of it is read.
+                check_stretch(&stretch, Some(table.rows()))?;
+                MeanNorm::of(table)?
+            }
             #[cfg(feature = "arrow")]
             Source::Stream(stream) => stream.mean_norm(self.order, stretch)?,
         };
