@@ -2,17 +2,21 @@
 // R.
 // x: [rows, quads] vec4, what is to be reconstructed; sums: [rows, quads] vec4, as `decode` leaves them; b_dec: [quads]
 // vec4;
-// other: [rows, quads] vec4; gradient: [rows, quads] vec4; rows: [rows] vec4 (squared error, x · x^, |x^|², L0);
-// guard: Guard; factor: Factor.
+// other: [rows, quads] vec4; row_norms: [rows] vec2 (mean, standard deviation); gradient: [rows, quads] vec4; rows:
+// [rows] vec4 (squared error, x · x^, |x^|², L0); guard: Guard; factor: Factor.
 // Where ERROR is 1 the target is what the field whose sums are `other` leaves of x, and b_dec has no part in the sums.
 // Where SUFFIX is 1 `other` is the gradient of the next wider level, which what a level decodes is a part of.
+// Where LAYER_NORM is 1 what is decoded is multiplied by the row's standard deviation, and its mean added, to give x^.
 // EVALUATED also fills x · x^ and |x^|².
 #define ERROR 1
 #define SUFFIX 0
+#define LAYER_NORM 1
 #define EVALUATED 0
 struct Params {
     rows: u32,
     quads: u32,
+    /// Values in a row.
+    d: u32,
     /// 2 / batch, times the field's weight.
     scale: f32,
     /// 1, which no compiler may know.
@@ -28,11 +32,12 @@ struct Factor {
 @group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b_dec: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> other: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> gradient: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> rows: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> guard: Guard;
-@group(0) @binding(7) var<uniform> factor: Factor;
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> row_norms: array<vec2<f32>>;
+@group(0) @binding(5) var<storage, read_write> gradient: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> rows: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> guard: Guard;
+@group(0) @binding(8) var<uniform> factor: Factor;
+@group(0) @binding(9) var<uniform> params: Params;
 
 #import grid
 #import guard
@@ -49,6 +54,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var reconstruction_squares = vec4(0.0);
 #end
     if row < params.rows {
+#if LAYER_NORM
+        let mean = row_norms[row].x;
+        let deviation = row_norms[row].y;
+        let scale = params.scale * factor.factor * deviation;
+#else
+        let scale = params.scale * factor.factor;
+#end
         for (var quad = lane; quad < params.quads; quad += ROW_THREADS) {
             let at = row * params.quads + quad;
 #if ERROR
@@ -56,7 +68,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let reconstruction = sums[at];
 #else
             let target_ = x[at];
-            let reconstruction = fma(one, sums[at], b_dec[quad]);
+            let decoded = fma(one, sums[at], b_dec[quad]);
+#if LAYER_NORM
+            let is_value = 4u * quad + vec4(0u, 1u, 2u, 3u) < vec4(params.d);
+            let reconstruction = select(vec4(0.0), fma(vec4(deviation), decoded, vec4(mean)), is_value);
+#else
+            let reconstruction = decoded;
+#end
 #end
             let error = fma(-one, target_, reconstruction);
             squares = fma(error, error, squares);
@@ -65,9 +83,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             reconstruction_squares = fma(reconstruction, reconstruction, reconstruction_squares);
 #end
 #if SUFFIX
-            gradient[at] = fma(error, vec4(params.scale * factor.factor), other[at]);
+            gradient[at] = fma(error, vec4(scale), other[at]);
 #else
-            gradient[at] = error * (params.scale * factor.factor);
+            gradient[at] = error * scale;
 #end
         }
     }

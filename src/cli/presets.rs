@@ -344,7 +344,7 @@ mod tests {
             let mut flags = vec!["--steps=20000"];
             flags.extend((!sized("features") && !sized("expansion")).then_some("--features=65536"));
             let settings = settings(preset, &flags);
-            let config = settings.model.sae_config(2048).unwrap();
+            let config = settings.sae_config(2048).unwrap();
             let recipe = settings.recipe(config.features).unwrap();
             settings.initialization.start(&config, &recipe).unwrap();
             (config, recipe)

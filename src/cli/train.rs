@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         source => source?,
     };
     let width = source.width();
-    let config = settings.model.sae_config(width)?;
+    let config = settings.sae_config(width)?;
     let planned = match &previous {
         Some(previous) if arguments.extend => Some(config::load::<Settings>(previous)?.recipe(config.features)?),
         _ => None,

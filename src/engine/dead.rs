@@ -109,7 +109,7 @@ impl Dead {
             encode: Encode::compacted(gpu, encode, &planes)?,
             select: gpu.pipeline(&[&planes[..], &[("SCALED", scaled), ("RAW", list.raw.into())]].concat())?,
             ratio: gpu.pipeline(&[("ERROR", 1)])?,
-            residual: gpu.pipeline(&[("ERROR", 1)])?,
+            residual: gpu.pipeline(&[("ERROR", 1), ("LAYER_NORM", 0)])?,
         };
         let limits = Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS };
         let chunk = Chunks::new(gpu, parameters, &limits).features().min(LARGEST_CHUNK);
@@ -207,11 +207,13 @@ impl Dead {
             sums: &self.sums.sums,
             b_dec,
             other: sums,
+            // No row has any: layer norm is not trained with dead features.
+            row_norms: &inputs.forward.row_norms,
             gradient: &self.sums.gradient,
             rows: &self.row_statistics,
             guard: &forward.guard,
             factor: Slot::from(factor),
-            params: residual::Params { rows, quads, scale: scale as f32, one: 1.0 },
+            params: residual::Params { rows, quads, d: parameters.config().d_in as u32, scale: scale as f32, one: 1.0 },
         };
         recording.only_if(&self.found, |recording| recording.run(&self.kernels.residual, bindings));
     }

@@ -9,6 +9,7 @@ use crate::data::RowsView;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, count, residual};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::sae::InputNormalization;
 use crate::sae::description::{Input, Value};
 
 /// The sizes of a forward pass.
@@ -24,7 +25,7 @@ pub struct Room {
 pub struct Forward {
     /// The rows, `[rows, quads]` vec4.
     pub x: Buffer,
-    /// The rows less `b_dec`, or as they are; then their sum where the closed form needs it.
+    /// The rows, normalised as the SAE does it, less `b_dec` or as they are; then their sum where the closed form needs it.
     pub centred: Buffer,
     /// Their codes, list 0.
     pub entries: Entries,
@@ -36,6 +37,8 @@ pub struct Forward {
     pub inner: Vec<Inner>,
     /// The reconstruction from the gate's values that is trained too, if there is one.
     pub gate: Option<Gate>,
+    /// (mean, standard deviation) of each row, where layer norm is done to it; otherwise nothing reads it.
+    pub row_norms: Buffer,
     /// Raised by whatever is not finite.
     pub guard: Buffer,
     /// The kernel that decodes lists.
@@ -43,7 +46,7 @@ pub struct Forward {
     /// A factor of 1.
     unit_factor: Buffer,
     selector: Box<dyn Selector>,
-    center: Pipeline<center::main::Kernel>,
+    center: Center,
     /// Where the closed form needs the sum of the rows.
     total: Option<Pipeline<center::total::Kernel>>,
     count: Pipeline<count::main::Kernel>,
@@ -51,6 +54,12 @@ pub struct Forward {
     inner_residual: Pipeline<residual::main::Kernel>,
     rows: u32,
     stored: StoredRows,
+}
+
+/// What centres the rows.
+enum Center {
+    Rows(Pipeline<center::main::Kernel>),
+    LayerNorm(Pipeline<center::layer_norm::Kernel>),
 }
 
 /// A reconstruction from the first features alone (Matryoshka).
@@ -122,6 +131,8 @@ impl Forward {
             })
         });
         let gate = gate.transpose()?;
+        let normalization = parameters.description().normalization;
+        let has_layer_norm = !normalization.is_none();
         Ok(Self {
             stored: StoredRows::new(gpu, &x, rows, parameters.config().d_in)?,
             x,
@@ -135,11 +146,19 @@ impl Forward {
             inner,
             unit_factor: batch.buffer_from("factor", &[1.0_f32])?,
             selector: select::selector(&gpu.for_part("selection"), parameters, &entries, rows, tuning, pass)?,
-            center: gpu.pipeline(&[])?,
+            center: match normalization {
+                InputNormalization::None => Center::Rows(gpu.pipeline(&[])?),
+                InputNormalization::LayerNorm => Center::LayerNorm(gpu.pipeline(&[])?),
+            },
+            row_norms: batch.buffer("row norms", if has_layer_norm { 2 * u64::from(rows) } else { 2 })?,
             total: if closed { Some(gpu.pipeline(&[])?) } else { None },
             count: gpu.pipeline(&[])?,
-            residual: gpu.pipeline(&[("ERROR", 0), ("EVALUATED", u32::from(pass == Pass::Evaluation))])?,
-            inner_residual: gpu.pipeline(&[("ERROR", 0), ("SUFFIX", 1)])?,
+            residual: gpu.pipeline(&[
+                ("ERROR", 0),
+                ("LAYER_NORM", has_layer_norm.into()),
+                ("EVALUATED", u32::from(pass == Pass::Evaluation)),
+            ])?,
+            inner_residual: gpu.pipeline(&[("ERROR", 0), ("SUFFIX", 1), ("LAYER_NORM", has_layer_norm.into())])?,
             entries,
             rows,
         })
@@ -184,16 +203,25 @@ impl Forward {
         self.stored.upload(gpu, rows, d, &self.x)
     }
 
-    /// Centres the first `rows` rows.
+    /// Normalises and centres the first `rows` rows.
     pub fn record_center(&self, recording: &mut Recording, parameters: &Parameters, rows: u32) {
         let (x, b_dec, centred, guard) = (&self.x, &parameters.b_dec, &self.centred, &self.guard);
         let params = center::Params {
             rows,
             quads: parameters.quads(),
+            d: parameters.config().d_in as u32,
             subtract: u32::from(parameters.description().input == Input::Centred),
             one: 1.0,
         };
-        recording.run(&self.center, center::main::Bindings { x, b_dec, centred, guard, params });
+        match &self.center {
+            Center::Rows(pipeline) => {
+                recording.run(pipeline, center::main::Bindings { x, b_dec, centred, guard, params });
+            }
+            Center::LayerNorm(pipeline) => {
+                let row_norms = &self.row_norms;
+                recording.run(pipeline, center::layer_norm::Bindings { x, b_dec, centred, guard, row_norms, params });
+            }
+        }
         if let Some(total) = &self.total {
             recording.run(total, center::total::Bindings { centred, params });
         }
@@ -249,6 +277,7 @@ impl Forward {
             sums: &field.sums,
             b_dec: &parameters.b_dec,
             other: wider.map_or(&field.sums, |wider| &wider.gradient),
+            row_norms: &self.row_norms,
             gradient: &field.gradient,
             rows: statistics,
             guard: &self.guard,
@@ -256,6 +285,7 @@ impl Forward {
             params: residual::Params {
                 rows,
                 quads: parameters.quads(),
+                d: parameters.config().d_in as u32,
                 scale: weight as f32 * 2.0 / rows as f32,
                 one: 1.0,
             },

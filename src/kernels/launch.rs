@@ -39,6 +39,7 @@ launch! {
     widen::main: |p| groups_for::<widen::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     normalize::scale: |p| groups_for::<normalize::scale::Kernel>(u64::from(p.rows) * u64::from(p.quads));
     center::main: |p| groups_for::<center::main::Kernel>(u64::from(p.rows) * u64::from(p.quads));
+    center::layer_norm: |p| rows(p.rows);
     center::total: |p| groups_for::<center::total::Kernel>(p.quads.into());
     count::main: |p| groups_for::<count::main::Kernel>(p.rows.into());
     decode::main: |p| groups_for::<decode::main::Kernel>(

@@ -17,7 +17,11 @@ pub fn backward(config: &SaeConfig, parameters: &Parameters, pass: &Forward) -> 
     // Of each feature, with respect to its pre-activations together and to the norm of its decoder row.
     let (mut slopes, mut of_norms) = (vec![0.0; n], vec![0.0; n]);
 
-    let of_fields: Vec<Vec<f64>> = pass.fields.iter().map(|field| of_reconstruction(field, rows)).collect();
+    let mut of_fields: Vec<Vec<f64>> = pass.fields.iter().map(|field| of_reconstruction(field, rows)).collect();
+    if let Some(norms) = &pass.row_norms {
+        let rows = of_fields.iter_mut().flat_map(|g| g.chunks_exact_mut(d).zip(norms));
+        rows.for_each(|(g, norm)| g.iter_mut().for_each(|g| *g *= norm.deviation));
+    }
     for (field, g) in description.fields.iter().zip(&of_fields) {
         if field.bias && !field.detached {
             g.chunks_exact(d).for_each(|g| add_scaled(gradient.of_mut(Role::OutputBias), 1.0, g));

@@ -2,16 +2,18 @@
 
 use super::entry::{Own, Seen, arithmetic};
 use super::{Candidates, Clock, Entry, List, Parameters, add_scaled, dot, encode, row, row_mut, select};
-use crate::sae::SaeConfig;
 use crate::sae::description::{
     Counted, Description, Factor, Features, FieldSpec, Input, KeyScale, Role, Target, Value,
 };
+use crate::sae::{InputNormalization, RowNorm, SaeConfig};
 
 /// All that a forward pass computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// The input of the encoder, `[rows, d]`.
     pub input: Vec<f64>,
+    /// What the rows are normalised by, where they are.
+    pub row_norms: Option<Vec<RowNorm>>,
     /// `u`, `[rows, n]`.
     pub pre_activations: Vec<f64>,
     /// The keys that features are ranked by, `[rows, n]`.
@@ -50,9 +52,14 @@ pub fn forward(config: &SaeConfig, parameters: &Parameters, x: &[f64], clock: Cl
     let description = config.describe();
     let own: Vec<Own> = (0..n).map(|feature| parameters.own(feature)).collect();
 
+    let row_norms = row_norms(x, d, description.normalization);
+    let normalized = match &row_norms {
+        None => x.to_vec(),
+        Some(norms) => x.iter().enumerate().map(|(at, &value)| norms[at / d].normalized(value)).collect(),
+    };
     let input = match description.input {
-        Input::Centred => center(x, b_dec),
-        Input::AsItIs => x.to_vec(),
+        Input::Centred => center(&normalized, b_dec),
+        Input::AsItIs => normalized,
     };
     let bias = match parameters.of(Role::EncoderBias) {
         [] => &vec![0.0; n],
@@ -68,6 +75,7 @@ pub fn forward(config: &SaeConfig, parameters: &Parameters, x: &[f64], clock: Cl
 
     let mut pass = Forward {
         input,
+        row_norms,
         pre_activations,
         keys,
         norms,
@@ -185,6 +193,9 @@ fn reconstruct(
         if field.bias {
             add_scaled(row_mut(&mut values, i, d), 1.0, b_dec);
         }
+        if let Some(norms) = &pass.row_norms {
+            row_mut(&mut values, i, d).iter_mut().for_each(|value| *value = norms[i].restored(*value));
+        }
     }
     let target = match field.target {
         Target::Input => x.to_vec(),
@@ -205,6 +216,15 @@ fn reconstruct(
     let error = difference(&values, &target);
     let loss = scale * dot(&error, &error) / list.len() as f64;
     Reconstruction { values, target, scale, loss }
+}
+
+/// Those of the rows `[rows, d]`, where they are normalised.
+fn row_norms(x: &[f64], d: usize, normalization: InputNormalization) -> Option<Vec<RowNorm>> {
+    let of = |row: &[f64]| RowNorm::of(row.iter().copied());
+    match normalization {
+        InputNormalization::None => None,
+        InputNormalization::LayerNorm => Some(x.chunks_exact(d).map(of).collect()),
+    }
 }
 
 /// `c_i = x_i - b_dec` for every row of `x` `[rows, d]`; `b_dec` is `[d]`.

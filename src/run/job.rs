@@ -96,6 +96,7 @@ impl Job {
         if let Some(scale) = self.recipe.row_scale {
             first_batch.iter_mut().for_each(|value| *value *= scale);
         }
+        self.config.input_normalization.apply(&mut first_batch, self.config.d_in);
         let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
         let active = match initialization.sparsity {
             SparsityStart::Active(active) => Some(active),

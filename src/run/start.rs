@@ -47,8 +47,15 @@ pub struct StartingSae {
 }
 
 /// The settings of an SAE that its weights mean something else without.
-const MEANING: [&str; 6] =
-    ["architecture", "d_in", "features", "apply_b_dec_to_input", "k", "rescale_acts_by_decoder_norm"];
+const MEANING: [&str; 7] = [
+    "architecture",
+    "d_in",
+    "features",
+    "apply_b_dec_to_input",
+    "input_normalization",
+    "k",
+    "rescale_acts_by_decoder_norm",
+];
 
 /// How far the norm of a decoder row may be from 1 where it is to be kept at 1.
 const NORM_TOLERANCE: f64 = 1e-3;

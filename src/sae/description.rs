@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SaeConfig;
+use super::{InputNormalization, SaeConfig};
 
 /// An architecture and its loss. How it is trained (Adam, schedules, the decoder rule, clipping) is the recipe's.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Description {
     pub lists: Vec<ListSpec>,
     /// Reconstructions from the lists.
     pub fields: Vec<FieldSpec>,
+    /// What is done to rows first.
+    pub normalization: InputNormalization,
     /// The input of the encoder.
     pub input: Input,
     /// The scale of the keys that features are ranked by.

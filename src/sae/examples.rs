@@ -41,7 +41,7 @@ impl SaeConfig {
     /// One of each architecture, of at least 4 features.
     #[doc(hidden)]
     pub fn examples(d_in: usize, features: usize) -> Vec<Self> {
-        let with = |architecture| Self { d_in, features, apply_b_dec_to_input: true, architecture };
+        let with = |architecture: Architecture| Self::new(d_in, features, architecture);
         Architecture::examples(features).into_iter().map(with).collect()
     }
 }

@@ -48,6 +48,7 @@ impl Gated {
             tensors,
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry }],
             fields: vec![reconstruction(), gate],
+            normalization: config.input_normalization,
             input: Input::of(config),
             key: KeyScale::One,
             closed_form: None,

@@ -49,8 +49,7 @@ pub(super) fn open(dir: &Path) -> Result<SaeFile> {
         let problem = format!("tensor `{}` has shape {shape:?}, not [d_in, features]", name(Role::Encoder));
         return Err(Error::data(file.path(), problem));
     };
-    let architecture = JumpRelu::inference().into();
-    let config = SaeConfig { d_in, features, apply_b_dec_to_input: false, architecture };
+    let config = SaeConfig { apply_b_dec_to_input: false, ..SaeConfig::new(d_in, features, JumpRelu::inference()) };
     config.validate().map_err(|error| Error::data(file.path(), error.to_string()))?;
     let stored =
         |tensor: TensorSpec| StoredTensor { tensor, name: name(tensor.role), transposed: tensor.role == Role::Encoder };
@@ -105,8 +104,8 @@ mod tests {
             r#"{"architecture": "jump_relu", "model_name": "gemma-v3-1b-pt", "hf_hook_point_in": "h", "l0": 9}"#;
         let dir = directory(Some(config), &[threshold()]);
         let sae = load(dir.path()).unwrap();
-        let architecture = JumpRelu::inference().into();
-        assert_eq!(sae.config, SaeConfig { d_in: 2, features: 3, apply_b_dec_to_input: false, architecture });
+        let config = SaeConfig { apply_b_dec_to_input: false, ..SaeConfig::new(2, 3, JumpRelu::inference()) };
+        assert_eq!(sae.config, config);
         assert_eq!(sae.tensor("W_enc"), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!((sae.tensor("W_dec")[2], sae.tensor("threshold")), (9.0, &[0.25, 0.0, 1.5][..]));
         let Provenance { model_name, hook_name, .. } = sae.provenance;

@@ -101,6 +101,7 @@ impl JumpRelu {
             tensors,
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry: EntryKind::JumpRelu(entry) }],
             fields: vec![reconstruction()],
+            normalization: config.input_normalization,
             input: Input::of(config),
             key: KeyScale::One,
             closed_form: pre_activation.map(|PreActivation { coefficient, of }| ClosedForm { coefficient, of }),

@@ -12,6 +12,7 @@ mod examples;
 mod folded;
 mod gated;
 mod gemma_scope;
+mod input_normalization;
 mod jumprelu;
 mod matryoshka;
 mod relu;
@@ -37,6 +38,7 @@ pub use density::FeatureDensity;
 pub use directory::{SaeFile, load, open, weights_file};
 pub use folded::Folded;
 pub use gated::Gated;
+pub use input_normalization::{InputNormalization, RowNorm};
 pub use jumprelu::{JumpRelu, PreActivation};
 pub use matryoshka::Matryoshka;
 pub use relu::Relu;
@@ -49,7 +51,7 @@ pub use with_config::WithConfig;
 /// Sizes and architecture of a sparse autoencoder: all that defines it but its weights.
 ///
 /// `u = W_enc (x - b_dec) + b_enc`; the architecture makes the active features' values `a` of it; `x^ = W_decᵀ a +
-/// b_dec`.
+/// b_dec`. What is done to `x` first is undone in `x^`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SaeConfig {
     /// Width of an activation vector.
@@ -58,6 +60,9 @@ pub struct SaeConfig {
     pub features: usize,
     /// Subtracts `b_dec` from the input before encoding.
     pub apply_b_dec_to_input: bool,
+    /// What is done to each row before that.
+    #[serde(default, skip_serializing_if = "InputNormalization::is_none")]
+    pub input_normalization: InputNormalization,
     /// Which features are active, and the loss.
     #[serde(flatten)]
     pub architecture: Architecture,
@@ -70,9 +75,15 @@ const USUAL_L0: usize = 64;
 const MAX_D_IN: usize = 1 << 20;
 
 impl SaeConfig {
+    /// An SAE that takes rows as they are and subtracts `b_dec` from them.
+    pub fn new(d_in: usize, features: usize, architecture: impl Into<Architecture>) -> Self {
+        let (apply_b_dec_to_input, input_normalization) = (true, InputNormalization::None);
+        Self { d_in, features, apply_b_dec_to_input, input_normalization, architecture: architecture.into() }
+    }
+
     /// A TopK SAE with `k` active features per row.
     pub fn top_k(d_in: usize, features: usize, k: usize) -> Self {
-        Self { d_in, features, apply_b_dec_to_input: true, architecture: TopK::new(k).into() }
+        Self::new(d_in, features, TopK::new(k))
     }
 
     /// The description of its architecture.
@@ -98,8 +109,8 @@ impl SaeConfig {
     /// Checks that the sizes make an SAE.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is 0, `d_in` exceeds 2^20 or `features` 2^32 - 2, or the architecture does not fit
-    /// them.
+    /// [`Error::Config`] when a size is 0, `d_in` exceeds 2^20 or `features` 2^32 - 2, or the architecture or the
+    /// normalisation does not fit them.
     pub fn validate(&self) -> Result<()> {
         let Self { d_in, features, .. } = *self;
         if d_in == 0 || features == 0 {
@@ -113,7 +124,8 @@ impl SaeConfig {
         if features >= u32::MAX as usize {
             return Err(Error::Config(format!("{features} features: at most 2^32 - 2 can be indexed")));
         }
-        self.architecture.validate(self)
+        self.architecture.validate(self)?;
+        self.input_normalization.validate(self)
     }
 }
 

@@ -37,6 +37,7 @@ impl Relu {
             tensors: linear(),
             lists: vec![ListSpec { keep: Keep::Admitted { capacity }, entry }],
             fields: vec![reconstruction()],
+            normalization: config.input_normalization,
             input: Input::of(config),
             key: KeyScale::One,
             closed_form: None,

@@ -48,6 +48,7 @@ impl TopK {
             tensors: linear(),
             lists: vec![main],
             fields: vec![reconstruction()],
+            normalization: config.input_normalization,
             input: Input::of(config),
             key: scale,
             closed_form: None,

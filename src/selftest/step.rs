@@ -119,12 +119,8 @@ impl Case {
     fn config(&self) -> SaeConfig {
         // Large enough to show in either form.
         let auxk = self.auxiliary.map(|Auxiliary { form, .. }| AuxK { coefficient: 0.5, ..AuxK::new(form) });
-        SaeConfig {
-            d_in: self.d,
-            features: self.n,
-            apply_b_dec_to_input: self.input_centred,
-            architecture: TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale, auxk }.into(),
-        }
+        let architecture = TopK { k: self.k, rescale_acts_by_decoder_norm: self.rescale, auxk };
+        SaeConfig { apply_b_dec_to_input: self.input_centred, ..SaeConfig::new(self.d, self.n, architecture) }
     }
 
     fn initial(&self) -> reference::State {

@@ -26,6 +26,7 @@ TEST = "what_is_exported_is_what_it_was"
 EXPORTED = {
     "topk": ("TopKSAE", "topk"),
     "topk_not_centred": ("TopKSAE", "topk"),
+    "topk_layer_norm": ("TopKSAE", "topk"),
     "batchtopk": ("JumpReLUSAE", "batchtopk"),
     "batchtopk_rescaled": ("JumpReLUSAE", "batchtopk"),
     "matryoshka": ("JumpReLUSAE", "matryoshka_batchtopk"),

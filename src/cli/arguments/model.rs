@@ -176,7 +176,7 @@ impl ModelArguments {
         };
         self.refuse_foreign_flags()?;
         let (k, rescale_acts_by_decoder_norm) = (self.k(), self.rescale_acts_by_decoder_norm);
-        let architecture = match self.arch {
+        let architecture: monosem::sae::Architecture = match self.arch {
             Architecture::Topk => TopK { k, rescale_acts_by_decoder_norm, auxk: self.auxk()? }.into(),
             Architecture::Batchtopk => BatchTopK { k, rescale_acts_by_decoder_norm, auxk: self.auxk()? }.into(),
             Architecture::Matryoshka => {
@@ -188,7 +188,10 @@ impl ModelArguments {
             Architecture::Jumprelu => self.penalty.jumprelu()?.into(),
             Architecture::Gated => self.penalty.gated()?.into(),
         };
-        let config = SaeConfig { d_in: width, features, apply_b_dec_to_input: self.apply_b_dec_to_input, architecture };
+        let config = SaeConfig {
+            apply_b_dec_to_input: self.apply_b_dec_to_input,
+            ..SaeConfig::new(width, features, architecture)
+        };
         config.validate()?;
         Ok(config)
     }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use monosem::Result;
 use monosem::data::{Stretch, TrainingRows};
 use monosem::run::stored_row_scale;
+use monosem::sae::InputNormalization;
 use serde::Serialize;
 
 use super::data::DataArguments;
@@ -15,11 +16,12 @@ use crate::cli::output::tell;
 #[serde(rename_all = "kebab-case")]
 pub struct NormalizationArguments {
     /// Normalise the rows for training: expected-norm multiplies them by one factor, which makes their mean norm
-    /// sqrt(d); the SAE that is saved takes rows as they are
+    /// sqrt(d), and the SAE that is saved takes rows as they are; layer-norm takes each row's mean from it and divides
+    /// it by its standard deviation, which the SAE itself does, and undoes in reconstructions
     #[arg(
         long,
         default_value = "none",
-        value_name = "none|expected-norm",
+        value_name = "none|expected-norm|layer-norm",
         hide_possible_values = true,
         help_heading = "Data"
     )]
@@ -32,9 +34,18 @@ pub struct NormalizationArguments {
 enum Normalization {
     None,
     ExpectedNorm,
+    LayerNorm,
 }
 
 impl NormalizationArguments {
+    /// What the SAE itself does to rows.
+    pub fn of_input(&self) -> InputNormalization {
+        match self.normalize_activations {
+            Normalization::None | Normalization::ExpectedNorm => InputNormalization::None,
+            Normalization::LayerNorm => InputNormalization::LayerNorm,
+        }
+    }
+
     /// What rows are multiplied by: as in the run that is resumed, if there is one, or else by the mean norm that is kept
     /// beside the data or read from them.
     ///
@@ -47,7 +58,7 @@ impl NormalizationArguments {
         stretch: Stretch,
         resumed: Option<&Path>,
     ) -> Result<Option<f32>> {
-        if self.normalize_activations == Normalization::None {
+        if self.normalize_activations != Normalization::ExpectedNorm {
             return Ok(None);
         }
         if let Some(scale) = resumed.map(stored_row_scale).transpose()?.flatten() {

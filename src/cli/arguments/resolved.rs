@@ -88,7 +88,7 @@ impl Resolved {
         settings.check().map_err(|error| {
             Error::Config(format!("{name} is empty or damaged ({error}): restore it, or remove it"))
         })?;
-        let sae = settings.model.sae_config(width)?;
+        let sae = settings.sae_config(width)?;
         let before = Self::new(&settings, &sae, &settings.recipe(sae.features)?)?;
         let (old, new) = (before.meaning()?, self.meaning()?);
         let mut changed: Vec<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use clap::Args;
+use monosem::sae::SaeConfig;
 use monosem::train::{Recipe, Schedule};
 use monosem::{Error, Result};
 use serde::Serialize;
@@ -81,6 +82,17 @@ impl Settings {
             return Err(Error::Config("there is no data, here or in the --config file: --data is needed".into()));
         }
         Ok(())
+    }
+
+    /// The SAE for activations of a width.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what makes none.
+    pub fn sae_config(&self, width: usize) -> Result<SaeConfig> {
+        let input_normalization = self.normalization.of_input();
+        let config = SaeConfig { input_normalization, ..self.model.sae_config(width)? };
+        config.validate()?;
+        Ok(config)
     }
 
     /// How the SAE is trained.

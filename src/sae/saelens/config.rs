@@ -9,10 +9,13 @@ use super::{CONFIG, SCALER};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::sae::stored::parse_json;
-use crate::sae::{Architecture, BatchTopK, Gated, JumpRelu, Relu, SaeConfig, TopK, Weights};
+use crate::sae::{Architecture, BatchTopK, Gated, InputNormalization, JumpRelu, Relu, SaeConfig, TopK, Weights};
 
 /// The version whose files are written.
 pub(super) const VERSION: &str = "6.54.12";
+
+/// SAELens's name of [`InputNormalization::LayerNorm`].
+const LAYER_NORM: &str = "layer_norm";
 
 /// What is read of `cfg.json`, with SAELens's defaults.
 #[derive(Deserialize)]
@@ -90,7 +93,10 @@ pub(super) fn json(weights: &dyn Weights) -> Result<Value> {
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
-        "normalize_activations": "none",
+        "normalize_activations": match config.input_normalization {
+            InputNormalization::None => "none",
+            InputNormalization::LayerNorm => LAYER_NORM,
+        },
         "reshape_activations": "none",
         "metadata": metadata,
     });
@@ -132,11 +138,11 @@ pub(super) fn read(dir: &Path) -> Result<Stored> {
         context_size: context_size.and_then(|size| size.try_into().ok()),
         dataset_path: text("dataset_path"),
     };
+    let has_layer_norm = fields.normalize_activations.as_str() == Some(LAYER_NORM);
     let config = SaeConfig {
-        d_in: fields.d_in,
-        features: fields.d_sae,
         apply_b_dec_to_input: fields.apply_b_dec_to_input,
-        architecture: fields.architecture().map_err(invalid)?,
+        input_normalization: if has_layer_norm { InputNormalization::LayerNorm } else { InputNormalization::None },
+        ..SaeConfig::new(fields.d_in, fields.d_sae, fields.architecture().map_err(invalid)?)
     };
     config.validate().map_err(|error| invalid(error.to_string()))?;
     let trained_as = text("training_architecture").unwrap_or_else(|| config.architecture.saelens_name().into());
@@ -198,10 +204,10 @@ fn scale(dir: &Path, normalize_activations: &Value) -> Result<Option<f64>> {
     let invalid = |problem: String| Error::data(dir.join(CONFIG), problem);
     match normalize_activations {
         Value::Null | Value::Bool(false) => Ok(None),
-        Value::String(name) if name == "none" => Ok(None),
+        Value::String(name) if name == "none" || name == LAYER_NORM => Ok(None),
         Value::String(name) if name != "expected_average_only_in" => Err(invalid(format!(
-            "normalize_activations is {name:?}, which no change of the weights can stand for; only \"none\" and \
-             \"expected_average_only_in\" can be read"
+            "normalize_activations is {name:?}, which no change of the weights can stand for; only \"none\", \"layer_norm\" \
+             and \"expected_average_only_in\" can be read"
         ))),
         Value::String(_) | Value::Bool(true) => {
             let path = dir.join(SCALER);

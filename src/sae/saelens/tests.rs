@@ -17,10 +17,8 @@ fn example() -> Sae {
     let ramp = |start: usize, len: usize| (start..start + len).map(|i| i as f32 / 64.0).collect();
     Sae {
         config: SaeConfig {
-            d_in,
-            features,
             apply_b_dec_to_input: false,
-            architecture: TopK { rescale_acts_by_decoder_norm: true, ..TopK::new(2) }.into(),
+            ..SaeConfig::new(d_in, features, TopK { rescale_acts_by_decoder_norm: true, ..TopK::new(2) })
         },
         tensors: vec![ramp(0, 95), ramp(100, 5), ramp(110, 95), ramp(210, 19)],
         provenance: Provenance { model_name: Some("m".into()), context_size: Some(126), ..Provenance::default() },
@@ -127,7 +125,7 @@ fn configurations() {
         ("d_in", json!(18), "[5, 18]"),
         ("d_sae", json!(u64::MAX), "2^32"),
         ("d_sae", Value::Null, "d_sae"),
-        ("normalize_activations", json!("layer_norm"), "layer_norm"),
+        ("normalize_activations", json!("constant_norm_rescale"), "constant_norm_rescale"),
         ("normalize_activations", json!("expected_average_only_in"), SCALER),
         ("normalize_activations", json!(true), SCALER),
         ("normalize_activations", json!(3), "normalize_activations is 3"),

@@ -15,7 +15,7 @@ use crate::gpu::Gpu;
 use crate::reference::entry::{self, Flags, Values};
 use crate::reference::{self, Counters, Entry, List};
 use crate::sae::description::ListSpec;
-use crate::sae::{Sae, SaeConfig};
+use crate::sae::{InputNormalization, RowNorm, Sae, SaeConfig};
 use crate::selftest::tensors::{f32s, stored};
 
 /// A training run, read back after every step.
@@ -172,8 +172,18 @@ impl<'g> Run<'g> {
     pub fn reconstruction(&self) -> Result<Vec<f64>> {
         let b_dec = self.before.floats("b_dec");
         let sums: Vec<f32> = self.gpu.read(&self.step.forward().field.sums)?;
-        let rows = sums.chunks_exact(stored(self.config.d_in));
-        Ok(rows.flat_map(|sums| sums.iter().zip(&b_dec).map(|(&sum, bias)| f64::from(sum) + bias)).collect())
+        let norms: Vec<[f32; 2]> = self.gpu.read(&self.step.forward().row_norms)?;
+        let norms = norms.iter().map(|&[mean, deviation]| RowNorm { mean: mean.into(), deviation: deviation.into() });
+        let norms: Vec<Option<RowNorm>> = match self.config.input_normalization {
+            InputNormalization::None => vec![None; sums.len()],
+            InputNormalization::LayerNorm => norms.map(Some).collect(),
+        };
+        let rows = sums.chunks_exact(stored(self.config.d_in)).zip(&norms);
+        let restored = |(sums, norm): (&[f32], &Option<RowNorm>)| -> Vec<f64> {
+            let decoded = sums.iter().zip(&b_dec).map(|(&sum, bias)| f64::from(sum) + bias);
+            decoded.map(|value| norm.map_or(value, |norm| norm.restored(value))).collect()
+        };
+        Ok(rows.flat_map(restored).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::data::{Batch, Provenance};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::sae::description::Role;
-use crate::sae::{Sae, SaeConfig, TopK, Weights, for_each_tile};
+use crate::sae::{InputNormalization, Sae, SaeConfig, Weights, WithConfig, for_each_tile};
 
 /// Features whose quantiles are found at a time.
 const FEATURES: usize = 4096;
@@ -22,7 +22,7 @@ pub fn quantiles(gpu: &Gpu, weights: &dyn Weights, rows: &[f32], active: f64) ->
     // Rows and features change places: the quantile is the least of the `rank` rows that an encoder row is most
     // active on.
     let swapped = Sae {
-        config: SaeConfig { d_in, features: count, apply_b_dec_to_input: false, architecture: TopK::new(rank).into() },
+        config: SaeConfig { apply_b_dec_to_input: false, ..SaeConfig::top_k(d_in, count, rank) },
         tensors: vec![rows.to_vec(), vec![0.0; count], vec![0.0; rows.len()], vec![0.0; d_in]],
         provenance: Provenance::default(),
     };
@@ -40,13 +40,15 @@ pub fn quantiles(gpu: &Gpu, weights: &dyn Weights, rows: &[f32], active: f64) ->
     Ok(quantiles)
 }
 
-/// The factor of the decoder with which the centred rows `[rows, d_in]` are reconstructed best.
+/// The factor of the decoder with which the centred rows `[rows, d_in]`, normalised as the SAE does it, are reconstructed best.
 ///
 /// # Errors
 /// Those of the device and of the weights.
 pub fn decoder_scale(gpu: &Gpu, weights: &dyn Weights, rows: &[f32]) -> Result<f64> {
     let count = rows.len() / weights.config().d_in;
     let batch = Batch::new(rows.to_vec(), weights.config().d_in);
+    let config = SaeConfig { input_normalization: InputNormalization::None, ..weights.config().clone() };
+    let weights = &WithConfig::new(weights, config).expect("its tensors are the same");
     let bias = evaluate(gpu, weights, count, [Ok(batch)])?.all.relative_reconstruction_bias;
     Ok(if bias.is_normal() && bias > 0.0 { 1.0 / bias } else { 1.0 })
 }

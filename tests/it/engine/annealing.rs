@@ -165,7 +165,7 @@ const N: usize = 2100;
 fn steps_of_a_falling_k_match_the_reference() {
     for (number, architecture) in architectures(K, N).into_iter().enumerate() {
         let name = format!("{architecture:?}");
-        let config = SaeConfig { d_in: WIDTH, features: N, apply_b_dec_to_input: true, architecture };
+        let config = SaeConfig::new(WIDTH, N, architecture);
         let recipe = Recipe {
             clip: None,
             dead_window: 1000 * ROWS as u64,

@@ -106,7 +106,11 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "decode" => [[1, 0, 0], [3, 1, 0], [3, 0, 1], [1, 1, 1]]
             .map(|[columns, continued, gate]| vec![("COLUMNS", columns), ("CONTINUED", continued), ("GATE", gate)])
             .into(),
-        "residual" => combinations(&[("ERROR", &[0, 1]), ("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])]),
+        "residual" => {
+            let more: [(_, &[u32]); 2] = [("EVALUATED", &[0, 1]), ("SUFFIX", &[0, 1])];
+            let of = |first: &[(_, &'static [u32])]| combinations(&[first, &more].concat());
+            [of(&[("ERROR", &[0]), ("LAYER_NORM", &[0, 1])]), of(&[("ERROR", &[1])])].concat()
+        }
         "variance" => combinations(&[("ERROR", &[0, 1])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]

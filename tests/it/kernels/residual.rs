@@ -10,12 +10,13 @@ const LOSS_NOT_FINITE: u32 = 2;
 fn every_size_and_variant_matches_the_reference() {
     // The last has more workgroups than one dimension of a dispatch takes.
     for (rows, d) in [(0, 4), (1, 1), (2, 127), (3, 128), (5, 129), (65, 768), (2 * 4096 + 1, 5)] {
-        let case = Case::new(rows, d);
-        for target in [Target::Input, Target::Error] {
+        let (plain, normal) = (Case::new(rows, d), Case::new(rows, d).with_row_norms());
+        for (case, target) in [(&plain, Target::Input), (&plain, Target::Error), (&normal, Target::Input)] {
             let expected = case.expected(target);
+            let is_normal = case.row_norms.is_some();
             for evaluated in [false, true] {
                 let outcome = case.residual(gpu(), target, evaluated).unwrap();
-                let name = |what| format!("residual {what} {rows} x {d}, {target:?}, {evaluated}");
+                let name = |what| format!("residual {what} {rows} x {d}, {target:?}, {is_normal}, {evaluated}");
                 let [squared_error, dot, squared_norm, active] = &outcome.statistics;
                 assert_close(&name("gradient"), &outcome.gradient, &expected.gradient, ELEMENTWISE);
                 assert_close(&name("squared error"), squared_error, &expected.squared_error, FOLD);

@@ -4,7 +4,7 @@ use monosem::engine::parameters::BLOCK_FEATURES;
 use monosem::kernels::quads;
 use monosem::reference::{self, Parameters, Settings, State};
 use monosem::sae::description::{EntryKind, Features, Penalty, Role};
-use monosem::sae::{Architecture, Gated, JumpRelu, PreActivation, Relu, SaeConfig};
+use monosem::sae::{Architecture, Gated, InputNormalization, JumpRelu, PreActivation, Relu, SaeConfig};
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::selftest::tensors::{f32s, f64s, random};
 use monosem::train::Recipe;
@@ -24,11 +24,18 @@ struct Case {
     architecture: Architecture,
     input_centred: bool,
     unit_norm: bool,
+    input_normalization: InputNormalization,
 }
 
 fn cases() -> Vec<Case> {
-    let usual = |architecture| Case { architecture, input_centred: true, unit_norm: false };
-    let of_dictionary_learning = |architecture| Case { architecture, input_centred: true, unit_norm: true };
+    let usual = |architecture| Case {
+        architecture,
+        input_centred: true,
+        unit_norm: false,
+        input_normalization: InputNormalization::None,
+    };
+    let of_dictionary_learning = |architecture| Case { unit_norm: true, ..usual(architecture) };
+    let normalized = |architecture| Case { input_normalization: InputNormalization::LayerNorm, ..usual(architecture) };
     let examples = Architecture::examples(N).into_iter().filter(|architecture| is_penalised(architecture.clone()));
     let jumprelu = |penalty, pre_activation| JumpRelu {
         penalty,
@@ -47,12 +54,14 @@ fn cases() -> Vec<Case> {
         Case { input_centred: false, ..usual(jumprelu(Penalty::Quadratic { target: 20.0 }, pre_activation).into()) },
         of_dictionary_learning(jumprelu(Penalty::Step, None).into()),
         of_dictionary_learning(jumprelu(Penalty::Step, pre_activation).into()),
+        normalized(jumprelu(Penalty::Step, pre_activation).into()),
+        normalized(Gated { l1: 0.5, normed: true, detached: false, capacity: None }.into()),
     ]);
     cases
 }
 
 fn config(architecture: Architecture, input_centred: bool) -> SaeConfig {
-    SaeConfig { d_in: D, features: N, apply_b_dec_to_input: input_centred, architecture }
+    SaeConfig { apply_b_dec_to_input: input_centred, ..SaeConfig::new(D, N, architecture) }
 }
 
 fn is_penalised(architecture: Architecture) -> bool {
@@ -85,9 +94,10 @@ fn initial(config: &SaeConfig, unit_norm: bool) -> Parameters {
 #[test]
 fn penalised_steps_match_the_reference_in_shards() {
     let small = gpu().with_max_binding_bytes(u64::from(BLOCK_FEATURES) * u64::from(quads(D)) * 16);
-    for Case { architecture, input_centred, unit_norm } in cases() {
-        let name = format!("{architecture:?}, input centred {input_centred}, unit norm {unit_norm}");
-        let config = config(architecture, input_centred);
+    for Case { architecture, input_centred, unit_norm, input_normalization } in cases() {
+        let name =
+            format!("{architecture:?}, input centred {input_centred}, unit norm {unit_norm}, {input_normalization:?}");
+        let config = SaeConfig { input_normalization, ..config(architecture, input_centred) };
         let recipe = Recipe {
             clip: Some(LIMIT),
             unit_norm_decoder: unit_norm,

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use monosem::data::Provenance;
 use monosem::reference::{Clock, Forward, Parameters, forward};
 use monosem::sae::description::Role;
-use monosem::sae::{self, Architecture, AsJumpRelu, BatchTopK, JumpRelu, Sae, SaeConfig, TopK, Weights};
+use monosem::sae::{
+    self, Architecture, AsJumpRelu, BatchTopK, InputNormalization, JumpRelu, Sae, SaeConfig, TopK, Weights,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -99,6 +101,10 @@ fn written() -> Vec<(String, SaeConfig)> {
     written.extend([
         ("topk_not_centred".into(), config(TopK::new(7).into())),
         (
+            "topk_layer_norm".into(),
+            SaeConfig { input_normalization: InputNormalization::LayerNorm, ..example(TopK::new(7).into()) },
+        ),
+        (
             "batchtopk_rescaled".into(),
             config(BatchTopK { rescale_acts_by_decoder_norm: true, ..BatchTopK::new(4) }.into()),
         ),
@@ -108,7 +114,7 @@ fn written() -> Vec<(String, SaeConfig)> {
 }
 
 fn example(architecture: Architecture) -> SaeConfig {
-    SaeConfig { d_in: D, features: FEATURES, apply_b_dec_to_input: true, architecture }
+    SaeConfig::new(D, FEATURES, architecture)
 }
 
 /// The variant.

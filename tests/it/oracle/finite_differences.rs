@@ -4,7 +4,9 @@
 use monosem::reference::entry::Flags;
 use monosem::reference::{Clock, Forward, List, Parameters, backward, forward};
 use monosem::sae::description::{FieldSpec, Keep, Role};
-use monosem::sae::{Architecture, AuxK, AuxKForm, BatchTopK, Gated, Matryoshka, Relu, SaeConfig, TopK};
+use monosem::sae::{
+    Architecture, AuxK, AuxKForm, BatchTopK, Gated, InputNormalization, Matryoshka, Relu, SaeConfig, TopK,
+};
 
 use crate::oracle::vectors::{DEAD_WINDOW, Worst};
 
@@ -47,11 +49,17 @@ fn probed() -> Vec<SaeConfig> {
     }
     let centred_or_not =
         |architecture: Architecture| [true, false].map(|input_centred| config(input_centred, architecture.clone()));
-    architectures.into_iter().flat_map(centred_or_not).collect()
+    let mut configs: Vec<SaeConfig> = architectures.into_iter().flat_map(centred_or_not).collect();
+    let without_dead = configs.iter().filter(|config| config.describe().dead().is_none());
+    let normalized: Vec<SaeConfig> = without_dead
+        .map(|config| SaeConfig { input_normalization: InputNormalization::LayerNorm, ..config.clone() })
+        .collect();
+    configs.extend(normalized);
+    configs
 }
 
 pub fn config(apply_b_dec_to_input: bool, architecture: Architecture) -> SaeConfig {
-    SaeConfig { d_in: D, features: FEATURES, apply_b_dec_to_input, architecture }
+    SaeConfig { apply_b_dec_to_input, ..SaeConfig::new(D, FEATURES, architecture) }
 }
 
 pub fn pass(config: &SaeConfig, parameters: &Parameters, x: &[f64]) -> Forward {
@@ -140,7 +148,7 @@ fn assert_covers(config: &SaeConfig, pass: &Forward) {
 fn loss_to_detached(config: &SaeConfig, pass: &Forward, detached: &Forward, parameters: &Parameters) -> f64 {
     let description = config.describe();
     let loss = |(at, field): (usize, &FieldSpec)| {
-        let by_gate = field.detached.then(|| gate_reconstruction(&pass.lists[field.list], parameters));
+        let by_gate = field.detached.then(|| gate_reconstruction(pass, field.list, parameters));
         let values = by_gate.as_ref().unwrap_or(&pass.fields[at].values);
         let errors = values.iter().zip(&detached.fields[at].target);
         detached.fields[at].scale * errors.map(|(value, target)| (value - target).powi(2)).sum::<f64>() / ROWS as f64
@@ -149,12 +157,15 @@ fn loss_to_detached(config: &SaeConfig, pass: &Forward, detached: &Forward, para
 }
 
 /// What the gate's values reconstruct with a decoder.
-fn gate_reconstruction(list: &List, parameters: &Parameters) -> Vec<f64> {
+fn gate_reconstruction(pass: &Forward, list: usize, parameters: &Parameters) -> Vec<f64> {
     let w_dec = parameters.of(Role::Decoder);
     let mut values = parameters.of(Role::OutputBias).repeat(ROWS);
-    for (entries, row) in list.iter().zip(values.chunks_exact_mut(D)) {
+    for (i, (entries, row)) in pass.lists[list].iter().zip(values.chunks_exact_mut(D)).enumerate() {
         for entry in entries {
             row.iter_mut().zip(&w_dec[entry.feature * D..]).for_each(|(sum, v)| *sum += entry.gate * v);
+        }
+        if let Some(norms) = &pass.row_norms {
+            row.iter_mut().for_each(|value| *value = norms[i].restored(*value));
         }
     }
     values

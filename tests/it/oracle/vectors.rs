@@ -8,7 +8,8 @@ use std::{
 use monosem::reference::{Forward, List, Parameters};
 use monosem::sae::description::{Features, Penalty, Role};
 use monosem::sae::{
-    Architecture, AuxK, AuxKForm, BatchTopK, Gated, JumpRelu, Matryoshka, PreActivation, Relu, SaeConfig, TopK,
+    Architecture, AuxK, AuxKForm, BatchTopK, Gated, InputNormalization, JumpRelu, Matryoshka, PreActivation, Relu,
+    SaeConfig, TopK,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -197,11 +198,14 @@ pub fn losses(config: &SaeConfig, pass: &Forward) -> Vec<(String, f64)> {
 pub fn saelens_config(vectors: &Vectors) -> SaeConfig {
     let config = &vectors.case["config"];
     let [_, _, d_in] = vectors.dims("x")[..] else { panic!("{}: x is not [steps, rows, d]", vectors.name) };
+    let features = vectors.dims("dead_mask")[0];
     SaeConfig {
-        d_in,
-        features: vectors.dims("dead_mask")[0],
         apply_b_dec_to_input: flag(config, "apply_b_dec_to_input"),
-        architecture: saelens_architecture(vectors),
+        input_normalization: match config["normalize_activations"].as_str() {
+            Some("layer_norm") => InputNormalization::LayerNorm,
+            _ => InputNormalization::None,
+        },
+        ..SaeConfig::new(d_in, features, saelens_architecture(vectors))
     }
 }
 

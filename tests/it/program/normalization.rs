@@ -142,3 +142,58 @@ fn rows_of_zeros_have_no_factor() {
     fail(&[&train[..], &["--batch", "50"], NORMALIZE].concat(), 3, "the mean norm of the rows is 0, which no factor");
     assert!(!Path::new(&files.path("run")).exists());
 }
+
+const LAYER_NORM: &[&str] = &["--normalize-activations", "layer-norm"];
+
+/// By the definition.
+fn layer_normed(at: usize) -> f32 {
+    let row: Vec<f64> = (0..D).map(|column| value(at / D * D + column).into()).collect();
+    let mean = row.iter().sum::<f64>() / D as f64;
+    let variance = row.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (D - 1) as f64;
+    ((row[at % D] - mean) / (variance.sqrt() + 1e-5)) as f32
+}
+
+#[test]
+fn an_sae_with_layer_norm_encodes_rows_as_one_without_encodes_normalized_rows() {
+    let files = Files::new();
+    let raw = write(&files.directory.path().join("raw.safetensors"), ROWS, value);
+    let normalized = write(&files.directory.path().join("normalized.safetensors"), ROWS, layer_normed);
+    for flags in ARCHITECTURES {
+        let run = files.path(flags[1]);
+        train(&raw, &run, &[flags, LAYER_NORM, &["--val", &raw]]);
+        let (fvu, l0) = eval(&run, &raw);
+        let last = metrics(Path::new(&run)).pop().unwrap();
+        assert!((last["val_fvu"].as_f64().unwrap() - fvu).abs() < 1e-5 * fvu || flags[1] == "batchtopk", "{flags:?}");
+
+        // A run before it is finished, and one that starts from another.
+        assert!((eval(&format!("{run}/checkpoints/step-4"), &raw).1 - l0).abs() < 3.0, "{flags:?}");
+        let again = files.path(&format!("again-{}", flags[1]));
+        if flags[1] == "topk" {
+            train(&raw, &again, &[flags, LAYER_NORM, &["--init", &run, "--lr", "1e-12", "--warmup", "0"]]);
+            assert!((eval(&again, &raw).0 - fvu).abs() < 1e-5);
+            let paths = ["train", "--data", &raw, "--out", &files.path("other"), "--init", &run];
+            let sizes = ["--features", "40", "--batch", "50", "--steps", "1", "--k", "4"];
+            fail(&[&paths[..], &sizes].concat(), 2, "input_normalization");
+        }
+
+        let path = Path::new(&run).join("sae/cfg.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(config["normalize_activations"], "layer_norm");
+        config["normalize_activations"] = "none".into();
+        fs::write(&path, config.to_string()).unwrap();
+        let (of_normalized, l0_of_normalized) = eval(&run, &normalized);
+        assert!((l0 - l0_of_normalized).abs() < 0.01, "{flags:?}: {l0}, {l0_of_normalized}");
+        // Errors of rows of equal lengths, which these nearly are, are shares of their variance.
+        assert!(fvu < 1.0 && (fvu - of_normalized).abs() < 0.1, "{flags:?}: {fvu}, {of_normalized}");
+    }
+}
+
+#[test]
+fn layer_norm_has_no_auxiliary_loss() {
+    let files = Files::new();
+    let data = write(&files.directory.path().join("raw.safetensors"), ROWS, value);
+    let train = ["train", "--data", &data, "--out", &files.path("run"), "--features", "40", "--steps", "1"];
+    let auxk = ["--batch", "50", "--k", "4", "--auxk", "normalised"];
+    fail(&[&train[..], &auxk, LAYER_NORM].concat(), 2, "train without one of them");
+    assert!(!Path::new(&files.path("run")).exists());
+}
