@@ -16,6 +16,7 @@ mod reader;
 pub mod report;
 mod set;
 mod statistics;
+mod token_texts;
 #[cfg(feature = "text")]
 mod tokenizer;
 mod top_tokens;

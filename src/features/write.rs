@@ -12,6 +12,7 @@ use super::facts::{MAX_SOURCES, RowFacts};
 use super::kept_codes::KeptCodes;
 use super::lines::Lines;
 use super::set::{Description, ExampleSizes, NewFeatureSet, Parts};
+use super::token_texts;
 use super::vocabulary::Vocabulary;
 use super::weights::measure_weights;
 use crate::apply::{Encoder, blame_row};
@@ -157,6 +158,9 @@ pub fn write_features(
         if !written {
             return Ok(None);
         }
+    }
+    if let (true, Some(vocabulary)) = (job.of_decoder.logits, job.vocabulary) {
+        token_texts::write(work.set.path(), features, vocabulary)?;
     }
     let description = work.description();
     work.set.finish(&description)?;

@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::features::reader::FeatureSet;
 use crate::features::reader::examples::{Example, ExampleLines, FeatureLine};
-use crate::storage::WholeFile;
+use crate::features::reader::{FeatureSet, TokenNames};
+use crate::storage::{Dtype, WholeFile};
 
 /// Ratings from 0 to this.
 pub(super) const MOST_SPECIFIC: u8 = 3;
@@ -18,6 +18,9 @@ pub(super) const MOST_SPECIFIC: u8 = 3;
 /// can explain neurons in language models") show them.
 const STRENGTHS: f32 = 10.0;
 
+/// Characters of a token at most: a longer one is cut.
+const MOST_CHARACTERS: usize = 240;
+
 /// A feature's examples, and the prompt that is made of them.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
@@ -25,6 +28,10 @@ struct Line<'a> {
     /// The largest activation.
     maximum: f32,
     top_tokens: Vec<&'a str>,
+    /// Tokens that its direct path makes likelier, as far as their texts are known; none without logit weights.
+    top_logits: Vec<&'a str>,
+    /// Tokens that it makes less likely.
+    bottom_logits: Vec<&'a str>,
     examples: Vec<Passage<'a>>,
     prompt: String,
 }
@@ -58,6 +65,7 @@ pub fn export(directory: &Path, per_interval: usize, mut file: WholeFile) -> Res
     let set = FeatureSet::open(directory)?;
     let intervals = set.description.examples.intervals;
     let (path, mut lines, mut exported) = (file.path().to_owned(), ExampleLines::open(&set), Exported::default());
+    let names = TokenNames::find(&set)?;
     let mut out = BufWriter::new(&mut file);
     for feature in 0..set.features {
         let line = lines.next(feature)?;
@@ -65,7 +73,9 @@ pub fn export(directory: &Path, per_interval: usize, mut file: WholeFile) -> Res
             exported.without_examples += 1;
             continue;
         }
-        let Some(line) = Line::of(&line, intervals, per_interval) else {
+        let logits = ["top_tokens", "bottom_tokens"].map(|end| texts_at(end, feature, &set, &names));
+        let [top_logits, bottom_logits] = logits;
+        let Some(line) = Line::of(&line, [top_logits?, bottom_logits?], intervals, per_interval) else {
             let problem = "its examples have no text: write the set with --tokenizer, from data with token_ids";
             return Err(Error::data(directory, problem));
         };
@@ -81,7 +91,7 @@ pub fn export(directory: &Path, per_interval: usize, mut file: WholeFile) -> Res
 
 impl<'a> Line<'a> {
     /// None if an example has no text.
-    fn of(line: &'a FeatureLine, intervals: u64, per_interval: usize) -> Option<Self> {
+    fn of(line: &'a FeatureLine, logits: [Vec<&'a str>; 2], intervals: u64, per_interval: usize) -> Option<Self> {
         let maximum = line.examples.iter().map(|example| example.activation).fold(0.0, f32::max);
         let mut examples = Vec::new();
         for interval in 0..intervals {
@@ -90,8 +100,10 @@ impl<'a> Line<'a> {
                 examples.push(Passage::of(example, maximum)?);
             }
         }
-        let top_tokens = line.top_tokens.iter().filter_map(|token| token.text.as_deref()).collect();
-        let mut line = Self { feature: line.feature, maximum, top_tokens, examples, prompt: String::new() };
+        let top_tokens = line.top_tokens.iter().filter_map(|token| Some(cut(token.text.as_deref()?))).collect();
+        let [top_logits, bottom_logits] = logits;
+        let (feature, prompt) = (line.feature, String::new());
+        let mut line = Self { feature, maximum, top_tokens, top_logits, bottom_logits, examples, prompt };
         line.prompt = line.write_prompt();
         Some(line)
     }
@@ -99,7 +111,7 @@ impl<'a> Line<'a> {
     /// The rubric is that of "Scaling Monosemanticity" (Templeton et al. 2024, "Assessing Feature
     /// Interpretability"), in other words.
     fn write_prompt(&self) -> String {
-        let Self { feature, top_tokens, examples, .. } = self;
+        let Self { feature, top_tokens, top_logits, bottom_logits, examples, .. } = self;
         let mut prompt = String::from(
             "A feature of a sparse autoencoder, inside a language model, is active on some tokens. Below are passages, \
              each a JSON string after its number and its strength: the feature's activation, from 1 to 10, where 10 \
@@ -112,8 +124,14 @@ impl<'a> Line<'a> {
             let _ = writeln!(prompt, "{number}. strength {strength}: {}", quoted(text));
         }
         if !top_tokens.is_empty() {
-            let tokens: Vec<String> = top_tokens.iter().map(|token| quoted(token)).collect();
-            let _ = writeln!(prompt, "\nOver all data it is most active on the tokens {}.", tokens.join(", "));
+            let _ = writeln!(prompt, "\nOver all data it is most active on the tokens {}.", list(top_tokens));
+        }
+        if !top_logits.is_empty() {
+            let likelier = list(top_logits);
+            let _ = writeln!(prompt, "\nOf the tokens that could come next, it directly makes likelier: {likelier}.");
+        }
+        if !bottom_logits.is_empty() {
+            let _ = writeln!(prompt, "It directly makes less likely: {}.", list(bottom_logits));
         }
         let _ = write!(
             prompt,
@@ -142,7 +160,7 @@ impl<'a> Passage<'a> {
             if is_active(at) && (at == 0 || !is_active(at - 1)) {
                 text.push_str("<<");
             }
-            text.push_str(piece);
+            text.push_str(cut(piece));
             if is_active(at) && (at + 1 == pieces.len() || !is_active(at + 1)) {
                 text.push_str(">>");
             }
@@ -155,6 +173,22 @@ impl<'a> Passage<'a> {
             text,
         })
     }
+}
+
+/// The texts of the tokens at an end of a feature's logit weights, as far as they are known.
+fn texts_at<'a>(end: &'static str, feature: usize, set: &FeatureSet, names: &'a TokenNames) -> Result<Vec<&'a str>> {
+    let Some(logits) = &set.logits else { return Ok(Vec::new()) };
+    let tokens: Vec<i32> = logits.rows(&logits.column(end, Dtype::I32)?, feature..feature + 1)?;
+    Ok(tokens.into_iter().filter_map(|token| names.get(token)).map(cut).collect())
+}
+
+/// The beginning of a text that is too long for a token.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(MOST_CHARACTERS).map_or(text, |(end, _)| &text[..end])
+}
+
+fn list(tokens: &[&str]) -> String {
+    tokens.iter().map(|token| quoted(token)).collect::<Vec<_>>().join(", ")
 }
 
 /// As a string of JSON, which has no line breaks.

@@ -1,6 +1,7 @@
 //! A set of features, read.
 
 pub(super) mod examples;
+mod token_names;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,7 @@ use super::set::{DESCRIPTION, FORMAT};
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
 use crate::storage::tensor_file::TensorFile;
+pub(super) use token_names::TokenNames;
 
 /// What features.json says.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -113,7 +115,7 @@ impl FeatureSet {
 }
 
 /// An error about JSON.
-fn invalid(path: &Path, error: &serde_json::Error) -> Error {
+pub(super) fn invalid(path: &Path, error: &serde_json::Error) -> Error {
     Error::data(path, format!("{}; write the set again", error.to_string().escape_debug()))
 }
 
@@ -132,13 +134,22 @@ pub(super) struct Column {
 }
 
 impl Tensors {
-    fn open(path: &Path, features: usize) -> Result<Self> {
+    /// A file of `features` rows.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is damaged, [`Error::Io`].
+    pub fn open(path: &Path, features: usize) -> Result<Self> {
         Ok(Self { file: TensorFile::open(path)?, features })
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Its rows.
+    pub fn features(&self) -> usize {
+        self.features
     }
 
     /// The tensor `name` of `dtype`.

@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::names::TokenNames;
 use super::script::{Shown, call, short};
 use crate::error::{Error, Result};
 use crate::features::reader::examples::{Example, FeatureLine, TopToken, token_text};
-use crate::features::reader::{FeatureSet, Tensors};
+use crate::features::reader::{FeatureSet, Tensors, TokenNames};
 use crate::storage::Dtype;
 
 /// Features of a file.

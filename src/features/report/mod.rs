@@ -5,7 +5,6 @@
 
 mod chunks;
 mod map;
-mod names;
 mod overview;
 mod script;
 pub mod server;
@@ -17,11 +16,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::features::reader::FeatureSet;
 use crate::features::reader::examples::ExampleLines;
+use crate::features::reader::{FeatureSet, TokenNames};
 use crate::storage::staging::Staging;
 use chunks::Chunk;
-use names::TokenNames;
 use overview::Overview;
 use tokens::TokenIndex;
 

@@ -178,7 +178,7 @@ impl Set {
 }
 
 /// The JSON that a script hands over.
-fn handed_over(path: &str) -> Value {
+pub fn handed_over(path: &str) -> Value {
     let script = fs::read_to_string(path).unwrap();
     let arguments = script.split_once('(').unwrap().1.strip_suffix(");\n").unwrap();
     let literal = &arguments[arguments.find('"').unwrap()..];

@@ -201,15 +201,21 @@ fn passes_and_batches_change_nothing() {
 
 const LEFT_OUT: [&str; 3] = ["--no-best-dimension", "--neighbors", "0"];
 
+/// A model's file with the unembedding of a vocabulary.
+fn model(directory: &tempfile::TempDir, vocabulary: usize) -> String {
+    let unembedding: Vec<f32> = (0..vocabulary * D).map(|at| ((at * 7919) % 101) as f32 - 50.0).collect();
+    let view = TensorView::new(Dtype::F32, vec![vocabulary, D], bytemuck::cast_slice(&unembedding)).unwrap();
+    let model = path(directory, "model.safetensors");
+    safetensors::serialize_to_file([("lm_head.weight", view)], None, model.as_ref()).unwrap();
+    model
+}
+
 #[test]
 fn neighbours_and_logit_weights_are_those_of_their_own_commands() {
     let directory = tempfile::tempdir().unwrap();
     let data = Rows::made(60).write(directory.path().join("data"), &ALL);
     let saved = save(&whole_sae(relu()), &directory.path().join("sae"));
-    let unembedding: Vec<f32> = (0..50 * D).map(|at| ((at * 7919) % 101) as f32 - 50.0).collect();
-    let view = TensorView::new(Dtype::F32, vec![50, D], bytemuck::cast_slice(&unembedding)).unwrap();
-    let model = path(&directory, "model.safetensors");
-    safetensors::serialize_to_file([("lm_head.weight", view)], None, model.as_ref()).unwrap();
+    let model = model(&directory, 50);
 
     let set = path(&directory, "set");
     let more = ["--neighbors", "3", "--unembed", &model, "--logit-tokens", "4"];
@@ -223,7 +229,7 @@ fn neighbours_and_logit_weights_are_those_of_their_own_commands() {
     }
 
     // A model of another width: nothing is left behind.
-    let narrow = TensorView::new(Dtype::F32, vec![10, 1], bytemuck::cast_slice(&unembedding[..10])).unwrap();
+    let narrow = TensorView::new(Dtype::F32, vec![10, 1], &[0; 40]).unwrap();
     safetensors::serialize_to_file([("lm_head.weight", narrow)], None, model.as_ref()).unwrap();
     let again = path(&directory, "again");
     fail(&["features", "--sae", &saved, "--data", &data, "--out", &again, "--unembed", &model], 3, "lm_head.weight");

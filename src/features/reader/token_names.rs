@@ -1,26 +1,34 @@
-//! Texts of the tokens that logit weights name by number: found where the set's examples show them.
+//! Texts of the tokens that logit weights name by number.
 
 use std::collections::HashMap;
 
+use super::FeatureSet;
+use super::examples::ExampleLines;
 use crate::error::Result;
-use crate::features::reader::FeatureSet;
-use crate::features::reader::examples::ExampleLines;
-use crate::storage::Dtype;
-
-/// Rows of logit weights that are read at a time.
-const ROWS: usize = 1 << 14;
+use crate::features::token_texts::{logit_tokens, of_set};
 
 /// Texts by token.
 #[derive(Default)]
-pub(super) struct TokenNames(HashMap<i64, Option<String>>);
+pub(in crate::features) struct TokenNames(HashMap<i64, Option<String>>);
 
 impl TokenNames {
-    /// Reads the examples for the tokens of the set's logit weights, if it has any.
+    /// The texts that the set has, or, where it has no tokens.jsonl, those that its examples show.
     ///
     /// # Errors
     /// [`crate::Error::Data`] when the set is damaged, [`crate::Error::Io`].
     pub fn find(set: &FeatureSet) -> Result<Self> {
-        let mut names = Self(wanted(set)?);
+        if set.logits.is_none() {
+            return Ok(Self::default());
+        }
+        match of_set(set)? {
+            Some(texts) => Ok(Self(texts.into_iter().map(|(token, text)| (token, Some(text))).collect())),
+            None => Self::find_in_examples(set),
+        }
+    }
+
+    fn find_in_examples(set: &FeatureSet) -> Result<Self> {
+        let tokens = set.logits.as_ref().map(logit_tokens).transpose()?.unwrap_or_default();
+        let mut names = Self(tokens.into_iter().map(|token| (token, None)).collect());
         let mut unknown = names.0.len();
         let mut lines = ExampleLines::open(set);
         for feature in 0..set.features {
@@ -45,17 +53,4 @@ impl TokenNames {
     pub fn get(&self, token: i32) -> Option<&str> {
         self.0.get(&token.into())?.as_deref()
     }
-}
-
-fn wanted(set: &FeatureSet) -> Result<HashMap<i64, Option<String>>> {
-    let mut wanted = HashMap::new();
-    let Some(logits) = &set.logits else { return Ok(wanted) };
-    for name in ["top_tokens", "bottom_tokens"] {
-        let column = logits.column(name, Dtype::I32)?;
-        for first in (0..set.features).step_by(ROWS) {
-            let tokens: Vec<i32> = logits.rows(&column, first..set.features.min(first + ROWS))?;
-            wanted.extend(tokens.into_iter().map(|token| (token.into(), None)));
-        }
-    }
-    Ok(wanted)
 }
