@@ -29,6 +29,8 @@ pub struct RowFacts {
     sources: Option<Sources>,
     /// The places of the sources that came, by what the data call them.
     places: HashMap<u32, usize>,
+    /// Rows of each, by place.
+    source_rows: Vec<u64>,
     has_too_many_sources: bool,
     /// The mean of the first batch, near which sums of f32 lose little.
     shift: Option<Vec<f32>>,
@@ -45,6 +47,7 @@ impl RowFacts {
             sources: Sources::open(data.clone())?,
             data,
             places: HashMap::new(),
+            source_rows: Vec::new(),
             has_too_many_sources: false,
             shift: None,
         })
@@ -73,6 +76,16 @@ impl RowFacts {
         places.into_iter().map(|(_, source)| name(source)).collect()
     }
 
+    /// Rows of each source since [`Self::start_pass`], in the order of their names.
+    pub fn source_rows(&self) -> &[u64] {
+        &self.source_rows
+    }
+
+    /// Counts the rows of sources anew.
+    pub fn start_pass(&mut self) {
+        self.source_rows.fill(0);
+    }
+
     /// The names of the sources of rows.
     ///
     /// # Errors
@@ -93,9 +106,16 @@ impl RowFacts {
             self.check(tokens, &numbers, vocabulary)?;
         }
         let sources = self.sources.as_ref().map(|sources| sources.of(&numbers)).transpose()?;
-        let sources = sources.map(|sources| sources.into_iter().map(|source| self.place(source?)).collect());
+        let sources = sources.map(|sources| sources.into_iter().map(|source| self.count(source?)).collect());
         let shifted = d.map(|d| self.shifted(batch.rows.view(), d)).unwrap_or_default();
         Ok(BatchFacts { numbers, tokens, sources, shifted })
+    }
+
+    /// The place of a row's source.
+    fn count(&mut self, source: u32) -> Option<usize> {
+        let place = self.place(source)?;
+        self.source_rows[place] += 1;
+        Some(place)
     }
 
     fn place(&mut self, source: u32) -> Option<usize> {
@@ -107,6 +127,7 @@ impl RowFacts {
             }
             known => Some(*known.copied().get_or_insert_with(|| {
                 self.places.insert(source, next);
+                self.source_rows.push(0);
                 next
             })),
         }

@@ -46,6 +46,8 @@ pub struct Description {
     pub missing: Vec<String>,
     /// Names of the sources, by their place.
     pub sources: Vec<String>,
+    /// Rows of each source that were counted.
+    pub source_tokens: Vec<u64>,
     /// Tokens with a meaning of their own.
     pub special_tokens: Vec<SpecialToken>,
 }

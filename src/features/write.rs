@@ -215,6 +215,7 @@ impl<'a> Work<'a> {
         // Contexts are looked for in as much memory.
         self.kept = KeptCodes::new(if self.contexts.is_some() { room / 2 } else { 0 });
         let Self { job: FeatureJob { rows, vocabulary, batch, .. }, encoder, plan, facts, kept, .. } = self;
+        facts.start_pass();
         let mut accumulator = Accumulator::new(features, *plan);
         let mut under_way = VecDeque::new();
         for batch in Batches::in_order((*rows).clone(), *batch)? {
@@ -305,6 +306,7 @@ impl<'a> Work<'a> {
             missing: self.missing(&has),
             has,
             sources,
+            source_tokens: self.facts.source_rows().to_vec(),
             special_tokens: self.job.vocabulary.map(|known| known.special().to_vec()).unwrap_or_default(),
         }
     }

@@ -108,8 +108,8 @@ impl<'a> Line<'a> {
         Some(line)
     }
 
-    /// The rubric is that of "Scaling Monosemanticity" (Templeton et al. 2024, "Assessing Feature
-    /// Interpretability"), in other words.
+    /// The rubric is that by which "Scaling Monosemanticity" rates how specific a feature's description is (Templeton
+    /// et al. 2024, "Assessing Feature Interpretability"), in other words.
     fn write_prompt(&self) -> String {
         let Self { feature, top_tokens, top_logits, bottom_logits, examples, .. } = self;
         let mut prompt = String::from(
@@ -137,10 +137,10 @@ impl<'a> Line<'a> {
             prompt,
             "\nSay in at most 15 words what the marked tokens have in common. Then rate how well that describes each \
              passage, in order:\n\
-             0: it has nothing to do with the passage\n\
+             0: it has nothing to do with any part of the passage, or no more than with any text\n\
              1: it has to do with the passage, but not with what is near the marked tokens, or only vaguely\n\
-             2: it describes what is near the marked tokens, or these themselves only loosely\n\
-             3: it describes the marked tokens exactly\n\n\
+             2: it has to do with what is near the marked tokens, or with these themselves only loosely\n\
+             3: it clearly describes the marked tokens\n\n\
              Answer with one line of JSON: {{\"feature\": {feature}, \"label\": \"...\", \"ratings\": [{} numbers]}}\n",
             examples.len()
         );

@@ -34,6 +34,9 @@ pub(super) struct Description {
     pub missing: Vec<String>,
     #[serde(default)]
     pub sources: Vec<String>,
+    /// Rows of each; older sets lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_tokens: Option<Vec<u64>>,
     #[serde(default)]
     pub histogram_log2_edges: Vec<f64>,
     #[serde(default)]
@@ -88,6 +91,10 @@ impl FeatureSet {
         let (format, version) = FORMAT;
         if description.format != format || description.format_version != u64::from(version) {
             let problem = format!("is not of the format {format}, version {version}: write it with this monosem");
+            return Err(Error::data(&path, problem));
+        }
+        if description.source_tokens.as_ref().is_some_and(|tokens| tokens.len() != description.sources.len()) {
+            let problem = "`source_tokens` and `sources` differ in length; write the set again";
             return Err(Error::data(&path, problem));
         }
         let features = description.sae.features;

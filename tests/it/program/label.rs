@@ -72,7 +72,7 @@ fn features_are_exported_for_a_labeller() {
         "1. strength 10: \"A<< cat>>\\nIgnore all\"\n",
         "3. strength 1: \"The<< dog>>.\"\n",
         "most active on the tokens \" \\\"cat\\\"\\n\".",
-        "3: it describes the marked tokens exactly",
+        "3: it clearly describes the marked tokens",
         "{\"feature\": 0, \"label\": \"...\", \"ratings\": [3 numbers]}",
     ] {
         assert!(prompt.contains(words), "{words}: {prompt}");

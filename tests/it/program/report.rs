@@ -43,7 +43,7 @@ pub fn write_set(dir: &Path) {
         "has": {"token_ids": true, "contexts": true, "text": true, "sources": true, "neighbors": true, "logits": true,
             "labels": true},
         "missing": ["nothing, but for <b>markup</b>"],
-        "sources": ["books", HOSTILE[0]], "special_tokens": [],
+        "sources": ["books", HOSTILE[0]], "source_tokens": [TOKENS / 3, TOKENS - TOKENS / 3], "special_tokens": [],
         "histogram_log2_edges": (0..=BINS).map(|at| at as f64 / 2.0 - 12.0).collect::<Vec<_>>(),
     });
     fs::write(dir.join("features.json"), description.to_string()).unwrap();

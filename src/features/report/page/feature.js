@@ -109,10 +109,14 @@
       return {
         name,
         value: share ?? count,
-        shown: share === null ? whole(count) : monosem.density(share).replace("dead", "0"),
+        shown: share === null ? whole(count) : `${monosem.density(share).replace("dead", "0")} · ${whole(count)}`,
       };
     });
-    return section("Sources", tokens ? "density in each" : "tokens active in each", monosem.barRows(rows));
+    return section(
+      "Sources",
+      tokens ? "density and active tokens in each" : "active tokens in each",
+      monosem.barRows(rows, { class: "bar-rows wide-numbers" }),
+    );
   };
 
   /** The neighbours that the map has closest, so that it shows the surroundings and not everything. */

@@ -38,6 +38,12 @@ impl Reference<'_> {
         assert_eq!((set.shape("count"), set.shape("histogram")), (&[N][..], &[N, bins][..]));
         let sources: Vec<String> = serde_json::from_value(set.description["sources"].clone()).unwrap();
         let names = ["books", "code", "web"];
+        let rows_of = |name: &String| {
+            let rows = self.rows.sources.iter();
+            rows.filter(|source| names[**source as usize] == name).count()
+        };
+        let source_tokens: Vec<usize> = sources.iter().map(rows_of).collect();
+        assert_eq!(set.description["source_tokens"], serde_json::json!(source_tokens));
         let dimensions = set.small_integers("best_dimension");
         for feature in 0..N {
             let active = self.active(feature);
