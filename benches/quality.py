@@ -126,7 +126,8 @@ def at_l0(frontier, l0):
     pairs = list(zip(frontier, frontier[1:]))
     low, high = next((pair for pair in pairs if l0 <= pair[1]["l0"]), pairs[-1])
     share = math.log(l0 / low["l0"]) / math.log(high["l0"] / low["l0"])
-    return math.exp(math.log(low["fvu"]) + share * math.log(high["fvu"] / low["fvu"])), 0.9 * low["l0"] <= l0 <= 1.1 * high["l0"]
+    fvu = math.exp(math.log(low["fvu"]) + share * math.log(high["fvu"] / low["fvu"]))
+    return fvu, 0.9 * frontier[0]["l0"] <= l0 <= 1.1 * frontier[-1]["l0"]
 
 
 def table(runs):

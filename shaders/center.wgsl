@@ -1,6 +1,6 @@
 // Subtracts the decoder bias from every row, and looks for inputs that are not finite; a thread per vector.
-// `layer_norm` first takes each row's mean from it and divides it by its standard deviation, with 32 threads per row and
-// sums by rule R. `total` puts the sum of all rows (rule B) behind them.
+// `layer_norm` first takes each row's mean from it and divides it by its standard deviation, with 32 threads per row
+// and sums by rule R. `total` puts the sum of all rows (rule B) behind them.
 // x: [rows, quads] vec4; b_dec: [quads] vec4; centred: [rows + 1, quads] vec4, or without `total` [rows, quads]; guard:
 // Guard; row_norms: [rows] vec2 (mean, standard deviation).
 struct Params {

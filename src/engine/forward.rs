@@ -25,7 +25,8 @@ pub struct Room {
 pub struct Forward {
     /// The rows, `[rows, quads]` vec4.
     pub x: Buffer,
-    /// The rows, normalised as the SAE does it, less `b_dec` or as they are; then their sum where the closed form needs it.
+    /// The rows, normalised as the SAE does it, less `b_dec` or as they are; then their sum where the closed form needs
+    /// it.
     pub centred: Buffer,
     /// Their codes, list 0.
     pub entries: Entries,

@@ -12,8 +12,8 @@ pub enum InputNormalization {
     /// Nothing.
     #[default]
     None,
-    /// Its mean `m` is subtracted and it is divided by `s + 1e-5`, where `s` is its standard deviation with d - 1 in the
-    /// denominator; the reconstruction is multiplied by `s`, and `m` is added (SAELens's `layer_norm`).
+    /// Its mean `m` is subtracted and it is divided by `s + 1e-5`, where `s` is its standard deviation with d - 1 in
+    /// the denominator; the reconstruction is multiplied by `s`, and `m` is added (SAELens's `layer_norm`).
     LayerNorm,
 }
 

@@ -40,7 +40,8 @@ pub fn quantiles(gpu: &Gpu, weights: &dyn Weights, rows: &[f32], active: f64) ->
     Ok(quantiles)
 }
 
-/// The factor of the decoder with which the centred rows `[rows, d_in]`, normalised as the SAE does it, are reconstructed best.
+/// The factor of the decoder with which rows `[rows, d_in]` are reconstructed best, normalised and centred as the SAE
+/// does it.
 ///
 /// # Errors
 /// Those of the device and of the weights.
