@@ -29,7 +29,7 @@ PEERS = {
     "batchtopk": ("dictionary_learning", None, None),
     "matryoshka": ("dictionary_learning", None, None),
     "relu": ("saelens", (1.0, 2.0, 4.0), (1.0, 2.0, 4.0)),
-    "jumprelu": ("saelens", (0.5, 1.0, 2.0), (0.005, 0.02, 0.1, 0.5, 2.0)),
+    "jumprelu": ("saelens", (0.5, 1.0, 2.0), (0.1, 0.5, 2.0)),
     "gated": ("saelens", (1.0, 2.0, 4.0), (1.0, 2.0, 4.0)),
 }
 SETTING = ("trainer", "arch", "features", "batch", "steps", "lr", "k", "coefficient", "seed")

@@ -65,7 +65,7 @@ impl InputNormalization {
         if config.describe().dead().is_some() {
             return Err(Error::Config(
                 "an auxiliary loss on dead features reconstructs errors, which layer norm of the rows scales anew in \
-                 every row: train without one of them"
+                 every row: train without one of them (--auxk none, or another --normalize-activations)"
                     .into(),
             ));
         }

@@ -16,8 +16,8 @@ use crate::cli::output::tell;
 #[serde(rename_all = "kebab-case")]
 pub struct NormalizationArguments {
     /// Normalise the rows for training: expected-norm multiplies them by one factor, which makes their mean norm
-    /// sqrt(d), and the SAE that is saved takes rows as they are; layer-norm takes each row's mean from it and divides
-    /// it by its standard deviation, which the SAE itself does, and undoes in reconstructions
+    /// sqrt(d), and the SAE that is saved takes rows as they are; with layer-norm the SAE itself subtracts each row's
+    /// mean, divides by its standard deviation, and undoes both in reconstructions
     #[arg(
         long,
         default_value = "none",
