@@ -4,12 +4,15 @@
     quality.py peers   --train DIR --val DIR --out quality.jsonl     # PyTorch; the packages of peers/wheels.txt
     quality.py monosem --train DIR --val DIR --out quality.jsonl --program target/release/monosem
     quality.py table   --out quality.jsonl
+    quality.py seconds --train DIR --val DIR --out seconds.jsonl --program target/release/monosem
 
 Each run is a line of JSON in --out, and one that is there already is not run again. Both sides get the same rows,
 scaled to a mean norm of sqrt(d), the same number of steps and rows a step, and the same schedule: a linear warm-up
 over a fifteenth of the steps, and a linear decay to 0 over the last fifth. For each architecture each side runs three
 learning rates, and at its best one a second seed and the other sparsity coefficients. The best rate is the one with the
 lowest FVU where L0 is given (k), else with the lowest FVU x sqrt(L0): along a frontier FVU falls about as 1/sqrt(L0).
+`seconds` times both sides by turns on a machine that does nothing else: a fifth of the steps of each architecture, at
+the middle rate and coefficient.
 """
 
 import argparse
@@ -38,12 +41,12 @@ SETTING = ("trainer", "arch", "features", "batch", "steps", "lr", "k", "coeffici
 class Runs:
     """The runs of a file, and the means to make one."""
 
-    def __init__(self, path, train):
-        self.path, self.train = path, train
+    def __init__(self, path, train, steps=STEPS):
+        self.path, self.train, self.steps = path, train, steps
         self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def get(self, trainer, arch, lr, coefficient, seed):
-        setting = dict(zip(SETTING, (trainer, arch, FEATURES, BATCH, STEPS, lr, None if coefficient else K,
+        setting = dict(zip(SETTING, (trainer, arch, FEATURES, BATCH, self.steps, lr, None if coefficient else K,
                                      coefficient, seed)))
         for line in self.lines:
             if all(line[key] == value for key, value in setting.items()):
@@ -94,17 +97,18 @@ def monosem(flags):
                  "gated": ["--l1", setting["coefficient"]]}[setting["arch"]]
         with tempfile.TemporaryDirectory(dir=flags.out.parent) as directory:
             out = Path(directory, "run")
+            steps = setting["steps"]
             words = ["--normalize-activations", "expected-norm", "--arch", setting["arch"], *model,
-                     "--features", FEATURES, "--batch", BATCH, "--steps", STEPS, "--lr", setting["lr"],
-                     "--warmup", STEPS // 15, "--decay", STEPS // 5, "--seed", setting["seed"],
-                     "--eval-every", STEPS, "--checkpoint-every", 0]
+                     "--features", FEATURES, "--batch", BATCH, "--steps", steps, "--lr", setting["lr"],
+                     "--warmup", steps // 15, "--decay", steps // 5, "--seed", setting["seed"],
+                     "--eval-every", steps, "--checkpoint-every", 0]
             program(flags, "train", "--quiet", "--data", flags.train, "--val", flags.val, "--out", out, *words)
-            last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+            *_, before, last = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
             record = json.loads((out / "run.json").read_text())
             measured = json.loads(program(flags, "eval", "--json", "--at-k", "none", "--sae", out, "--data", flags.val))
         origin = {key: measured[key] for key in ("version", "commit", "device", "driver")}
         line = {**setting, "train": Path(flags.train).name, "val": Path(flags.val).name,
-                "flags": shlex.join(map(str, words)), "seconds": last["seconds"],
+                "flags": shlex.join(map(str, words)), "seconds": before["seconds"] * steps / before["step"],
                 "steps_by_path": record.get("steps_by_path"), **origin}
         figures = {key: measured[key] for key in ("fvu", "l0", "unfired_fraction")}
         if setting["arch"] in ("batchtopk", "matryoshka"):  # eval's cut is the threshold; training's the batch's own
@@ -157,9 +161,17 @@ def table(runs):
             print(f"| {arch} | {run['l0']:.1f} | {run['fvu']:.4f} | {found} |")
 
 
+def seconds(flags):
+    theirs, ours = (Runs(flags.out, side(flags), STEPS // 5) for side in (peer, monosem))
+    for arch, (trainer, coefficients, own) in PEERS.items():
+        if flags.arch in (None, arch):
+            theirs.get(trainer, arch, RATES[1], coefficients and coefficients[1], 0)
+            ours.get("monosem", arch, RATES[1], own and own[1], 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("peers", "monosem", "table"))
+    parser.add_argument("what", choices=("peers", "monosem", "table", "seconds"))
     parser.add_argument("--train")
     parser.add_argument("--val")
     parser.add_argument("--out", type=Path, required=True)
@@ -169,6 +181,8 @@ def main():
     flags = parser.parse_args()
     if flags.what == "table":
         return table(Runs(flags.out, None))
+    if flags.what == "seconds":
+        return seconds(flags)
     runs = Runs(flags.out, {"peers": peer, "monosem": monosem}[flags.what](flags))
     for arch, (trainer, coefficients, own) in PEERS.items():
         if flags.arch in (None, arch):

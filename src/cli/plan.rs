@@ -5,12 +5,13 @@ use monosem::Result;
 use monosem::adapters::{AdapterDescription, DeviceMemory};
 use monosem::data::Activations;
 use monosem::measure::{Forecast, Plan, most_features};
-use monosem::train::{KAnnealing, Recipe};
+use monosem::train::{Initialization, KAnnealing, Recipe};
 use monosem::units::readable_bytes;
 use serde_json::{Value, json};
 
 use super::arguments::{
-    DeviceArguments, ModelArguments, Moments, ScreeningArguments, Settings, Size, TuningArguments, count, open_files,
+    DeviceArguments, DrawnArguments, ModelArguments, Moments, ScreeningArguments, Settings, Size, TuningArguments,
+    count, open_files,
 };
 use super::config::{self, Layer};
 use super::output::{self, print, print_result};
@@ -59,6 +60,8 @@ pub struct Arguments {
     )]
     moments: Moments,
     #[command(flatten)]
+    drawn: DrawnArguments,
+    #[command(flatten)]
     device: DeviceArguments,
     #[command(flatten)]
     screening: ScreeningArguments,
@@ -101,7 +104,14 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     // For how long k falls does not matter.
     let steps = 10_000;
     let k_annealing = arguments.model.k_annealing(steps)?.map(|annealing| KAnnealing { steps: 1, ..annealing });
-    let recipe = Recipe { moments, k_annealing, ..Recipe::top_k(config.features, arguments.batch, steps) };
+    let start = arguments.drawn.initialization(&config.architecture)?;
+    let usual_start = Initialization::default();
+    let recipe = Recipe {
+        moments,
+        k_annealing,
+        unit_norm_decoder: start.decoder_norm == usual_start.decoder_norm,
+        ..Recipe::top_k(config.features, arguments.batch, steps)
+    };
     recipe.validate_for(&config)?;
     let screening = arguments.screening.value();
     let gpu = match &arguments.assume_memory {
@@ -120,13 +130,12 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
     let most = available.map(most_fitting).transpose()?;
     let devices = available.and_then(|available| plan.devices_needed(available));
     let fits = available.map(|available| needed <= available);
-    let forecast = match &gpu {
-        // What does not fit would not run; what has no clock cannot be timed.
-        Some(gpu) if fits != Some(false) && description.timestamps => {
-            Some(Forecast::measure(gpu, &config, &recipe, tuning)?)
-        }
-        _ => None,
-    };
+    // What does not fit would not run; what has no clock cannot be timed.
+    let timed = gpu.as_ref().filter(|_| fits != Some(false) && description.timestamps);
+    let measure = |start| timed.map(|gpu| Forecast::measure(gpu, &config, &recipe, tuning, start)).transpose();
+    let forecast = measure(usual_start)?;
+    let is_as_sparse = config.k().is_some() || start.sparsity == usual_start.sparsity;
+    let first = if is_as_sparse { None } else { measure(start)? };
     let object = json!({
         "features": config.features,
         "d_in": config.d_in,
@@ -152,6 +161,8 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<()> {
         "bytes_moved_per_step": plan.bytes_moved(),
         "seconds_per_step": forecast.as_ref().map(|forecast| forecast.seconds),
         "tokens_per_second": forecast.as_ref().map(|forecast| recipe.batch as f64 / forecast.seconds),
+        "seconds_per_first_step": first.as_ref().map(|first| first.seconds),
+        "first_step_by_slabs": first.as_ref().map(|first| first.by_slabs),
         "measured_flops_per_second": forecast.as_ref().map(|forecast| forecast.flops_per_second),
         "measured_bytes_per_second": forecast.as_ref().map(|forecast| forecast.bytes_per_second),
     });
@@ -193,6 +204,10 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
     line("selection", plan.tuning.method.to_string())?;
     line("work of a step", format!("{:.3} TFLOP", number("flops_per_step") as f64 * 1e-12))?;
     line("traffic of a step", readable_bytes(number("bytes_moved_per_step")))?;
+    if let Some(seconds) = object["seconds_per_first_step"].as_f64() {
+        let path = if object["first_step_by_slabs"] == true { "  by slabs" } else { "" };
+        line("a first step, predicted", format!("{seconds:.3} s{path}"))?;
+    }
     match object["seconds_per_step"].as_f64() {
         Some(seconds) => {
             line("a step, predicted", format!("{seconds:.3} s"))?;

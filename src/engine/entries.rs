@@ -39,6 +39,13 @@ const MAX_ROWS: usize = 1 << 24;
 /// are made of them 128 MiB.
 const USUAL_CAPACITY: u64 = 1 << 22;
 
+/// The share of all rows x features above which a step is as fast without a list
+/// (benches/results/2026-11-29-slabs.md): twice that of a usual start.
+const LISTED_SHARE: u64 = 8;
+
+/// So few entries are listed whatever their share is.
+const FEW_ENTRIES: u64 = 1 << 16;
+
 /// Far below 2^32, so that a list and the chunk that it has no room for can be counted together.
 const MAX_CAPACITY: u64 = 1 << 31;
 
@@ -124,11 +131,14 @@ impl Room {
             Keep::PerBatch { per_row } => rows.checked_mul(per_row as u64)?.checked_mul(2),
             Keep::Admitted { capacity } => {
                 let most = rows.checked_mul(features)?;
-                let usual = most.min(USUAL_CAPACITY);
                 Some(match pass {
-                    Pass::Training => capacity.map_or(usual, |capacity| capacity.clamp(1, most)),
+                    Pass::Training => {
+                        let share = (most / LISTED_SHARE).max(FEW_ENTRIES);
+                        let term_bytes = ENTRY_BYTES * u64::from(1 + list.entry.extras());
+                        capacity.unwrap_or(share.min(USUAL_CAPACITY)).clamp(1, most).min(most_bytes / term_bytes)
+                    }
                     // A batch that does not fit is taken by parts, down to one row.
-                    Pass::Evaluation => usual.max(features).min(most_bytes / ENTRY_BYTES),
+                    Pass::Evaluation => most.min(USUAL_CAPACITY).max(features).min(most_bytes / ENTRY_BYTES),
                 })
             }
         }
@@ -149,7 +159,17 @@ mod tests {
         assert_eq!(capacity(Keep::PerBatch { per_row: 7 }, training), Some(1400));
         assert_eq!(capacity(Keep::Admitted { capacity: None }, training), Some(1 << 22));
         assert_eq!(capacity(Keep::Admitted { capacity: Some(1000) }, training), Some(1000));
-        assert_eq!(capacity(Keep::Admitted { capacity: Some(u64::MAX) }, training), Some(100 << 20));
+        // As far as a binding holds what is made of it.
+        assert_eq!(capacity(Keep::Admitted { capacity: Some(u64::MAX) }, training), Some(8 << 20));
+        let relu = ListSpec {
+            keep: Keep::Admitted { capacity: None },
+            entry: EntryKind::Relu { sparsity: 1.0, normed: true },
+        };
+        let long = ListSpec { keep: Keep::Admitted { capacity: Some(u64::MAX) }, ..relu };
+        assert_eq!(room(training).capacity(&long), Some(4 << 20));
+        // Beyond an eighth of all, a list is of no use; where there are few at all, it always is.
+        let sized = |rows, features| Room { rows, features, ..room(training) }.capacity(&relu);
+        assert_eq!([sized(1024, 4096), sized(64, 2048), sized(8, 256)], [Some(1 << 19), Some(1 << 16), Some(1 << 11)]);
         assert_eq!(capacity(Keep::Admitted { capacity: Some(1000) }, evaluation), Some(1 << 22));
         let wide = Room { features: 1 << 23, ..room(evaluation) };
         let few = Room { rows: 3, features: 10, ..room(evaluation) };

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Span};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{SaeConfig, Weights};
-use crate::train::initialize;
+use crate::train::{BiasStart, Initialization};
 
 /// Steps on batches that come in turn, so that no cache holds the next one.
 pub struct StepBenchmark {
@@ -34,8 +34,7 @@ impl StepBenchmark {
     /// Those of [`crate::train::Trainer::with_tuning`]; [`crate::Error::Config`] if there is no batch.
     pub fn new(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning, batches: Vec<Vec<f32>>) -> Result<Self> {
         let first = batches.first().ok_or_else(|| crate::Error::Config("there is no batch to time".into()))?;
-        // The decoder bias, which is all that is made from rows, needs no whole batch.
-        let initial = initialize(config, 0, &first[..config.d_in * recipe.batch.min(256)])?;
+        let initial = quick_start(Initialization::default()).start(gpu, config, 0, first)?;
         Self::with_weights(gpu, &initial, recipe, tuning, batches)
     }
 
@@ -127,6 +126,11 @@ impl StepBenchmark {
 fn next_input<'a>(batches: &'a [Vec<f32>], taken: &mut usize, learning_rate: f64) -> StepInput<'a> {
     *taken += 1;
     StepInput { rows: RowsView::F32(&batches[*taken % batches.len()]), learning_rate }
+}
+
+/// The same with `b_dec` at the rows' mean, which takes no time to find and changes that of no step.
+pub fn quick_start(initialization: Initialization) -> Initialization {
+    Initialization { b_dec: BiasStart::Mean, ..initialization }
 }
 
 /// The middle of some times, 0 of none.

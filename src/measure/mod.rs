@@ -3,9 +3,11 @@
 mod autotune;
 mod benchmark;
 mod ceilings;
+mod forecast;
 mod plan;
 
 pub use autotune::{autotune, autotune_pays};
 pub use benchmark::{StepBenchmark, median, synthetic_rows};
 pub use ceilings::{CeilingKernels, Ceilings};
-pub use plan::{Forecast, Plan, Work, check_fits, most_features, work};
+pub use forecast::Forecast;
+pub use plan::{Plan, Work, check_fits, most_features, work};

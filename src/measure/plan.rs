@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::{StepBenchmark, synthetic_rows};
 use crate::engine::parameters::BLOCK_FEATURES;
 use crate::engine::recipe::Recipe;
 use crate::engine::select::{Screening, SelectionMethod, Tuning};
@@ -255,55 +254,4 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         kernel("activity", 0, 12 * n),
     ];
     keys.into_iter().chain(others).collect()
-}
-
-/// The predicted time of a step on a device, from steps of smaller runs there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Forecast {
-    /// Seconds of a step.
-    pub seconds: f64,
-    /// FLOP/s that `encode` or `screen` reached.
-    pub flops_per_second: f64,
-    /// Bytes/s that `update` reached.
-    pub bytes_per_second: f64,
-}
-
-/// Steps of each size that are timed, after one that is not.
-const TIMED_STEPS: usize = 3;
-
-impl Forecast {
-    /// Times steps of two small runs on random rows, once k has fallen, and continues the line through them: every kernel's time is linear
-    /// in the number of features.
-    ///
-    /// # Errors
-    /// Those of training, and [`Error::Device`] where the device has no timestamps.
-    pub fn measure(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe, tuning: Tuning) -> Result<Self> {
-        // Half a second or so: enough to fill the device, little enough to wait for.
-        let flops: u64 = if gpu.description().is_software() { 20_000_000_000 } else { 1_000_000_000_000 };
-        let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
-        let block = BLOCK_FEATURES as usize;
-        let large = (fitting as usize / block).clamp(2, 64) * block;
-        let large = large.max(config.usual_l0()).min(config.features);
-        let small = (large / 2).max(config.usual_l0());
-        let at = |features| SaeConfig { features, ..config.clone() };
-        let rows = synthetic_rows(recipe.batch, config.d_in, 0);
-        let recipe = &Recipe { k_annealing: None, ..recipe.clone() };
-        let time = |config: &SaeConfig| {
-            StepBenchmark::new(gpu, config, recipe.clone(), tuning, vec![rows.clone()])?.operations(TIMED_STEPS)
-        };
-        let (after, before) = (time(&at(large))?, time(&at(small))?);
-        let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
-        let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
-        let work = work(&at(large), recipe, tuning.method);
-        let rate = |kernel: &str, amount: fn(&Work) -> u64| {
-            let of = after.iter().filter_map(|(operation, seconds)| Some((Work::of(&work, operation)?, seconds)));
-            let mut of = of.filter(|(work, _)| work.kernel == kernel);
-            of.next().map_or(0.0, |(work, seconds)| amount(work) as f64 / seconds.max(f64::MIN_POSITIVE))
-        };
-        Ok(Self {
-            seconds: total + slope.max(0.0) * (config.features - large) as f64,
-            flops_per_second: rate("encode", |work| work.flops).max(rate("screen", |work| work.flops)),
-            bytes_per_second: rate("update", |work| work.bytes),
-        })
-    }
 }

@@ -11,7 +11,7 @@ use crate::engine::select::{Screening, Tuning};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sae::{SaeConfig, Weights};
-use crate::train::{InitialWeights, Initialization, Recipe, SparsityStart, Trainer};
+use crate::train::{InitialWeights, Initialization, Recipe, Trainer};
 use crate::units::readable_bytes;
 
 /// All that decides the result of a run: two runs of one job end with the same bits on one device.
@@ -86,7 +86,7 @@ impl Job {
     /// They follow from the first batch, which stays the next of `batches`.
     ///
     /// # Errors
-    /// As [`Initialization::draw`], and those of the data.
+    /// As [`Initialization::start`], and those of the data.
     pub fn initial_weights(&self, gpu: &Gpu, batches: &mut Batches) -> Result<InitialWeights> {
         let initialization = match &self.start {
             Start::Drawn(initialization) => *initialization,
@@ -97,15 +97,7 @@ impl Job {
             first_batch.iter_mut().for_each(|value| *value *= scale);
         }
         self.config.input_normalization.apply(&mut first_batch, self.config.d_in);
-        let mut initial = initialization.draw(&self.config, self.seed, &first_batch)?;
-        let active = match initialization.sparsity {
-            SparsityStart::Active(active) => Some(active),
-            SparsityStart::Biased { active, .. } => Some(Some(active)),
-            SparsityStart::Threshold(_) => None,
-        };
-        if let Some(active) = active {
-            initial = initial.with_active(gpu, &first_batch, active)?;
-        }
+        let mut initial = initialization.start(gpu, &self.config, self.seed, &first_batch)?;
         initial.provenance = self.rows.provenance().clone();
         Ok(initial)
     }

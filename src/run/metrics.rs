@@ -132,6 +132,9 @@ pub(super) fn metrics_json(job: &Job, progress: &Progress, validation: Option<&V
     if let Some(k) = progress.k {
         metrics["k"] = k.into();
     }
+    if let Some(coefficient) = progress.sparsity_coefficient {
+        metrics["sparsity_coefficient"] = coefficient.into();
+    }
     if let Some(path) = progress.path {
         metrics["path"] = json!(path);
     }

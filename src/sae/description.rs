@@ -192,6 +192,15 @@ impl EntryKind {
         }
     }
 
+    /// The coefficient of its penalty.
+    pub fn sparsity(&self) -> Option<f64> {
+        match *self {
+            Self::TopK => None,
+            Self::Relu { sparsity, .. } | Self::Gated { sparsity, .. } => Some(sparsity),
+            Self::JumpRelu(JumpReluEntry { sparsity, .. }) => Some(sparsity),
+        }
+    }
+
     /// The name of its penalty, that of SAELens.
     pub fn penalty(&self) -> Option<&'static str> {
         match self {

@@ -117,7 +117,7 @@ pub struct InitialWeights {
     pub provenance: Provenance,
 }
 
-/// The weights of `seed` by the default [`Initialization`].
+/// The weights of `seed` by the default [`Initialization`], without quantiles.
 ///
 /// # Errors
 /// As [`Initialization::draw`].
@@ -126,8 +126,31 @@ pub fn initialize(config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<
 }
 
 impl Initialization {
+    /// The weights of `seed` for data that begin with the batch `[rows, d_in]`, as sparse as [`Self::sparsity`] says.
+    ///
+    /// # Errors
+    /// As [`Initialization::draw`], and those of the device.
+    pub fn start(&self, gpu: &Gpu, config: &SaeConfig, seed: u64, first_batch: &[f32]) -> Result<InitialWeights> {
+        let drawn = self.draw(config, seed, first_batch)?;
+        match self.sparsity {
+            SparsityStart::Active(active) => drawn.with_active(gpu, first_batch, active),
+            SparsityStart::Biased { active, .. } => drawn.with_active(gpu, first_batch, Some(active)),
+            SparsityStart::Threshold(_) => Ok(drawn),
+        }
+    }
+
+    /// That of an SAE with this share of the features, of which as large a share is active.
+    pub fn of_share(self, share: f64) -> Self {
+        let sparsity = match self.sparsity {
+            SparsityStart::Active(active) => SparsityStart::Active(active.map(|active| active * share)),
+            SparsityStart::Biased { threshold, active } => SparsityStart::Biased { threshold, active: active * share },
+            threshold => threshold,
+        };
+        Self { sparsity, ..self }
+    }
+
     /// The weights of `seed` for data that begin with the batch `[rows, d_in]`. Every number depends on the seed and
-    /// its own place only, but for the scale of a matched encoder.
+    /// its own place only, but for the scale of a matched encoder. No feature has a quantile of its own.
     ///
     /// # Errors
     /// As [`SaeConfig::validate`]; [`Error::Config`] when the encoder is to be matched and the architecture keeps no
@@ -203,7 +226,7 @@ impl InitialWeights {
     ///
     /// # Errors
     /// Those of the device.
-    pub fn with_active(mut self, gpu: &Gpu, first_batch: &[f32], active: Option<f64>) -> Result<Self> {
+    fn with_active(mut self, gpu: &Gpu, first_batch: &[f32], active: Option<f64>) -> Result<Self> {
         let description = self.config.describe();
         let entry = description.lists[0].entry;
         if entry == EntryKind::TopK {

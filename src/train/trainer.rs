@@ -38,6 +38,8 @@ pub struct Progress {
     pub learning_rate: f64,
     /// The step's k, where the recipe has it fall.
     pub k: Option<usize>,
+    /// The step's coefficient of the penalty on active features, where there is one.
+    pub sparsity_coefficient: Option<f64>,
     /// Features that have not fired for the recipe's window of tokens.
     pub dead: u32,
     /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took
@@ -365,6 +367,8 @@ impl Trainer {
     fn progress(&self, results: StepResults, learning_rate: f64, path: StepPath) -> Progress {
         let batch = self.recipe.batch as f64;
         let squared_error: f64 = results.squared_errors.iter().map(|&error| f64::from(error)).sum();
+        let config = self.step.parameters().config();
+        let coefficient = config.describe().lists[0].entry.sparsity();
         Progress {
             step: self.finished,
             tokens: self.finished * self.recipe.batch as u64,
@@ -374,10 +378,8 @@ impl Trainer {
             l0: results.active / batch,
             gradient_norm: results.gradient_norm.into(),
             learning_rate,
-            k: self
-                .recipe
-                .k_annealing
-                .and_then(|_| self.recipe.k_at(self.finished - 1, self.step.parameters().config())),
+            k: self.recipe.k_annealing.and_then(|_| self.recipe.k_at(self.finished - 1, config)),
+            sparsity_coefficient: coefficient.map(|most| most * self.recipe.sparsity_at(self.finished - 1)),
             dead: results.dead,
             uncertain_rows: results.uncertain_rows,
             path: self.step.has_slabs().then_some(path),

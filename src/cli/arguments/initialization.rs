@@ -19,6 +19,16 @@ pub struct InitializationArguments {
     /// sizes and architecture must be the same [default: none]
     #[arg(long, value_name = "DIR|none", value_parser = unless(&["none"], path))]
     pub init: Option<Choice<PathBuf>>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    drawn: DrawnArguments,
+}
+
+/// How initial weights are drawn.
+#[derive(Args, Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "Initial weights")]
+pub struct DrawnArguments {
     /// Norm of the decoder rows, whose directions are drawn [default: 1]
     #[arg(long, value_name = "X|default", value_parser = or_default(positive), allow_hyphen_values = true)]
     init_decoder_norm: Option<Choice<f64>>,
@@ -81,10 +91,44 @@ impl InitializationArguments {
     /// # Errors
     /// [`Error::Config`] if settings contradict each other; those of the SAE to start from.
     pub fn start(&self, config: &SaeConfig, recipe: &Recipe) -> Result<Start> {
-        let (norm, encoder, b_dec) =
-            (self.init_decoder_norm.flatten(), self.init_encoder.flatten(), self.init_b_dec.flatten());
+        if let Some(path) = self.sae() {
+            if self.drawn.are_given() {
+                return Err(Error::Config(
+                    "--init starts from the weights of an SAE, and the other --init flags say how weights are drawn: give \
+                     only one of both"
+                        .into(),
+                ));
+            }
+            return Ok(Start::Sae(StartingSae::open(path, config, recipe)?));
+        }
+        let initialization = self.drawn.initialization(&config.architecture)?;
+        if recipe.unit_norm_decoder && initialization.decoder_norm != 1.0 {
+            return Err(Error::Config(format!(
+                "--init-decoder-norm is {}, and the first step would set the norms to 1: give --decoder-rule free",
+                initialization.decoder_norm
+            )));
+        }
+        Ok(Start::Drawn(initialization))
+    }
+}
+
+impl DrawnArguments {
+    fn are_given(&self) -> bool {
+        let Self { init_decoder_norm, init_encoder, init_b_dec, init_l0, init_threshold } = self;
+        init_decoder_norm.flatten().is_some()
+            || init_encoder.flatten().is_some()
+            || init_b_dec.flatten().is_some()
+            || init_l0.flatten().is_some()
+            || init_threshold.flatten().is_some()
+    }
+
+    /// How the weights of such an SAE are drawn.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if settings contradict each other.
+    pub fn initialization(&self, architecture: &Architecture) -> Result<Initialization> {
         let sparsity = match (self.init_l0.flatten(), self.init_threshold.flatten()) {
-            (Some(active), Some(threshold)) if matches!(config.architecture, Architecture::JumpRelu(_)) => {
+            (Some(active), Some(threshold)) if matches!(architecture, Architecture::JumpRelu(_)) => {
                 SparsityStart::Biased { threshold, active }
             }
             (Some(_), Some(_)) => {
@@ -97,38 +141,21 @@ impl InitializationArguments {
             (active, None) => SparsityStart::Active(active),
             (None, Some(threshold)) => SparsityStart::Threshold(threshold),
         };
-        if let Some(path) = self.sae() {
-            if norm.is_some() || encoder.is_some() || b_dec.is_some() || sparsity != SparsityStart::Active(None) {
-                return Err(Error::Config(
-                    "--init starts from the weights of an SAE, and the other --init flags say how weights are drawn: give \
-                     only one of both"
-                        .into(),
-                ));
-            }
-            return Ok(Start::Sae(StartingSae::open(path, config, recipe)?));
-        }
         let usual = Initialization::default();
-        let initialization = Initialization {
-            decoder_norm: norm.unwrap_or(usual.decoder_norm),
-            encoder: encoder.map_or(usual.encoder, |encoder| match encoder {
+        Ok(Initialization {
+            decoder_norm: self.init_decoder_norm.flatten().unwrap_or(usual.decoder_norm),
+            encoder: self.init_encoder.flatten().map_or(usual.encoder, |encoder| match encoder {
                 Encoder::Decoder => EncoderStart::Decoder,
                 Encoder::Linear => EncoderStart::Linear,
                 Encoder::Matched => EncoderStart::Matched,
                 Encoder::Shared => EncoderStart::Shared,
             }),
-            b_dec: b_dec.map_or(usual.b_dec, |bias| match bias {
+            b_dec: self.init_b_dec.flatten().map_or(usual.b_dec, |bias| match bias {
                 Bias::Median => BiasStart::Median,
                 Bias::Mean => BiasStart::Mean,
                 Bias::Zero => BiasStart::Zero,
             }),
             sparsity,
-        };
-        if recipe.unit_norm_decoder && initialization.decoder_norm != 1.0 {
-            return Err(Error::Config(format!(
-                "--init-decoder-norm is {}, and the first step would set the norms to 1: give --decoder-rule free",
-                initialization.decoder_norm
-            )));
-        }
-        Ok(Start::Drawn(initialization))
+        })
     }
 }

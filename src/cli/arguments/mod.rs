@@ -22,6 +22,7 @@ mod validation;
 pub use apply::{Application, ApplyArguments, open_sae};
 pub use data::{RowArguments, is_stream, open_files};
 pub use device::{DeviceArguments, ScreeningArguments, TuningArguments};
+pub use initialization::DrawnArguments;
 pub use model::ModelArguments;
 pub use number::{Choice, count, count_or_zero, unless};
 pub use resolved::Resolved;

@@ -55,7 +55,7 @@ pub struct PenaltyArguments {
     /// The features that have it: `dead` (SAELens), or `all` (Anthropic) [default: dead]
     #[arg(long, value_name = "dead|all", hide_possible_values = true)]
     pre_act_of: Option<FeaturesKind>,
-    /// The most active features of a batch that fit its list [default: rows x features, at most 4M]
+    /// The most active features of a batch that fit its list [default: an eighth of rows x features, 65,536 to 4M]
     #[arg(long, value_name = "N|default", value_parser = or_default(count::<u64>), allow_hyphen_values = true)]
     list_capacity: Option<Choice<u64>>,
 }

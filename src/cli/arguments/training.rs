@@ -101,13 +101,16 @@ pub struct TrainingArguments {
 }
 
 impl TrainingArguments {
-    /// Keeps the learning rate and the warm-up of a recipe, where they would follow from another number of steps.
+    /// Keeps the learning rate and both warm-ups of a recipe, where they would follow from another number of steps.
     pub fn keep_rise(&mut self, recipe: &Recipe) {
         if self.lr.flatten().is_none() {
             self.lr = Some(Some(LearningRate::Fixed(recipe.learning_rate)));
         }
         if !matches!(self.warmup.flatten(), Some(Stretch::Steps(_))) {
             self.warmup = Some(Some(Stretch::Steps(recipe.warmup_steps)));
+        }
+        if self.sparsity_warmup.flatten().is_some() {
+            self.sparsity_warmup = Some(Some(Stretch::Steps(recipe.sparsity_warmup_steps)));
         }
     }
 }

@@ -334,6 +334,15 @@ fn a_run_is_extended_from_its_newest_checkpoint() {
     let after = rates(&short);
     assert_eq!((after.len(), after[10]), (40, before[0]));
 
+    // So does a share of them in which the penalty rises.
+    let flags = ["--sparsity-warmup", "50%", "--steps", "8", "--checkpoint-every", "2", "--batch", "50"];
+    let relu = ["--arch", "relu", "--l1", "0.5", "--features", "40", "--device", "cpu"];
+    let sparse = train(&files, "sparse", &[&relu[..], &flags].concat());
+    succeed(&["train", "--out", &sparse, "--resume", "--extend", "--steps", "12"]);
+    let lines = metrics(Path::new(&sparse));
+    let coefficients: Vec<f64> = lines.iter().map(|line| line["sparsity_coefficient"].as_f64().unwrap()).collect();
+    assert_eq!(coefficients, [&[0.0, 0.125, 0.25, 0.375][..], &[0.5; 8]].concat());
+
     let none = train(&files, "none", &[&SIZES[..], &["--steps", "4", "--checkpoint-every", "0"]].concat());
     fail(
         &["train", "--out", &none, "--resume", "--extend", "--steps", "8"],
