@@ -40,6 +40,8 @@ pub struct AdapterDescription {
     pub matrix_shapes: Vec<[u32; 3]>,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
+    /// Whether the driver leaves accesses to buffers unchecked: the kernels bound every index.
+    pub unchecked: bool,
     /// What it has too little of to run every kernel, if anything.
     pub lacks: Option<String>,
     /// How much memory it has, where that is known.
@@ -55,6 +57,11 @@ impl AdapterDescription {
     /// True if NVIDIA made it.
     pub fn is_nvidia(&self) -> bool {
         self.vendor == NVIDIA
+    }
+
+    /// Who checks accesses to buffers: `driver` or `none`.
+    pub fn bounds_checks(&self) -> &'static str {
+        if self.unchecked { "none" } else { "driver" }
     }
 
     /// Rank among adapters; the lowest is taken.

@@ -16,7 +16,7 @@ pub struct Arguments {}
 
 /// Lists them by index.
 pub fn run(_: &Arguments) -> Result<()> {
-    let (adapters, environment) = (adapters(), Environment::read());
+    let (adapters, environment) = (adapters()?, Environment::read());
     if adapters.is_empty() {
         return choose(&adapters, &AdapterChoice::Best, &environment).map(drop);
     }
@@ -70,6 +70,10 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         readable_bytes(adapter.max_buffer_bytes),
         readable_bytes(adapter.workgroup_bytes.into())
     );
+    let bounds = match adapter.unchecked {
+        false => "checked by the driver too",
+        true => "not checked by the driver: the kernels bound every index",
+    };
     let memory = match &adapter.memory {
         Some(memory) => format!("{} available, by {}", readable_bytes(memory.available), memory.source),
         None => "not known here".to_owned(),
@@ -80,6 +84,7 @@ pub(super) fn facts(adapter: &AdapterDescription) -> Vec<(&'static str, String)>
         ("limits", limits),
         ("memory", memory),
         ("features", format!("subgroups {subgroups}, f16 {f16}, matrix units {matrix_units}, timestamps {timestamps}")),
+        ("bounds", bounds.to_owned()),
         ("encode", format!("{} (of {})", EncodeVariant::best(adapter), variants(adapter).join(", "))),
         ("screen", screen_variants(adapter).join(", ")),
     ];
@@ -112,6 +117,7 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
         ("f16", json!(adapter.f16)),
         ("matrix_tile", json!(adapter.matrix_tile)),
         ("timestamps", json!(adapter.timestamps)),
+        ("bounds_checks", json!(adapter.bounds_checks())),
         ("lacks", json!(adapter.lacks)),
         ("encode", json!(EncodeVariant::best(adapter).to_string())),
         ("encode_variants", json!(variants(adapter))),

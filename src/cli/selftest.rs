@@ -4,6 +4,7 @@ use std::env::consts::{ARCH, OS};
 use std::fs;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use monosem::gpu::Gpu;
 use monosem::selftest::{self, Check, Report};
 use monosem::{Error, Result};
@@ -19,6 +20,15 @@ use super::output::{self, print, print_result};
 pub struct Arguments {
     #[command(flatten)]
     device: DeviceArguments,
+    /// Check only these operations: the names before the dot in the report, separated by commas
+    #[arg(
+        long,
+        value_name = "OPERATION,..",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(selftest::operations()),
+        hide_possible_values = true
+    )]
+    only: Vec<String>,
 }
 
 /// Runs all checks; an error if one fails.
@@ -27,7 +37,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let as_json = output::json();
     let print_check = if as_json { print_json } else { print_line };
     let mut printed = if as_json { print(&device_json(&gpu).to_string()) } else { print_device(&gpu) };
-    let report = selftest::run(&gpu, |check| {
+    let operations: Vec<&str> = match &arguments.only[..] {
+        [] => selftest::operations().collect(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    let report = selftest::run_only(&gpu, &operations, |check| {
         if printed.is_ok() {
             printed = print_check(check);
         }

@@ -1,15 +1,20 @@
 //! Adapters as wgpu shows them.
 
 use super::limits::{STORAGE_BUFFERS, WORKGROUP_BYTES};
-use crate::adapters::{AdapterDescription, DeviceMemory, host_memory};
+use crate::adapters::{AdapterDescription, BoundsChecks, DeviceMemory, host_memory};
+use crate::error::Result;
 
 /// Features that shaders with cooperative matrices need.
 pub(super) const MATRIX_FEATURES: wgpu::Features =
     wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 /// Every adapter of this machine, in the order of their indices.
-pub fn adapters() -> Vec<AdapterDescription> {
-    enumerate().iter().map(describe).collect()
+///
+/// # Errors
+/// As [`BoundsChecks::read`].
+pub fn adapters() -> Result<Vec<AdapterDescription>> {
+    let bounds_checks = BoundsChecks::read()?;
+    Ok(enumerate().iter().map(|adapter| describe(adapter, bounds_checks)).collect())
 }
 
 pub(super) fn enumerate() -> Vec<wgpu::Adapter> {
@@ -20,14 +25,14 @@ pub(super) fn enumerate() -> Vec<wgpu::Adapter> {
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
 }
 
-/// The description of an adapter.
-pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
+/// The description of an adapter, as it would be opened.
+pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> AdapterDescription {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let sizes = (info.subgroup_min_size, info.subgroup_max_size);
     let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
     let subgroup_size = subgroup_sizes.filter(|(least, most)| least == most).map(|(size, _)| size);
     let matrix_shapes = matrix_shapes(adapter);
-    AdapterDescription {
+    let description = AdapterDescription {
         kind: match info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -54,6 +59,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
         matrix_tile: square_tile(&matrix_shapes)
             .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
         matrix_shapes,
+        unchecked: false,
         lacks: lacks(&limits),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {
@@ -62,7 +68,8 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
             _ => None,
         },
         name: printable(&info.name),
-    }
+    };
+    AdapterDescription { unchecked: bounds_checks.are_left_out(&description), ..description }
 }
 
 /// What an adapter has less of than the shaders need.

@@ -1,7 +1,6 @@
 //! Buffers made, filled and counted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::account::Entry;
 use super::device::Hardware;
@@ -69,7 +68,7 @@ impl Gpu {
             Handle::Device(Hardware { device, .. }) => Handle::Device(create(device, name, bytes, usage)?),
             Handle::DryRun => Handle::DryRun,
         };
-        Ok(Buffer { memory, entry: Arc::new(Entry::new(&self.account, self.part, name, bytes)) })
+        Ok(Buffer::new(memory, Entry::new(&self.account, self.part, name, bytes)))
     }
 }
 

@@ -11,12 +11,23 @@ use crate::error::Result;
 pub struct Buffer {
     pub(super) memory: Handle<wgpu::Buffer>,
     pub(super) entry: Arc<Entry>,
+    bytes: u64,
 }
 
 impl Buffer {
+    pub(super) fn new(memory: Handle<wgpu::Buffer>, entry: Entry) -> Self {
+        Self { memory, bytes: entry.bytes, entry: Arc::new(entry) }
+    }
+
+    /// The same piece as far as `bytes` bytes: its bindings end there.
+    #[doc(hidden)]
+    pub fn up_to(&self, bytes: u64) -> Self {
+        Self { bytes: bytes.min(self.bytes), ..self.clone() }
+    }
+
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.entry.bytes
+        self.bytes
     }
 
     /// The name that errors call it by.

@@ -9,17 +9,18 @@ use super::adapter::{MATRIX_FEATURES, describe, enumerate};
 use super::handle::Handle;
 use super::shaders::gate;
 use super::staging::StagingPool;
-use crate::adapters::{AdapterChoice, AdapterDescription, ChosenAdapter, Environment, choose};
+use super::unchecked::{probe, request_unchecked_device};
+use crate::adapters::{AdapterChoice, AdapterDescription, BoundsChecks, ChosenAdapter, Environment, choose};
 use crate::error::{Error, Result};
 
-/// Opens a device with everything that monosem can use, but matrix units only if they are asked for.
+/// Opens a device with everything that monosem can use, and of what it can do without what the description has.
 fn request_device(
     adapter: &wgpu::Adapter,
-    matrix_units: bool,
+    description: &AdapterDescription,
 ) -> std::result::Result<(wgpu::Device, wgpu::Queue), String> {
     let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
     let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-    if matrix_units {
+    if description.matrix_tile.is_some() {
         wanted |= MATRIX_FEATURES;
         // SAFETY: wgpu does not check the use of cooperative matrices; one kernel has them, within bounds of its own,
         // and nothing that it computes is believed before it has been tried (`kernels::Selection::new`).
@@ -34,9 +35,33 @@ fn request_device(
         memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..8 << 20 },
         ..Default::default()
     };
+    let open = || match description.unchecked {
+        false => pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| error.to_string()),
+        // SAFETY: kernels bound every index, which tests/portability/bounds has a validation layer watch.
+        true => unsafe { request_unchecked_device(adapter, &descriptor) },
+    };
     // wgpu panics where a driver has the extension of cooperative matrices and not the feature.
-    let opened = catch_unwind(AssertUnwindSafe(|| pollster::block_on(adapter.request_device(&descriptor))));
-    opened.map_err(|_| "the driver lacks what it announces".to_owned())?.map_err(|error| error.to_string())
+    catch_unwind(AssertUnwindSafe(open)).map_err(|_| "the driver lacks what it announces".to_owned())?
+}
+
+/// Opens the best device that an adapter may have, or else one that has less: matrix units are worth more than what the
+/// driver's bounds checks cost.
+fn open_best<T>(
+    best: &AdapterDescription,
+    bounds_checks: BoundsChecks,
+    open: impl Fn(AdapterDescription) -> Result<T>,
+) -> Result<T> {
+    let checked = |description: &AdapterDescription| AdapterDescription { unchecked: false, ..description.clone() };
+    let plain = AdapterDescription { matrix_tile: None, ..best.clone() };
+    let mut others = vec![checked(best), plain.clone(), checked(&plain)];
+    others.retain(|other| other != best && (other.unchecked == best.unchecked || bounds_checks != BoundsChecks::None));
+    others.dedup();
+    others.into_iter().fold(open(best.clone()), |opened, next| {
+        opened.or_else(|refusal| {
+            log::info!("{refusal}");
+            open(next)
+        })
+    })
 }
 
 /// An open device, or a dry run of one. Clones are the same device.
@@ -74,24 +99,26 @@ impl Gpu {
     /// # Errors
     /// As [`choose`], and [`Error::DeviceRefused`] if the adapter cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
+        let bounds_checks = BoundsChecks::read()?;
         let adapters = enumerate();
-        let descriptions: Vec<_> = adapters.iter().map(describe).collect();
+        let descriptions: Vec<_> = adapters.iter().map(|adapter| describe(adapter, bounds_checks)).collect();
         let ChosenAdapter { index, notes } = choose(&descriptions, choice, &Environment::read())?;
-        let (adapter, mut description) = (&adapters[index], descriptions[index].clone());
+        let (adapter, description) = (&adapters[index], &descriptions[index]);
         if let Some(lacking) = &description.lacks {
             let (device, problem) = (description.to_string(), format!("it has {lacking}"));
             return Err(Error::DeviceRefused { device, problem });
         }
-        let opened = if description.matrix_tile.is_some() { request_device(adapter, true).ok() } else { None };
-        let (device, queue) = match opened {
-            Some(opened) => opened,
-            None => {
-                description.matrix_tile = None;
-                let device = description.to_string();
-                let refused = |problem| Error::DeviceRefused { device, problem };
-                request_device(adapter, false).map_err(refused)?
-            }
+        let gpu = open_best(description, bounds_checks, |description| Self::on(adapter, description))?;
+        Ok(Self { notes: notes.into(), ..gpu })
+    }
+
+    /// Opens what is described on its adapter.
+    fn on(adapter: &wgpu::Adapter, description: AdapterDescription) -> Result<Self> {
+        let refused = |problem| {
+            let how = if description.unchecked { " without the driver's bounds checks" } else { "" };
+            Error::DeviceRefused { device: format!("{description}{how}"), problem }
         };
+        let (device, queue) = request_device(adapter, &description).map_err(refused)?;
         let failure = Arc::new(OnceLock::new());
         let lost = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
@@ -102,7 +129,11 @@ impl Gpu {
             let _ = uncaptured.set(Failure::Uncaptured(error.to_string()));
         }));
         let hardware = Handle::Device(Hardware { device, queue });
-        Ok(Self { hardware, notes: notes.into(), failure, ..Self::dry_run(description) })
+        let gpu = Self { hardware, failure, ..Self::dry_run(description.clone()) };
+        if description.unchecked {
+            probe(&gpu).map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(gpu)
     }
 
     /// A dry run of such a device, without the device: buffers, pipelines and programs can be made, take no memory and
@@ -201,5 +232,55 @@ impl Gpu {
     pub fn wait(&self) -> Result<()> {
         self.poll(wgpu::PollType::wait_indefinitely())?;
         self.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Matrix units and the lack of checks of each device that is tried where none opens.
+    fn tried(matrix_tile: Option<u32>, unchecked: bool, bounds_checks: BoundsChecks) -> Vec<(bool, bool)> {
+        let best = AdapterDescription { matrix_tile, unchecked, ..Default::default() };
+        let tried = RefCell::new(Vec::new());
+        let refused = open_best(&best, bounds_checks, |description| {
+            tried.borrow_mut().push((description.matrix_tile.is_some(), description.unchecked));
+            Err::<(), _>(Error::Device(format!("refusal {}", tried.borrow().len())))
+        });
+        let tried = tried.into_inner();
+        assert_eq!(refused.unwrap_err().to_string(), format!("refusal {}", tried.len()));
+        tried
+    }
+
+    #[test]
+    fn matrix_units_come_first_and_bounds_checks_are_the_fall_back_unless_ruled_out() {
+        use BoundsChecks::{Auto, Driver, None as Without};
+        assert_eq!(tried(Some(16), true, Auto), [(true, true), (true, false), (false, true), (false, false)]);
+        assert_eq!(tried(Some(16), true, Without), [(true, true), (false, true)]);
+        assert_eq!(tried(None, true, Auto), [(false, true), (false, false)]);
+        assert_eq!(tried(None, true, Without), [(false, true)]);
+        for bounds_checks in [Auto, Driver, Without] {
+            assert_eq!(tried(Some(16), false, bounds_checks), [(true, false), (false, false)]);
+            assert_eq!(tried(None, false, bounds_checks), [(false, false)]);
+        }
+    }
+
+    #[test]
+    fn a_device_that_fails_its_probe_is_replaced_by_a_checked_one() {
+        let adapter = &enumerate()[0];
+        let best = AdapterDescription { unchecked: true, ..describe(adapter, BoundsChecks::Driver) };
+        let gpu = open_best(&best, BoundsChecks::Auto, |description| {
+            let gpu = Gpu::on(adapter, description)?;
+            if gpu.description.unchecked {
+                gpu.hardware()?.device.destroy();
+                probe(&gpu)?;
+            }
+            Ok(gpu)
+        });
+        let gpu = gpu.unwrap();
+        assert!(!gpu.description().unchecked);
+        probe(&gpu).unwrap();
     }
 }

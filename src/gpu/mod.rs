@@ -27,6 +27,7 @@ mod submission;
 pub mod template;
 mod timed;
 mod timing;
+mod unchecked;
 mod upload;
 
 pub use crate::adapters::{AdapterChoice, AdapterDescription};

@@ -145,7 +145,7 @@ impl Gpu {
     }
 
     /// The pipeline of every section, compiled once a device.
-    fn gate(&self) -> Result<Pipeline<gate::main::Kernel>> {
+    pub(super) fn gate(&self) -> Result<Pipeline<gate::main::Kernel>> {
         if let Some(gate) = self.gate.get() {
             return Ok(gate.clone());
         }

@@ -34,6 +34,7 @@ pub(super) struct RunRecord {
     adapter_kind: &'static str,
     backend: &'static str,
     driver: String,
+    bounds_checks: &'static str,
     /// Kernels that the result does not depend on.
     #[serde(flatten)]
     tuning: Tuning,
@@ -105,6 +106,7 @@ impl RunRecord {
             adapter_kind: adapter.kind,
             backend: adapter.backend,
             driver: adapter.driver.clone(),
+            bounds_checks: adapter.bounds_checks(),
             tuning: Tuning { method: trainer.method(), ..job.tuning },
             host: Host { os: std::env::consts::OS, arch: std::env::consts::ARCH },
             data: data.to_vec(),

@@ -23,6 +23,8 @@ pub(super) struct Key {
     adapter: String,
     backend: String,
     driver: String,
+    #[serde(default)]
+    unchecked: bool,
     #[serde(flatten)]
     marks: Marks,
     d: usize,
@@ -53,6 +55,7 @@ impl Key {
             adapter: adapter.name.clone(),
             backend: adapter.backend.to_owned(),
             driver: adapter.driver.clone(),
+            unchecked: adapter.unchecked,
             marks: Marks::current(),
             d: config.d_in,
             features: config.features,

@@ -25,7 +25,11 @@ pub const AT_REST: [u32; 2] = [0, 0];
 /// A buffer with a poisoned margin behind its words.
 pub struct Tensor<'g> {
     gpu: &'g Gpu,
-    buffer: Buffer,
+    /// With the margin.
+    whole: Buffer,
+    /// What kernels are given. A driver that checks bounds would hide what is written to a margin that is not bound; one
+    /// that does not leaves it to a validation layer, which knows bindings alone.
+    bound: Buffer,
     words: usize,
 }
 
@@ -35,7 +39,9 @@ impl<'g> Tensor<'g> {
         let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(values);
         let length = words.len();
         words.resize(length.next_multiple_of(4) + MARGIN, POISON);
-        Ok(Self { gpu, buffer: gpu.buffer_from("tensor", &words)?, words: length })
+        let whole = gpu.buffer_from("tensor", &words)?;
+        let bound = if gpu.description().unchecked { whole.up_to(4 * length.max(4) as u64) } else { whole.clone() };
+        Ok(Self { gpu, whole, bound, words: length })
     }
 
     /// An output: all poison.
@@ -45,7 +51,7 @@ impl<'g> Tensor<'g> {
 
     /// What it holds; an error if its margin was touched.
     pub fn read<T: AnyBitPattern + NoUninit>(&self) -> Result<Vec<T>> {
-        let mut words: Vec<u32> = self.gpu.read(&self.buffer)?;
+        let mut words: Vec<u32> = self.gpu.read(&self.whole)?;
         let margin = words.split_off(self.words);
         match margin.iter().all(|word| *word == POISON) {
             true => Ok(bytemuck::pod_collect_to_vec(&words)),
@@ -56,7 +62,7 @@ impl<'g> Tensor<'g> {
 
 impl<'a> From<&'a Tensor<'_>> for Slot<'a> {
     fn from(tensor: &'a Tensor<'_>) -> Self {
-        Self::from(&tensor.buffer)
+        Self::from(&tensor.bound)
     }
 }
 
@@ -64,7 +70,7 @@ impl Deref for Tensor<'_> {
     type Target = Buffer;
 
     fn deref(&self) -> &Buffer {
-        &self.buffer
+        &self.bound
     }
 }
 

@@ -6,7 +6,7 @@ use monosem::gpu::{
     Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, LayoutEntry, Recording, Slot, Source, Span, grid,
 };
 use monosem::selftest::gate::copied_if;
-use monosem::selftest::tensors::random;
+use monosem::selftest::tensors::{POISON, Tensor, random, submit};
 
 use crate::kernels::gpu;
 
@@ -241,4 +241,48 @@ fn a_section_runs_only_if_its_condition_holds() {
         }
     }
     assert_eq!(copied_if(gpu(), 1, &values, 0).unwrap(), Vec::<Vec<f32>>::new());
+}
+
+/// A shader that does not bound its index.
+struct Unbounded;
+
+struct Words<'a> {
+    words: &'a Buffer,
+    found: &'a Buffer,
+}
+
+impl Bind for Words<'_> {
+    fn bindings(&self) -> Vec<(u32, Binding<'_>)> {
+        vec![(0, Binding::Buffer(self.words)), (1, Binding::Buffer(self.found))]
+    }
+}
+
+impl EntryPoint for Unbounded {
+    type Bindings<'a> = Words<'a>;
+    const SOURCE: Source = Source {
+        name: "unbounded",
+        text: "@group(0) @binding(0) var<storage, read> words: array<u32>;
+               @group(0) @binding(1) var<storage, read_write> found: array<u32>;
+               @compute @workgroup_size(1) fn main() { found[0] = words[words[0]]; }",
+        around_entry: None,
+    };
+    const NAME: &'static str = "main";
+    const WORKGROUP: [u32; 3] = [1, 1, 1];
+    const LAYOUT: &'static [LayoutEntry] = &[
+        LayoutEntry { binding: 0, kind: BindingKind::ReadOnlyStorage },
+        LayoutEntry { binding: 1, kind: BindingKind::Storage },
+    ];
+}
+
+/// What tests/portability/bounds must see reported.
+#[test]
+#[ignore = "reads out of bounds"]
+fn a_read_past_the_end() {
+    let (words, found) = (Tensor::new(gpu(), &[8_u32; 8]).unwrap(), Tensor::new(gpu(), &[0_u32]).unwrap());
+    let pipeline = gpu().pipeline::<Unbounded>(&[]).unwrap();
+    submit(gpu(), |recording| {
+        recording.dispatch(&pipeline, Words { words: &words, found: &found }, [1, 1, 1]);
+    })
+    .unwrap();
+    assert_eq!(found.read::<u32>().unwrap(), [POISON], "the driver checks bounds all the same");
 }

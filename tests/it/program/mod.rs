@@ -4,6 +4,7 @@ pub mod architectures;
 pub mod auxk;
 pub mod bad_input;
 pub mod bench;
+mod bounds_checks;
 pub mod cli;
 pub mod data_convert;
 pub mod data_info;
