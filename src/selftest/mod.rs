@@ -168,13 +168,13 @@ pub fn run_only(gpu: &Gpu, names: &[&str], on_check: impl FnMut(&Check)) -> Resu
 
 /// The names of the operations, in the order in which they are checked.
 pub fn operations() -> impl Iterator<Item = &'static str> {
-    OPERATIONS.iter().map(|(name, _)| *name)
+    OPERATIONS.into_iter().map(|(name, _)| name)
 }
 
 fn run_with(checker: &Checker<'_>, names: &[&str], mut on_check: impl FnMut(&Check)) -> Result<Report> {
     let started = Instant::now();
     let mut checks = Vec::new();
-    for (name, operation) in OPERATIONS.iter().filter(|(name, _)| names.contains(name)) {
+    for (name, operation) in OPERATIONS.into_iter().filter(|(name, _)| names.contains(name)) {
         let done = operation(checker).or_else(|error| Ok::<_, Error>(vec![Check::refused(name, "", error)?]))?;
         done.iter().for_each(&mut on_check);
         checks.extend(done);
