@@ -20,7 +20,7 @@ use super::output::{self, print, print_result};
 pub struct Arguments {
     #[command(flatten)]
     device: DeviceArguments,
-    /// Check only these operations: the names before the dot in the report, separated by commas
+    /// Check only these operations: names before the dot in the report, separated by commas [default: all]
     #[arg(
         long,
         value_name = "OPERATION,..",
