@@ -13,7 +13,7 @@ use super::unchecked::{probe, request_unchecked_device};
 use crate::adapters::{AdapterChoice, AdapterDescription, BoundsChecks, ChosenAdapter, Environment, choose};
 use crate::error::{Error, Result};
 
-/// Opens a device with everything that monosem can use, and of what it can do without what the description has.
+/// Opens a device with everything that monosem can use, but matrix units and a lack of bounds checks only if described.
 fn request_device(
     adapter: &wgpu::Adapter,
     description: &AdapterDescription,
@@ -97,7 +97,7 @@ impl Gpu {
     /// Opens a device with everything that its adapter offers and monosem can use.
     ///
     /// # Errors
-    /// As [`choose`], and [`Error::DeviceRefused`] if the adapter cannot be opened.
+    /// As [`choose`] and [`BoundsChecks::read`], and [`Error::DeviceRefused`] if the adapter cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
         let bounds_checks = BoundsChecks::read()?;
         let adapters = enumerate();
