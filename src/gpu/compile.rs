@@ -60,7 +60,8 @@ impl Gpu {
 fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> wgpu::ComputePipeline {
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests and
-    // tests/portability/bounds exercise in this same mode; loops are bounded by buffer contents that earlier passes wrote.
+    // tests/portability/bounds exercise in this same mode; loops are bounded by buffer contents that earlier passes
+    // wrote.
     let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
     device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
