@@ -134,7 +134,39 @@ fn without_nul(json: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
+
+    #[test]
+    fn a_batch_ends_with_a_feature_and_has_no_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut batches = Batches::new(path);
+        let half = "x".repeat(MOST_BYTES as usize / 2);
+        for feature in 0..3 {
+            batches.add(Kind::Features, &feature).unwrap();
+            match feature {
+                2 => batches.add(Kind::Explanations, &"last").unwrap(),
+                _ => batches.add(Kind::Activations, &half).unwrap(),
+            }
+            batches.end_feature().unwrap();
+        }
+        assert_eq!(batches.finish().unwrap(), 2);
+        let read = |name: &str| {
+            let mut text = String::new();
+            GzDecoder::new(File::open(path.join(name)).unwrap()).read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!(["features/batch-0.jsonl.gz", "features/batch-1.jsonl.gz"].map(read), ["0\n1\n", "2\n"]);
+        assert_eq!(read("activations/batch-0.jsonl.gz"), format!("\"{half}\"\n").repeat(2));
+        assert_eq!(read("explanations/batch-1.jsonl.gz"), "\"last\"\n");
+        assert!(
+            !path.join("activations/batch-1.jsonl.gz").exists() && !path.join("explanations/batch-0.jsonl.gz").exists()
+        );
+    }
 
     #[test]
     fn what_the_importer_would_break_is_written_otherwise() {

@@ -1,7 +1,5 @@
 //! The lines of a feature: itself, its examples and its label, with the columns that Neuronpedia's tables have.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
@@ -243,8 +241,8 @@ impl<'a> Lines<'a> {
         let Place { model, source, creator_id, .. } = self.place;
         let feature = label.feature as usize;
         let notes = [
-            label.score.map(|score| Cow::Owned(format!("score {score}"))),
-            label.source.as_deref().map(|source| Cow::Owned(format!("by {source}"))),
+            label.score.map(|score| format!("score {}", (1e3 * score).round() / 1e3)),
+            label.source.as_ref().map(|source| format!("by {source}")),
         ];
         let notes: Vec<_> = notes.into_iter().flatten().collect();
         Explanation {

@@ -26,13 +26,12 @@ pub(super) fn of(place: &Place) -> [(&'static str, Value); 4] {
         "releaseName": release, "defaultOfModelId": null, "defaultRange": 1, "defaultShowBreaks": true,
         "showDfa": false, "showCorrelated": false, "showHeadAttribution": false, "showUmap": false,
     });
-    // `saelensConfig` is JSON there, and Prisma refuses a bare null for that.
     let of_source = json!({
         "id": source, "modelId": model, "setName": source_set, "creatorId": creator_id, "hasDashboards": true,
-        "inferenceEnabled": false, "inferenceHosts": [], "saelensRelease": null, "saelensSaeId": null,
-        "hfRepoId": null, "hfFolderId": null, "visibility": "PUBLIC", "defaultOfModelId": null, "hasUmap": false,
-        "hasUmapLogSparsity": false, "hasUmapClusters": false, "num_prompts": null, "num_tokens_in_prompt": null,
-        "dataset": null, "notes": null,
+        "inferenceEnabled": false, "inferenceHosts": [], "saelensConfig": null, "saelensRelease": null,
+        "saelensSaeId": null, "hfRepoId": null, "hfFolderId": null, "visibility": "PUBLIC",
+        "defaultOfModelId": null, "hasUmap": false, "hasUmapLogSparsity": false, "hasUmapClusters": false,
+        "num_prompts": null, "num_tokens_in_prompt": null, "dataset": null, "notes": null,
     });
     [
         ("release.jsonl", of_release),
