@@ -7,6 +7,7 @@ use monosem::Result;
 use monosem::features::neuronpedia::{self, Destination};
 use serde_json::json;
 
+use super::arguments::count_or_zero;
 use super::output::{self, print_result, tell};
 
 /// Files of a directory that Neuronpedia's importer lists.
@@ -30,11 +31,11 @@ pub struct Arguments {
     /// Name of the author
     #[arg(long, value_name = "NAME")]
     creator_name: String,
-    /// The server's name of the model [default: what is behind the last / of the set's name of it, in small letters]
+    /// The server's name of the model [default: that of the set, in lower case and without its author]
     #[arg(long, value_name = "NAME")]
     model_id: Option<String>,
     /// Layer that the SAE is of [default: that of the set's hook name, as in blocks.3 or layers.3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count_or_zero::<u32>, allow_hyphen_values = true)]
     layer: Option<u32>,
     /// Name of the release that the set of sources belongs to [default: that of --source-set]
     #[arg(long, value_name = "NAME")]

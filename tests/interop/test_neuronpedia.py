@@ -1,4 +1,4 @@
-"""Take what `monosem neuronpedia` writes as Neuronpedia does: by its own classes, and by its importer's SQL on its tables.
+"""Take what `monosem neuronpedia` writes as Neuronpedia does: by its classes, and by its importer's SQL on its tables.
 
 Run by hand, with a clone of https://github.com/hijohnnylin/neuronpedia at COMMIT:
 
@@ -77,7 +77,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
         program = os.environ.get("MONOSEM", ROOT / "target/release/monosem")
         subprocess.run([program, *map(str, arguments)], cwd=directory, check=True)
 
-    monosem("train", "--data", DATA / "sample-train.safetensors", "--out", "run", "--features", 64, "--k", 8, "--steps", 50)
+    sizes = ["--features", 64, "--k", 8, "--steps", 50]
+    monosem("train", "--data", DATA / "sample-train.safetensors", "--out", "run", *sizes)
     data = ["--data", DATA / "sample-val.safetensors", "--tokenizer", DATA / "tokenizer.json"]
     monosem("features", "--sae", "run", *data, "--out", "set")
     label = {"feature": 3, "label": "a NUL, \0, and a backslash before u: \\u0000", "score": 0.5, "source": "a test"}
@@ -129,7 +130,8 @@ def test_their_importer_takes_every_line(export: Path) -> None:
                 sql = re.sub(r'CREATE EXTENSION[^;]*"vector";', "", sql).replace("vector(256)", "TEXT")
                 sql = re.sub(r"CREATE INDEX[^;]*USING (hnsw|ivfflat)[^;]*;", "", sql)
             connection.execute(sql)
-        connection.execute('INSERT INTO "User" (id, name, "emailUnsubscribeCode") VALUES (%s, %s, %s)', [CREATOR, "me", "x"])
+        of_user = 'INSERT INTO "User" (id, name, "emailUnsubscribeCode") VALUES (%s, %s, %s)'
+        connection.execute(of_user, [CREATOR, "me", "x"])
         tables = {"release": "SourceRelease", "model": "Model", "sourceset": "SourceSet", "source": "Source"}
         for kind, table in tables.items():
             # Prisma creates these one by one; their columns and references are what is tried here.

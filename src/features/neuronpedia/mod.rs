@@ -1,8 +1,8 @@
 //! A set of features as Neuronpedia imports it.
 //!
-//! Layout and fields are those of utils/neuronpedia-utils/neuronpedia_utils/convert-saedashboard-to-neuronpedia-export.py
-//! in <https://github.com/hijohnnylin/neuronpedia> at ebb8426, whose importer is apps/webapp/app/api/admin/import;
-//! docs/features.md says what is there of them.
+//! Layout and fields are those that convert-saedashboard-to-neuronpedia-export.py writes and
+//! apps/webapp/app/api/admin/import reads in <https://github.com/hijohnnylin/neuronpedia> at ebb8426; docs/features.md
+//! says what is there of them.
 
 mod batches;
 mod destination;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::program::cli::{fail, monosem, succeed};
 use crate::program::report::write_set;
 
-/// Columns: a letter for the type (text, whole number, number, Boolean), `[]` for an array of it, `?` if it may be null.
+/// Columns: a letter for the type (text, whole number, number, Boolean), `[]` for an array, `?` for one that may be null.
 const NEURON: &[(&str, &str)] = &[
     ("modelId", "t"),
     ("layer", "t"),
