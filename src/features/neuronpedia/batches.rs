@@ -111,8 +111,8 @@ pub(super) fn json(path: &Path, line: &impl Serialize) -> Result<String> {
     serde_json::to_string(line).map(without_nul).map_err(|error| Error::io(path)(error.into()))
 }
 
-/// Postgres keeps no NUL, which is shown as U+2400. The importer moreover replaces the characters `\u0000` wherever they
-/// stand, also where the backslash is text, which is therefore written by its number.
+/// Postgres keeps no NUL, which is shown as U+2400. The importer moreover replaces the characters `\u0000` wherever
+/// they stand, also where the backslash is text, which is therefore written by its number.
 fn without_nul(json: String) -> String {
     if !json.contains(r"\u0000") {
         return json;
@@ -163,9 +163,8 @@ mod tests {
         assert_eq!(["features/batch-0.jsonl.gz", "features/batch-1.jsonl.gz"].map(read), ["0\n1\n", "2\n"]);
         assert_eq!(read("activations/batch-0.jsonl.gz"), format!("\"{half}\"\n").repeat(2));
         assert_eq!(read("explanations/batch-1.jsonl.gz"), "\"last\"\n");
-        assert!(
-            !path.join("activations/batch-1.jsonl.gz").exists() && !path.join("explanations/batch-0.jsonl.gz").exists()
-        );
+        let empty = ["activations/batch-1.jsonl.gz", "explanations/batch-0.jsonl.gz"];
+        assert!(empty.iter().all(|name| !path.join(name).exists()));
     }
 
     #[test]

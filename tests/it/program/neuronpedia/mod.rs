@@ -1,211 +1,16 @@
-//! `monosem neuronpedia`, against the set that it exports and the columns of Neuronpedia's tables
-//! (apps/webapp/prisma/schema.prisma at ebb8426).
+//! `monosem neuronpedia`, against the set that it exports and the columns of Neuronpedia's tables.
+
+mod columns;
+mod fixture;
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
-use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::program::cli::{fail, monosem, succeed};
-use crate::program::report::write_set;
-
-/// Columns: a letter for the type (text, whole number, number, Boolean), `[]` for an array, `?` for one that may be null.
-const NEURON: &[(&str, &str)] = &[
-    ("modelId", "t"),
-    ("layer", "t"),
-    ("index", "t"),
-    ("sourceSetName", "t"),
-    ("creatorId", "t"),
-    ("maxActApprox", "n"),
-    ("hasVector", "b"),
-    ("vector", "n[]"),
-    ("vectorLabel", "t?"),
-    ("vectorDefaultSteerStrength", "n"),
-    ("hookName", "t?"),
-    ("topkCosSimIndices", "w[]"),
-    ("topkCosSimValues", "n[]"),
-    ("neuron_alignment_indices", "w[]"),
-    ("neuron_alignment_values", "n[]"),
-    ("neuron_alignment_l1", "n[]"),
-    ("correlated_neurons_indices", "w[]"),
-    ("correlated_neurons_pearson", "n[]"),
-    ("correlated_neurons_l1", "n[]"),
-    ("correlated_features_indices", "w[]"),
-    ("correlated_features_pearson", "n[]"),
-    ("correlated_features_l1", "n[]"),
-    ("neg_str", "t[]"),
-    ("neg_values", "n[]"),
-    ("pos_str", "t[]"),
-    ("pos_values", "n[]"),
-    ("frac_nonzero", "n"),
-    ("freq_hist_data_bar_heights", "n[]"),
-    ("freq_hist_data_bar_values", "n[]"),
-    ("logits_hist_data_bar_heights", "n[]"),
-    ("logits_hist_data_bar_values", "n[]"),
-    ("decoder_weights_dist", "n[]"),
-];
-const ACTIVATION: &[(&str, &str)] = &[
-    ("id", "t"),
-    ("tokens", "t[]"),
-    ("dataIndex", "t?"),
-    ("index", "t"),
-    ("layer", "t"),
-    ("modelId", "t"),
-    ("dataSource", "t?"),
-    ("maxValue", "n"),
-    ("maxValueTokenIndex", "w"),
-    ("minValue", "n"),
-    ("values", "n[]"),
-    ("dfaValues", "n[]"),
-    ("dfaTargetIndex", "w?"),
-    ("dfaMaxValue", "n?"),
-    ("creatorId", "t"),
-    ("lossValues", "n[]"),
-    ("logitContributions", "t?"),
-    ("binMin", "n"),
-    ("binMax", "n"),
-    ("binContains", "n"),
-    ("qualifyingTokenIndex", "w"),
-];
-const EXPLANATION: &[(&str, &str)] = &[
-    ("id", "t"),
-    ("modelId", "t"),
-    ("layer", "t"),
-    ("index", "t"),
-    ("description", "t"),
-    ("authorId", "t"),
-    ("notes", "t?"),
-    ("typeName", "t?"),
-    ("explanationModelName", "t?"),
-];
-/// Columns of the files of one line that have no default.
-const RECORDS: [(&str, &[(&str, &str)]); 4] = [
-    (
-        "release.jsonl",
-        &[("name", "t"), ("description", "t"), ("urls", "t[]"), ("creatorName", "t"), ("creatorId", "t")],
-    ),
-    ("model.jsonl", &[("id", "t"), ("creatorId", "t"), ("layers", "w"), ("neuronsPerLayer", "w"), ("owner", "t")]),
-    (
-        "sourceset.jsonl",
-        &[
-            ("modelId", "t"),
-            ("name", "t"),
-            ("description", "t"),
-            ("creatorName", "t"),
-            ("urls", "t[]"),
-            ("creatorId", "t"),
-        ],
-    ),
-    ("source.jsonl", &[("id", "t"), ("modelId", "t"), ("setName", "t"), ("creatorId", "t")]),
-];
-
-fn is_of(value: &Value, kind: &str) -> bool {
-    if let Some(kind) = kind.strip_suffix('?') {
-        return value.is_null() || is_of(value, kind);
-    }
-    if let Some(kind) = kind.strip_suffix("[]") {
-        return value.as_array().is_some_and(|values| values.iter().all(|value| is_of(value, kind)));
-    }
-    match kind {
-        "t" => value.is_string(),
-        "w" => value.as_i64().is_some_and(|whole| i32::try_from(whole).is_ok()),
-        "n" => value.is_number(),
-        "b" => value.is_boolean(),
-        _ => unreachable!("{kind}"),
-    }
-}
-
-struct Set {
-    directory: tempfile::TempDir,
-}
-
-impl Set {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        write_set(&directory.path().join("set"));
-        Self { directory }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn command(&self, more: &[&str]) -> Vec<String> {
-        let (set, out) = (self.path("set"), self.path("out"));
-        let named = ["neuronpedia", "--features", &set, "--out", &out, "--source-set", "res-200", "--creator-id", "c1"];
-        named
-            .into_iter()
-            .chain(["--creator-name", "An author"])
-            .chain(more.iter().copied())
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// Exports the set, whose model has no name that could be used.
-    fn export(&self) -> (Value, PathBuf) {
-        let command = self.command(&["--model-id", "tiny", "--json"]);
-        let said = succeed(&command.iter().map(String::as_str).collect::<Vec<_>>());
-        (serde_json::from_str(&said).unwrap(), PathBuf::from(self.path("out/tiny/1-res-200")))
-    }
-
-    fn refuse(&self, more: &[&str], code: i32, words: &str) {
-        let before = fs::read_dir(self.directory.path()).unwrap().count();
-        let command = self.command(more);
-        fail(&command.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
-        assert_eq!(fs::read_dir(self.directory.path()).unwrap().count(), before, "{words}");
-    }
-
-    /// Changes a file of the set.
-    fn change(&self, name: &str, change: impl Fn(&str) -> String) {
-        let path = Path::new(&self.path("set")).join(name);
-        let text = fs::read_to_string(&path).unwrap();
-        assert_ne!(change(&text), text, "{name}");
-        fs::write(path, change(&text)).unwrap();
-    }
-
-    /// Lines of a file of the set.
-    fn lines(&self, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(Path::new(&self.path("set")).join(name)).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// A tensor's rows.
-    fn rows<T: bytemuck::AnyBitPattern>(&self, file: &str, name: &str) -> Vec<Vec<T>> {
-        let bytes = fs::read(Path::new(&self.path("set")).join(file)).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let tensor = tensors.tensor(name).unwrap();
-        let width = tensor.shape().get(1).copied().unwrap_or(1);
-        bytemuck::pod_collect_to_vec(tensor.data()).chunks(width).map(<[T]>::to_vec).collect()
-    }
-}
-
-/// The lines of a gzipped file, as the importer reads them: NULs by their escape are replaced by spaces before.
-fn imported(path: &Path) -> Vec<Value> {
-    let mut text = String::new();
-    GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
-    assert!(text.ends_with('\n'));
-    let text = text.replace("\\u0000", " ");
-    text.trim().split('\n').map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn floats(value: &Value) -> Vec<f32> {
-    serde_json::from_value(value.clone()).unwrap()
-}
-
-fn files(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(directory)
-        .unwrap()
-        .flat_map(|entry| {
-            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name().into_string().unwrap())).unwrap();
-            if path.is_dir() { files(&path).iter().map(|file| format!("{name}/{file}")).collect() } else { vec![name] }
-        })
-        .collect();
-    names.sort();
-    names
-}
+use crate::program::cli::monosem;
+use columns::{ACTIVATION, EXPLANATION, NEURON, RECORDS, columns, is_of};
+use fixture::{Set, files, floats, imported};
 
 #[test]
 fn every_line_has_the_columns_of_its_table() {
@@ -218,15 +23,16 @@ fn every_line_has_the_columns_of_its_table() {
     let records = ["model", "release", "source", "sourceset"].map(|record| format!("{record}.jsonl"));
     assert_eq!(files(&source), [&kinds[..], &records].concat());
 
-    for (kind, columns, lines) in
+    for (kind, table, lines) in
         [("features", NEURON, 200), ("activations", ACTIVATION, 196 * 16), ("explanations", EXPLANATION, 2)]
     {
         let read = imported(&source.join(format!("{kind}/batch-0.jsonl.gz")));
         assert_eq!(read.len(), lines, "{kind}");
         for line in read.iter().map(|line| line.as_object().unwrap()) {
-            assert_eq!(line.len(), columns.len(), "{kind}: {:?}", line.keys());
-            for (column, kind) in columns {
-                assert!(is_of(&line[*column], kind), "{column}: {}", line[*column]);
+            let all = columns(table);
+            assert_eq!(line.len(), all.len(), "{kind}: {:?}", line.keys());
+            for (column, kind) in all {
+                assert!(is_of(&line[column], kind), "{column}: {}", line[column]);
             }
             let owner = if kind == "explanations" { "authorId" } else { "creatorId" };
             assert_eq!([&line["modelId"], &line["layer"], &line[owner]], ["tiny", "1-res-200", "c1"]);
@@ -236,9 +42,9 @@ fn every_line_has_the_columns_of_its_table() {
         let text = fs::read_to_string(source.join(name)).unwrap();
         serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap()
     };
-    for (name, columns) in RECORDS {
-        for (column, kind) in columns {
-            assert!(is_of(&record(name)[*column], kind), "{name}: {column}");
+    for (name, required) in RECORDS {
+        for (column, kind) in columns(required) {
+            assert!(is_of(&record(name)[column], kind), "{name}: {column}");
         }
         assert_eq!(record(name)["creatorId"], "c1");
     }
