@@ -67,7 +67,7 @@ impl Set {
     }
 
     /// A tensor's rows.
-    pub fn rows<T: bytemuck::AnyBitPattern>(&self, file: &str, name: &str) -> Vec<Vec<T>> {
+    pub fn rows<T: bytemuck::Pod>(&self, file: &str, name: &str) -> Vec<Vec<T>> {
         let bytes = fs::read(Path::new(&self.path("set")).join(file)).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let tensor = tensors.tensor(name).unwrap();
