@@ -54,8 +54,8 @@ mod tests {
         let (middles, heights) = spread.bars();
         assert_eq!((heights.len(), heights.iter().sum::<u64>()), (50, 56));
         assert_eq!((middles[0], middles[49]), (0.015, 1.485));
-        // Of equal width, so the middle bin's are the highest.
-        assert_eq!((heights[20], heights[40]), (2, 0));
+        // From 18 to 20.4 rows, and from 52.4 to 52.76.
+        assert_eq!((heights[20], heights[40]), (2, 1));
     }
 
     #[test]

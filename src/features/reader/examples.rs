@@ -134,11 +134,8 @@ impl FeatureLine {
 }
 
 impl Example {
-    /// Lists beside one another must be of one length, and numbers finite.
+    /// Lists beside one another must be of one length.
     fn fault(&self) -> Option<&'static str> {
-        if self.activations.iter().flatten().chain([&self.activation]).any(|activation| !activation.is_finite()) {
-            return Some("an example has an activation that is not finite");
-        }
         let lengths = [
             self.tokens.as_ref().map(Vec::len),
             self.text.as_ref().map(Vec::len),
