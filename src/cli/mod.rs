@@ -111,10 +111,9 @@ Examples:
   monosem label import --features features --labels labels.jsonl")]
     Label(label::Arguments),
     #[command(after_help = "\
-Examples:
-  monosem neuronpedia --features features --out export --source-set res-16k --creator-id ID --creator-name NAME
-  monosem neuronpedia --features features --out export --source-set res-16k --creator-id ID --creator-name NAME \\
-    --model-id gpt2-small --layer 3")]
+Example:
+  monosem neuronpedia --features features --out export --source-set res-16k \\
+    --creator-id ID --creator-name NAME")]
     Neuronpedia(neuronpedia::Arguments),
     #[command(visible_alias = "import")]
     #[command(after_help = "\
