@@ -95,8 +95,9 @@ def test_their_classes_take_every_line(export: Path, tmp_path: Path) -> None:
         (line,) = (export / f"{kind}.jsonl").read_text().splitlines()
         class_of(module, name, tmp_path)(**json.loads(line))
     for kind, (module, name, _) in BATCHES.items():
-        taken = [class_of(module, name, tmp_path)(**line) for line in lines(export, kind)]
-        assert len(taken) > 0, kind
+        theirs = class_of(module, name, tmp_path)
+        for line in lines(export, kind):
+            theirs(**line)
 
 
 def test_derived_fields_are_the_converters(export: Path) -> None:
