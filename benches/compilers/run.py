@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Compile every variant of every kernel with Mesa's compilers for GPUs that are not here; write what they say of it.
+
+    benches/compilers/run.py --out benches/results/DATE-compilers     DATE-compilers.json, and its tables as .md
+    benches/compilers/run.py --compare OLD.json                       print what got worse; exits with 1 if anything did
+    benches/compilers/run.py --gpus ada bmg --only encode ...         fewer GPUs, fewer shaders
+
+Needs what tests/portability/gpu-compilers needs, and cargo. README.md, beside this file, says what the figures are.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import compare
+import tables
+from gpus import GPUS, resident_warps
+from hot_loop import hot_loop
+from variants import labels
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SHIM = ROOT / "tests/portability/gpu-compilers"
+
+
+# What NVK, RADV and ANV call a figure; what one has several of is added up.
+FIGURES = {
+    "registers": ["Number of GPRs", "VGPRs", "Max live registers"],
+    "spills": ["Spills to memory", "Spilled VGPRs", "Spill Count"],
+    "scratch": ["SLM size", "Scratch size", "Scratch Memory Size"],
+    "instructions": ["Instruction count", "Instructions", "Instruction Count"],
+    "cycles": ["Static cycle count", "Inverse Throughput", "Cycle Count"],
+}
+
+
+def build():
+    """The program beside this file, monosem, and the tests, whose one writes the shaders."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    release = ["cargo", "build", "-q", "--release", "--locked"]
+    subprocess.run([*release, "--manifest-path", HERE / "Cargo.toml", "--target-dir", target / "compilers"], check=True)
+    subprocess.run(release, cwd=ROOT, check=True)
+    return target / "compilers/release/compilers", target / "release/monosem"
+
+
+def write_shaders(directory):
+    """Every variant's WGSL into a directory; their names with the entries and definitions they are made of."""
+    test = ["cargo", "test", "-q", "--release", "--locked", "--test", "it"]
+    environment = {**os.environ, "MONOSEM_WGSL_DIR": str(directory)}
+    run = [*test, "--", "--ignored", "every_variant_is_written"]
+    subprocess.run(run, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return different(directory, json.loads((directory / "variants.json").read_text()))
+
+
+def different(directory, variants):
+    """One of those that differ in the numbers of planes alone, and none for adapters on the CPU."""
+    planes = re.findall(r"^#define (\w+) ", (ROOT / "shaders/shared/planes.wgsl").read_text(), re.M)
+    number = re.compile(rf"^const ({'|'.join(planes)}): u32 = \d+u;$", re.M)
+    texts = {}
+    for name, variant in sorted(variants.items(), key=lambda one: int(one[0].rsplit("-", 1)[1])):
+        if not name.startswith("encode_subgroup"):
+            text = number.sub("", (directory / f"{name}.wgsl").read_text())
+            texts.setdefault(text, (name, variant))
+    return dict(sorted(texts.values(), key=lambda one: one[0].rsplit("-", 1)[0]))
+
+
+def lines_of(command):
+    """The lines of JSON that a command prints on a pretended GPU, and whether it came to its end."""
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines = [json.loads(line) for line in done.stdout.decode(errors="replace").splitlines() if line.startswith("{")]
+    if not lines:
+        sys.exit(f"{' '.join(map(str, command[:3]))}: {done.stderr.decode(errors='replace').strip()[-500:]}")
+    return lines, done.returncode == 0
+
+
+def compile_all(gpu, program, files, more=()):
+    """What a GPU's compiler says of each file; one that crashes it is named."""
+    told, left = [], list(files)
+    while left:
+        (_, *lines), finished = lines_of([SHIM, gpu, program, "--machine-code", *more, *left])
+        told += lines
+        if finished:
+            break
+        # It printed whole shaders in order: the first without a line crashed.
+        last = lines[-1]["shader"] if lines else None
+        at = next((number for number, file in enumerate(left) if file.stem == last), -1) + 1
+        if at < len(left):
+            told.append({"shader": left[at].stem, "entry": "?", "error": "the compiler crashed"})
+        left = left[at + 1:]
+    return told
+
+
+def takes(device, defines):
+    """Whether the engine would offer a block of screen_cooperative on a device (src/kernels/screen.rs)."""
+    tile, (least, most) = defines["TILE"], device["subgroups"]
+    return [tile] * 3 in device["matrix_shapes"] and not defines["SCALAR"] and least <= defines["LANES"] <= most
+
+
+def ask(gpu, program, directory, variants):
+    """A GPU, and what its compiler says of every variant that could run there."""
+    device, _ = lines_of([SHIM, gpu, program])
+    files, blocks = [], {}
+    for name, variant in variants.items():
+        file = directory / f"{name}.wgsl"
+        if not name.startswith("screen_cooperative"):
+            files.append(file)
+        elif takes(device[0], variant["defines"]):
+            blocks.setdefault(variant["defines"]["LANES"], []).append(file)
+    told = compile_all(gpu, program, files)
+    least, most = device[0]["subgroups"]
+    for lanes, files in blocks.items():
+        told += compile_all(gpu, program, files, () if least == most else ("--subgroup", lanes))
+    return device[0], told
+
+
+def default_encode(gpu, monosem):
+    (device, *_), _ = lines_of([SHIM, gpu, monosem, "devices", "--json"])
+    return device["encode"]
+
+
+def summaries(gpu, told, label):
+    pipelines = {}
+    for one in told:
+        shader, *variant = label[one["shader"]].split(" ")
+        name = " ".join([f"{shader}.{one['entry']}", *variant])
+        pipelines[name] = one if "error" in one else summary(gpu, one)
+    return pipelines
+
+
+def summary(gpu, one):
+    told = one["statistics"]
+    figures = {figure: sum(told.get(name, 0) for name in names) for figure, names in FIGURES.items()}
+    return {
+        "threads": one["workgroup"],
+        "lanes": one["subgroup"],
+        "workgroup_bytes": one["workgroup_bytes"],
+        **figures,
+        "warps": resident_warps(gpu, one),
+        "of": GPUS[gpu].warps,
+        "loop": hot_loop(one["machine_code"]) if one.get("machine_code") else None,
+    }
+
+
+def write(run, out, command):
+    """One pipeline a line."""
+    gpus = []
+    for gpu, told in run["gpus"].items():
+        head = json.dumps({"device": told["device"], "encode": told["encode"]})[1:-1]
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in told["pipelines"].items())
+        gpus.append(f'{json.dumps(gpu)}: {{{head}, "pipelines": {{\n{lines}\n}}}}')
+    head = json.dumps({name: value for name, value in run.items() if name != "gpus"})[1:-1]
+    Path(f"{out}.json").write_text(f'{{{head}, "gpus": {{\n' + ",\n".join(gpus) + "\n}}\n")
+    Path(f"{out}.md").write_text(tables.markdown(run, command))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpus", nargs="+", choices=GPUS, default=list(GPUS))
+    parser.add_argument("--only", nargs="+", default=[""], metavar="SHADER", help="shaders whose names begin so")
+    parser.add_argument("--out", help="write OUT.json and OUT.md")
+    parser.add_argument("--compare", metavar="OLD.json", help="print what is worse than in an older run")
+    flags = parser.parse_args()
+    if os.geteuid() != 0 or not (shutil.which("debootstrap") or shutil.which("apt-get")):
+        print("skipped: the compilers of GPUs, which need root and debootstrap", file=sys.stderr)
+        return
+    program, monosem = build()
+    # Beside the repository's own files, which is what a pretended GPU's programs see.
+    with tempfile.TemporaryDirectory(dir=program.parent) as directory:
+        directory = Path(directory)
+        variants = write_shaders(directory)
+        label = labels(variants)
+        variants = {name: one for name, one in variants.items() if name.startswith(tuple(flags.only))}
+        gpus = {}
+        for gpu in flags.gpus:
+            device, told = ask(gpu, program, directory, variants)
+            pipelines = summaries(gpu, told, label)
+            gpus[gpu] = {"device": device, "encode": default_encode(gpu, monosem), "pipelines": pipelines}
+            print(f"{gpu}: {len(pipelines)} pipelines", file=sys.stderr)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    driver = next(iter(gpus.values()))["device"]["driver_version"]
+    run = {"date": str(date.today()), "commit": commit.strip(), "driver": driver, "gpus": gpus}
+    if flags.out:
+        write(run, flags.out, " ".join(["benches/compilers/run.py", *sys.argv[1:]]))
+    if flags.compare:
+        sys.exit(compare.report(json.loads(Path(flags.compare).read_text()), run))
+
+
+if __name__ == "__main__":
+    main()
