@@ -39,6 +39,9 @@ FIGURES = {
     "cycles": ["Static cycle count", "Inverse Throughput", "Cycle Count"],
 }
 
+# The line before an entry point is compiled.
+BEGUN = {"shader", "entry"}
+
 
 def build():
     """The program beside this file, monosem, and the tests, whose one writes the shaders."""
@@ -80,19 +83,16 @@ def lines_of(command):
 
 
 def compile_all(gpu, program, files, more=()):
-    """What a GPU's compiler says of each file; one that crashes it is named."""
+    """What a GPU's compiler says of each entry point of the files; where it crashes, the rest of the file is left."""
     told, left = [], list(files)
     while left:
         (_, *lines), finished = lines_of([SHIM, gpu, program, "--machine-code", *more, *left])
-        told += lines
+        told += [line for line in lines if line.keys() != BEGUN]
         if finished:
             break
-        # It printed whole shaders in order: the first without a line crashed.
-        last = lines[-1]["shader"] if lines else None
-        at = next((number for number, file in enumerate(left) if file.stem == last), -1) + 1
-        if at < len(left):
-            told.append({"shader": left[at].stem, "entry": "?", "error": "the compiler crashed"})
-        left = left[at + 1:]
+        last = lines[-1]["shader"]
+        told.append({**lines[-1], "error": "the compiler crashed"})
+        left = left[[file.stem for file in left].index(last) + 1:]
     return told
 
 

@@ -1,5 +1,5 @@
 //! Compiles WGSL with the Vulkan driver that is there, as wgpu would, and prints what the driver says of each pipeline:
-//! a line of JSON for the device, then one for each entry point.
+//! a line of JSON for the device, then two for each entry point, before and after it is compiled.
 //!
 //!     compilers [--machine-code] [--subgroup N] FILE.wgsl ...
 //!
@@ -33,6 +33,8 @@ fn main() -> Result<()> {
         let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
         let module = pipeline::Module::parse(&text).map_err(|error| format!("{file}: {error}"))?;
         for entry in module.entry_points() {
+            // Read, should the driver crash.
+            println!("{}", json!({ "shader": shader, "entry": entry }));
             let mut line = match module.compile(&device, entry, subgroup, machine_code) {
                 Ok(compiled) => compiled,
                 Err(error) => json!({ "error": error.to_string() }),
