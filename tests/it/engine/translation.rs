@@ -296,9 +296,9 @@ fn tiles_take_the_workgroup_memory_that_they_say() {
         for (index, entry) in module.entry_points.iter().enumerate() {
             let bytes = workgroup_bytes(&module, info.get_entry_point(index));
             assert_eq!(bytes, shape.workgroup_bytes(), "{variant}, {}", entry.name);
-            // Eight rows and eight features per thread; of maxima two per thread, that wait in the same memory.
-            assert_eq!(entry.workgroup_size, [shape.rows * shape.features / 64, 1, 1], "{variant}");
-            assert!(16 * shape.rows * shape.features / 32 <= bytes, "{variant}");
+            assert_eq!(entry.workgroup_size, [shape.threads(), 1, 1], "{variant}");
+            // Of maxima two vectors per thread, that wait in the same memory.
+            assert!(16 * 2 * shape.threads() <= bytes, "{variant}");
         }
     }
 }
