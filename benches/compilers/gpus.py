@@ -46,8 +46,8 @@ def resident_warps(gpu, pipeline):
     core, told = GPUS[gpu], pipeline["statistics"]
     warps = ceil(pipeline["workgroup"] / pipeline["subgroup"])
     if "Subgroups per SIMD" in told:
-        # RADV counts waves of 32, workgroup memory included.
-        return told["Subgroups per SIMD"]
+        # Workgroup memory included; counted in waves of 32.
+        return told["Subgroups per SIMD"] * 32 // pipeline["subgroup"]
     by_registers = told.get("Max warps/SM", core.warps)
     workgroups = min(core.workgroups, floor(by_registers / warps))
     if taken := pipeline["workgroup_bytes"]:

@@ -45,7 +45,8 @@ CLASSES = {
 
 def hot_loop(code):
     """The instructions of the innermost loop with most matrix operations, then multiply-adds, by class; none without a
-    loop."""
+    loop. Of branches the longest way counts, except AMD's, where those that lanes may take differently follow each
+    other."""
     lines = code.splitlines()
     begin = "\n".join(lines[:8])
     if re.search(r"^block", begin, re.M):
@@ -130,8 +131,21 @@ def inner_loops(blocks, successors):
                 body |= new
                 open_blocks += new
             loops.setdefault(head, set()).update(body)
-    inner = [body for head, body in loops.items() if not any(other < body for other in loops.values())]
-    return [[text for name in order if name in body for text in code[name]] for body in inner]
+    inner = [(head, body) for head, body in loops.items() if not any(other < body for other in loops.values())]
+    return [longest_way(head, body, code, successors) for head, body in inner]
+
+
+def longest_way(head, body, code, successors):
+    """The instructions of one pass through a loop."""
+    ways = {}
+
+    def way_from(name):
+        if name not in ways:
+            inside = [other for other in successors[name] if other in body and other != head]
+            ways[name] = code[name] + max((way_from(other) for other in inside), key=len, default=[])
+        return ways[name]
+
+    return way_from(head)
 
 
 def brw_loops(lines):
@@ -147,7 +161,22 @@ def brw_loops(lines):
             if (found := re.search(r"while\S* \(\d+\)\s+(L\d+)", text)) and found[1] in labels:
                 loops.append((labels[found[1]], len(code)))
     inner = [loop for loop in loops if not any(is_inside(other, loop) for other in loops)]
-    return [code[begin:end] for begin, end in inner]
+    return [longest_branches(code[begin:end]) for begin, end in inner]
+
+
+def longest_branches(code):
+    """The instructions of one pass through a loop of Intel's."""
+    branches = [[[]]]
+    for text in code:
+        if text.startswith("endif"):
+            longest = max(branches.pop(), key=len)
+            branches[-1][-1] += longest
+        branches[-1][-1].append(text)
+        if text.startswith("if"):
+            branches.append([[]])
+        elif text.startswith("else"):
+            branches[-1].append([])
+    return branches[0][0]
 
 
 def is_inside(loop, outer):

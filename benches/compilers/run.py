@@ -39,6 +39,8 @@ FIGURES = {
     "cycles": ["Static cycle count", "Inverse Throughput", "Cycle Count"],
 }
 
+COLUMNS = ["threads", "lanes", "workgroup_bytes", *FIGURES, "warps", "of", "loop"]
+
 # The line before an entry point is compiled.
 BEGUN = {"shader", "entry"}
 
@@ -148,15 +150,30 @@ def summary(gpu, one):
 
 
 def write(run, out, command):
-    """One pipeline a line."""
-    gpus = []
+    """One pipeline a line, as the columns' values; the loop of products alone."""
+    gpus = {}
     for gpu, told in run["gpus"].items():
-        head = json.dumps({"device": told["device"], "encode": told["encode"]})[1:-1]
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in told["pipelines"].items())
-        gpus.append(f'{json.dumps(gpu)}: {{{head}, "pipelines": {{\n{lines}\n}}}}')
-    head = json.dumps({name: value for name, value in run.items() if name != "gpus"})[1:-1]
-    Path(f"{out}.json").write_text(f'{{{head}, "gpus": {{\n' + ",\n".join(gpus) + "\n}}\n")
+        lines = [f"{json.dumps(name)}: {json.dumps(values(name, one))}" for name, one in told["pipelines"].items()]
+        pipelines = "{\n" + ",\n".join(lines) + "\n}"
+        gpus[gpu] = f'{json.dumps({**told, "pipelines": None})[:-5]}{pipelines}}}'
+    all_gpus = ",\n".join(f"{json.dumps(gpu)}: {text}" for gpu, text in gpus.items())
+    head = json.dumps({**run, "gpus": None})[:-5]
+    Path(f"{out}.json").write_text(f"{head}{{\n{all_gpus}\n}}}}\n")
     Path(f"{out}.md").write_text(tables.markdown(run, command))
+
+
+def values(name, one):
+    if "error" in one:
+        return one["error"]
+    return [one[column] if column != "loop" or name.startswith(tables.PRODUCTS) else None for column in COLUMNS]
+
+
+def read(path):
+    run = json.loads(Path(path).read_text())
+    for told in run["gpus"].values():
+        for name, one in told["pipelines"].items():
+            told["pipelines"][name] = {"error": one} if isinstance(one, str) else dict(zip(run["columns"], one, strict=True))
+    return run
 
 
 def main():
@@ -184,11 +201,11 @@ def main():
             print(f"{gpu}: {len(pipelines)} pipelines", file=sys.stderr)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     driver = next(iter(gpus.values()))["device"]["driver_version"]
-    run = {"date": str(date.today()), "commit": commit.strip(), "driver": driver, "gpus": gpus}
+    run = {"date": str(date.today()), "commit": commit.strip(), "driver": driver, "columns": COLUMNS, "gpus": gpus}
     if flags.out:
         write(run, flags.out, " ".join(["benches/compilers/run.py", *sys.argv[1:]]))
     if flags.compare:
-        sys.exit(compare.report(json.loads(Path(flags.compare).read_text()), run))
+        sys.exit(compare.report(read(flags.compare), run))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from gpus import GPUS
 from hot_loop import multiply_adds
 
 # Kernels whose time is multiply-adds; the others wait for memory.
-PRODUCTS = ("encode_tiled.", "screen_cooperative ", "screen_cooperative.", "screen_portable.", "ceilings.multiply_add")
+PRODUCTS = ("encode_tiled.", "product.", "screen_cooperative.", "screen_portable.", "ceilings.multiply_add")
 # Shown variant by variant; of the others the one with the longest estimate is.
 SHAPES = ("encode_tiled.", "screen_cooperative.", "select.")
 FMA_SHARE = 0.75
 RESIDENT = 0.5
 
-ABOUT = """What Mesa's compilers say of the kernels for GPUs that are not here: **estimates, measured on no GPU**. NVK is not
-NVIDIA's own compiler. Cycles are each compiler's own estimate, comparable within one alone; of a kernel's variants the
+ABOUT = """What Mesa's compilers say of the kernels for GPUs that are not here: **estimates, measured on no GPU**. NVK is
+not NVIDIA's own compiler. Cycles are each compiler's own estimate, comparable within one alone; of a kernel's variants the
 one with most is shown. benches/compilers/README.md says more."""
 
 COLUMNS = ("threads", "lanes", "workgroup_bytes", "registers", "spills", "scratch", "instructions", "cycles")
@@ -63,7 +63,7 @@ def misses(told):
         lines.append(f"multiply-adds are {min(low):.0%} of the hot loop of encode's default,{default}")
     for kind, those in by_kernel(others).items():
         few = [one for one in those.values() if one["warps"] < RESIDENT * one["of"]]
-        if few and not f"{kind} ".startswith(PRODUCTS):
+        if few and not kind.startswith(PRODUCTS):
             least = min(few, key=lambda one: one["warps"])
             lines.append(
                 f"{kind} holds {least['warps']} of {least['of']} warps: {least['registers']} registers, "

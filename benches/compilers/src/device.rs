@@ -91,7 +91,7 @@ fn describe(instance: &Instance, physical: vk::PhysicalDevice) -> Value {
     // SAFETY: the chain lives until the call returns.
     unsafe { instance.get_physical_device_properties2(physical, &mut properties) };
     let properties = properties.properties;
-    let text = |name: std::result::Result<&CStr, _>| name.map(|name| name.to_string_lossy().into_owned()).ok();
+    let text = |name: std::result::Result<&CStr, _>| name.map(|name| name.to_string_lossy().trim().to_owned()).ok();
     json!({
         "device": text(properties.device_name_as_c_str()),
         "driver": text(driver.driver_name_as_c_str()),
