@@ -71,17 +71,21 @@ fn load_block(block: u32, lines: vec4<u32>) -> Block {
     return Block();
 }
 
-/// Puts a block of the stage at `stage` where it is read by dimension.
-fn store_block(stage: u32, block: u32, rows: Block) {
-    if block >= BLOCKS {
-        return;
-    }
+/// Where a block is put in a stage, and from there how far it is from one dimension to the next.
+fn block_place(block: u32) -> vec2<u32> {
     let is_x = block < X_BLOCKS;
     let line = select(W_LINE, X_LINE, is_x);
     let own = select(block - X_BLOCKS, block, is_x);
-    let at = stage + select(X_TILE, 0u, is_x) + own % STAGE_QUADS * (4u * line + GAP) + own / STAGE_QUADS;
+    return vec2(select(X_TILE, 0u, is_x) + own % STAGE_QUADS * (4u * line + GAP) + own / STAGE_QUADS, line);
+}
+
+/// Puts a block of the stage at `stage` where it is read by dimension.
+fn store_block(stage: u32, block: u32, place: vec2<u32>, rows: Block) {
+    if block >= BLOCKS {
+        return;
+    }
 #for c in 0..4
-    staged[at + ${c}u * line] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
+    staged[stage + place.x + ${c}u * place.y] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
 #end
 }
 

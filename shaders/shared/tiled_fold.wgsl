@@ -7,6 +7,7 @@
 #for l in 0..${LOADS}
     let block_${l} = thread + ${l}u * THREADS;
     let lines_${l} = block_lines(block_${l}, tile_row, tile_feature);
+    let place_${l} = block_place(block_${l});
 #end
 #for h in 0..${HALVES}
 #for i in 0..8
@@ -16,7 +17,7 @@
     var current = 0u;
 #if DOUBLE
 #for l in 0..${LOADS}
-    store_block(0u, block_${l}, load_block(block_${l}, lines_${l}));
+    store_block(0u, block_${l}, place_${l}, load_block(block_${l}, lines_${l}));
 #end
     workgroupBarrier();
 #end
@@ -34,7 +35,7 @@
 #else
         workgroupBarrier();
 #for l in 0..${LOADS}
-        store_block(0u, block_${l}, rows_${l});
+        store_block(0u, block_${l}, place_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end
@@ -60,7 +61,7 @@
 #if DOUBLE
         current = STAGE - current;
 #for l in 0..${LOADS}
-        store_block(current, block_${l}, rows_${l});
+        store_block(current, block_${l}, place_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end
