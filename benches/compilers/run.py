@@ -33,10 +33,10 @@ SHIM = ROOT / "tests/portability/gpu-compilers"
 # What NVK, RADV and ANV call a figure; what one has several of is added up.
 FIGURES = {
     "registers": ["Number of GPRs", "VGPRs", "Max live registers"],
-    "spills": ["Spills to memory", "Spilled VGPRs", "Spill Count"],
+    "spills": ["Spills to memory", "Spilled VGPRs", "Spills"],
     "scratch": ["SLM size", "Scratch size", "Scratch Memory Size"],
-    "instructions": ["Instruction count", "Instructions", "Instruction Count"],
-    "cycles": ["Static cycle count", "Inverse Throughput", "Cycle Count"],
+    "instructions": ["Instruction count", "Instructions"],
+    "cycles": ["Static cycle count", "Inverse Throughput", "Cycles"],
 }
 
 COLUMNS = ["threads", "lanes", "workgroup_bytes", *FIGURES, "warps", "of", "loop"]
@@ -69,7 +69,8 @@ def different(directory, variants):
     number = re.compile(rf"^const ({'|'.join(planes)}): u32 = \d+u;$", re.M)
     texts = {}
     for name, variant in sorted(variants.items(), key=lambda one: int(one[0].rsplit("-", 1)[1])):
-        if not name.startswith("encode_subgroup"):
+        # `decode` takes three columns there.
+        if not name.startswith("encode_subgroup") and variant["defines"].get("COLUMNS") != 3:
             text = number.sub("", (directory / f"{name}.wgsl").read_text())
             texts.setdefault(text, (name, variant))
     return dict(sorted(texts.values(), key=lambda one: one[0].rsplit("-", 1)[0]))
@@ -122,8 +123,9 @@ def ask(gpu, program, directory, variants):
 
 
 def default_encode(gpu, monosem):
+    """The variant that is taken unless measured; wgpu passes over NVK where it does not conform yet, as on Hopper."""
     (device, *_), _ = lines_of([SHIM, gpu, monosem, "devices", "--json"])
-    return device["encode"]
+    return device.get("encode", "tiled-128x128x8")
 
 
 def summaries(gpu, told, label):

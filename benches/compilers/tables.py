@@ -60,7 +60,7 @@ def misses(told):
     shares = {name: fma_share(one) for name, one in usual.items()}
     low = [share for share in shares.values() if share < FMA_SHARE]
     if low:
-        lines.append(f"multiply-adds are {min(low):.0%} of the hot loop of encode's default,{default}")
+        lines.append(f"multiply-adds are {100 * min(low):.1f} % of the hot loop of encode's default,{default}")
     for kind, those in by_kernel(others).items():
         few = [one for one in those.values() if one["warps"] < RESIDENT * one["of"]]
         if few and not kind.startswith(PRODUCTS):

@@ -104,7 +104,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
             .collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "decode" => [[1, 0, 0], [3, 1, 0], [3, 0, 1], [1, 1, 1]]
+        "decode" => [[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1], [3, 1, 0], [3, 0, 1]]
             .map(|[columns, continued, gate]| vec![("COLUMNS", columns), ("CONTINUED", continued), ("GATE", gate)])
             .into(),
         "residual" => {
