@@ -174,7 +174,8 @@ def read(path):
     run = json.loads(Path(path).read_text())
     for told in run["gpus"].values():
         for name, one in told["pipelines"].items():
-            told["pipelines"][name] = {"error": one} if isinstance(one, str) else dict(zip(run["columns"], one, strict=True))
+            is_error = isinstance(one, str)
+            told["pipelines"][name] = {"error": one} if is_error else dict(zip(run["columns"], one, strict=True))
     return run
 
 
