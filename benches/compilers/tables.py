@@ -10,8 +10,9 @@ SHAPES = ("encode_tiled.", "screen_cooperative.", "select.")
 FMA_SHARE = 0.75
 RESIDENT = 0.5
 
-ABOUT = """What Mesa's compilers say of the kernels for GPUs that are not here: **estimates, measured on no GPU**. NVK is
-not NVIDIA's own compiler. Cycles are each compiler's own estimate, comparable within one alone; of a kernel's variants the
+ABOUT = """\
+What Mesa's compilers say of the kernels for GPUs that are not here: **estimates, measured on no GPU**. NVK is not
+NVIDIA's own compiler. Cycles are each compiler's own estimate, comparable within one alone; of a kernel's variants the
 one with most is shown. benches/compilers/README.md says more."""
 
 COLUMNS = ("threads", "lanes", "workgroup_bytes", "registers", "spills", "scratch", "instructions", "cycles")
