@@ -181,7 +181,7 @@ def read(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpus", nargs="+", choices=GPUS, default=list(GPUS))
+    parser.add_argument("--gpus", nargs="+", choices=GPUS, help="all, or those of OLD.json, unless given")
     parser.add_argument("--only", nargs="+", default=[""], metavar="SHADER", help="shaders whose names begin so")
     parser.add_argument("--out", help="write OUT.json and OUT.md")
     parser.add_argument("--compare", metavar="OLD.json", help="print what is worse than in an older run")
@@ -189,6 +189,8 @@ def main():
     if os.geteuid() != 0 or not (shutil.which("debootstrap") or shutil.which("apt-get")):
         print("skipped: the compilers of GPUs, which need root and debootstrap", file=sys.stderr)
         return
+    old = read(flags.compare) if flags.compare else None
+    flags.gpus = flags.gpus or list(old["gpus"] if old else GPUS)
     program, monosem = build()
     # Beside the repository's own files, which is what a pretended GPU's programs see.
     with tempfile.TemporaryDirectory(dir=program.parent) as directory:
@@ -207,8 +209,8 @@ def main():
     run = {"date": str(date.today()), "commit": commit.strip(), "driver": driver, "columns": COLUMNS, "gpus": gpus}
     if flags.out:
         write(run, flags.out, " ".join(["benches/compilers/run.py", *sys.argv[1:]]))
-    if flags.compare:
-        sys.exit(compare.report(read(flags.compare), run))
+    if old:
+        sys.exit(compare.report(old, run))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ impl TileShape {
         Self { rows, features, depth, is_double, is_narrow: false }
     }
 
-    /// The two halves of a tile's features of which a thread has four each, or one.
+    /// Parts of a tile's features, of each of which a thread has four.
     fn halves(self) -> u32 {
         if self.is_narrow { 1 } else { 2 }
     }
