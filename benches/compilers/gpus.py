@@ -39,6 +39,9 @@ GPUS = {
     "navi48": Core("RDNA4, Navi 48", 16),
 }
 
+# Registers of a thread on Xe3, at most, and the threads that a core's eight engines then hold; before, all are equal.
+XE3_THREADS = {96: 80, 128: 64, 160: 48, 192: 40, 256: 32}
+
 
 def resident_warps(gpu, pipeline):
     """How many warps of a kernel a core holds at once: by registers as the compiler says, else worked out from the
@@ -49,6 +52,8 @@ def resident_warps(gpu, pipeline):
         # Workgroup memory included; counted in waves of 32.
         return told["Subgroups per SIMD"] * 32 // pipeline["subgroup"]
     by_registers = told.get("Max warps/SM", core.warps)
+    if taken := told.get("GRF registers"):
+        by_registers = next(threads for most, threads in XE3_THREADS.items() if taken <= most)
     workgroups = min(core.workgroups, floor(by_registers / warps))
     if taken := pipeline["workgroup_bytes"]:
         workgroups = min(workgroups, core.workgroup_bytes // rounded(core, taken))
