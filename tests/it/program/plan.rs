@@ -138,7 +138,10 @@ fn a_plan_is_printed_for_people_and_for_programs() {
         let sizes = ["--d", "24", "--features", "2048", "--batch", "512", "--arch", "relu", "--l1", "1"];
         let dense = json(&[&sizes[..], &["--init-threshold", "0"]].concat());
         assert!(dense["seconds_per_first_step"].as_f64().unwrap() > 0.0);
-        assert_eq!([&dense["first_step_by_slabs"], &json(&sizes)["seconds_per_first_step"]], [&true.into(), &Value::Null]);
+        assert_eq!(
+            [&dense["first_step_by_slabs"], &json(&sizes)["seconds_per_first_step"]],
+            [&true.into(), &Value::Null]
+        );
     }
 
     let assumed = ["--d", "768", "--features", "33554432", "--assume-memory", "80GiB"];
