@@ -242,7 +242,7 @@ impl<'a> Lines<'a> {
         let feature = label.feature as usize;
         let notes = [
             label.score.map(|score| format!("score {}", (1e3 * score).round() / 1e3)),
-            label.source.as_ref().map(|source| format!("by {source}")),
+            label.source.as_ref().map(|source| format!("source: {source}")),
         ];
         let notes: Vec<_> = notes.into_iter().flatten().collect();
         Explanation {
