@@ -30,11 +30,12 @@ def worse_in(before, now):
     return told
 
 
-def report(old, new):
-    """Prints what got worse, and what one of the runs lacks; whether anything got worse."""
+def report(old, new, only):
+    """Prints what got worse, and what one of the runs lacks of shaders that begin so; whether anything got worse."""
     for gpu in new["gpus"]:
         before, now = (run["gpus"].get(gpu, {}).get("pipelines", {}) for run in (old, new))
-        missing, added = len(before.keys() - now.keys()), len(now.keys() - before.keys())
+        missing = sum(name.startswith(only) for name in before.keys() - now.keys())
+        added = len(now.keys() - before.keys())
         print(f"{gpu}: {len(now)} pipelines, {added} of them new, {missing} gone")
     lines = worse(old, new)
     print("\n".join(lines) if lines else "nothing got worse by the compilers' estimates")

@@ -210,7 +210,7 @@ def main():
     if flags.out:
         write(run, flags.out, " ".join(["benches/compilers/run.py", *sys.argv[1:]]))
     if old:
-        sys.exit(compare.report(old, run))
+        sys.exit(compare.report(old, run, tuple(flags.only)))
 
 
 if __name__ == "__main__":
