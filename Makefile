@@ -39,7 +39,7 @@ bench: vulkan
 portability:
 	cargo build -q --release --locked
 	@failed=; \
-	for check in browser "vulkan swiftshader" "vulkan newest-mesa" bounds $(gpus:%="gpu-compilers % target/release/monosem devices"); do \
+	for check in browser "vulkan swiftshader" "vulkan newest-mesa" compilers bounds $(gpus:%="gpu-compilers % target/release/monosem devices"); do \
 	    echo "== $$check"; tests/portability/$$check || failed="$$failed; $$check"; done; \
 	[ -z "$$failed" ] || { echo "failed$$failed" >&2; exit 1; }
 

@@ -5,11 +5,13 @@
 // Larger keys win, then lower features; -0.0 equals 0.0; a NaN wins over everything, so that it is seen.
 //
 // A lower bound of the k-th largest key is found first: the smallest key kept so far, or the k-th largest of the
-// threads' own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature).
+// threads' own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature); only
+// order and number of what is gathered wait in workgroup memory, of which the less the more rows are under way.
 // Where too much lies above it (ties everywhere, k beyond the workgroup) the row is sorted out by a radix select
 // instead.
 #define WORKGROUP 64
-#define CAPACITY 768
+// Candidates gathered at most, at least WORKGROUP.
+#define CAPACITY 256
 struct Params {
     rows: u32,
     /// First row of the entries.
@@ -40,11 +42,10 @@ var<workgroup> bound: u32;
 var<workgroup> gathered: atomic<u32>;
 var<workgroup> gathered_count: u32;
 var<workgroup> gathered_order: array<u32, ${CAPACITY}>;
-var<workgroup> gathered_feature: array<u32, ${CAPACITY}>;
-var<workgroup> gathered_value: array<f32, ${CAPACITY}>;
-var<workgroup> gathered_key: array<f32, ${CAPACITY}>;
+/// Their numbers, which ascend with their features.
+var<workgroup> gathered_at: array<u32, ${CAPACITY}>;
 var<workgroup> cut_order: u32;
-var<workgroup> cut_feature: u32;
+var<workgroup> cut_at: u32;
 
 #import bits
 #import entry_list
@@ -63,9 +64,9 @@ fn four_orders(quad: u32) -> vec4<u32> {
     return vec4(gathered_order[at], gathered_order[at + 1u], gathered_order[at + 2u], gathered_order[at + 3u]);
 }
 
-fn four_features(quad: u32) -> vec4<u32> {
+fn four_numbers(quad: u32) -> vec4<u32> {
     let at = quad * 4u;
-    return vec4(gathered_feature[at], gathered_feature[at + 1u], gathered_feature[at + 2u], gathered_feature[at + 3u]);
+    return vec4(gathered_at[at], gathered_at[at + 1u], gathered_at[at + 2u], gathered_at[at + 3u]);
 }
 
 /// How many of four conditions hold.
@@ -92,7 +93,7 @@ fn candidate(row: u32, at: u32) -> Candidate {
     }
     let in_chunk = at - params.filled;
     let value = chunk_values(row, in_chunk / 4u)[in_chunk % 4u];
-    return Candidate(params.first + in_chunk, value, value * scale(in_chunk));
+    return Candidate(params.first + in_chunk, value, key(value, in_chunk));
 }
 
 /// Four pre-activations of the chunk; what lies past its end is whatever the buffer held.
@@ -100,12 +101,16 @@ fn chunk_values(row: u32, quad: u32) -> vec4<f32> {
     return pre_activations[row * (params.stride / 4u) + quad];
 }
 
-/// What makes a feature's pre-activation its key.
+/// What makes a feature's pre-activation its key, where keys are scaled.
 fn scale(in_chunk: u32) -> f32 {
+    return scalar(NORM, params.first_in_shard + min(in_chunk, params.width - 1u));
+}
+
+fn key(value: f32, in_chunk: u32) -> f32 {
     if params.scaled != 0u {
-        return scalar(NORM, params.first_in_shard + min(in_chunk, params.width - 1u));
+        return value * scale(in_chunk);
     }
-    return 1.0;
+    return value;
 }
 
 fn chunk_keys(values: vec4<f32>, quad: u32) -> vec4<f32> {
@@ -132,19 +137,17 @@ fn own_quads(quads: u32, thread: u32) -> vec2<u32> {
     return vec2(first + thread % NEIGHBOURS, min(first + piece, quads));
 }
 
-fn gather(found: Candidate, found_order: u32) {
+fn gather(at: u32, found_order: u32) {
     let slot = atomicAdd(&gathered, 1u);
     if slot < ${CAPACITY}u {
         gathered_order[slot] = found_order;
-        gathered_feature[slot] = found.feature;
-        gathered_value[slot] = found.value;
-        gathered_key[slot] = found.key;
+        gathered_at[slot] = at;
     }
 }
 
-fn keep(row: u32, at: u32, feature: u32, value: f32, key: f32) {
-    let own_place = place(params.first_row + row, 0u, select(0u, VALUE, is_positive(value)));
-    entries[first_entry(row) + at] = vec4(feature, own_place, bitcast<u32>(value), bitcast<u32>(key));
+fn keep(row: u32, at: u32, kept: Candidate) {
+    let own_place = place(params.first_row + row, 0u, select(0u, VALUE, is_positive(kept.value)));
+    entries[first_entry(row) + at] = vec4(kept.feature, own_place, bitcast<u32>(kept.value), bitcast<u32>(kept.key));
 }
 
 @compute @workgroup_size(${WORKGROUP})
@@ -164,21 +167,23 @@ fn main(
     find_bound(row, thread);
     let above = workgroupUniformLoad(&bound);
 
-    for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
-        let kept = candidate(row, at);
-        gather(kept, order(kept.key));
+    // Each thread holds one of those kept so far, whose entry may be written before it is kept again.
+    var held: Candidate;
+    if thread < params.filled {
+        held = candidate(row, thread);
+        gathered_order[thread] = order(held.key);
+        gathered_at[thread] = thread;
     }
     let own = own_quads((params.width + 3u) / 4u, thread);
     let most = vec4(at_most(above));
     for (var quad = own.x; quad < own.y; quad += NEIGHBOURS) {
-        let values = chunk_values(row, quad);
-        let keys = chunk_keys(values, quad);
+        let keys = chunk_keys(chunk_values(row, quad), quad);
         // Most are not above, which one comparison tells.
         if !all(keys <= most) {
             let key_orders = chunk_orders(keys, quad);
 #for c in 0..4
             if key_orders[${c}] > above {
-                gather(Candidate(params.first + quad * 4u + ${c}u, values[${c}], keys[${c}]), key_orders[${c}]);
+                gather(params.filled + quad * 4u + ${c}u, key_orders[${c}]);
             }
 #end
         }
@@ -196,7 +201,7 @@ fn main(
     if found > ${CAPACITY}u {
         radix_select(row, thread);
     } else if found > params.filled || params.filled < params.k {
-        rank_select(row, thread, found);
+        rank_select(row, thread, found, held);
     }
 }
 
@@ -215,7 +220,7 @@ fn at_most(key_order: u32) -> f32 {
 /// Sets `bound` so that only candidates above it, and those kept so far, can be among the k largest.
 fn find_bound(row: u32, thread: u32) {
     if thread == 0u {
-        atomicStore(&gathered, 0u);
+        atomicStore(&gathered, params.filled);
         bound = 0u;
     }
     if params.filled == params.k {
@@ -267,37 +272,41 @@ fn find_bound(row: u32, thread: u32) {
 }
 
 /// Keeps the k first of the candidates gathered by (key, feature).
-fn rank_select(row: u32, thread: u32, found: u32) {
+fn rank_select(row: u32, thread: u32, found: u32, held: Candidate) {
     let kept_count = min(params.k, found);
     let quads = (found + 3u) / 4u;
     for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
         let my_order = gathered_order[mine];
-        let my_feature = gathered_feature[mine];
+        let my_at = gathered_at[mine];
         var rank = 0u;
         for (var quad = 0u; quad < quads; quad++) {
             let theirs = four_orders(quad);
-            let is_before = four_features(quad) < vec4(my_feature);
+            let is_before = four_numbers(quad) < vec4(my_at);
             rank += count((theirs > vec4(my_order)) | ((theirs == vec4(my_order)) & is_before));
         }
         if rank == kept_count - 1u {
             cut_order = my_order;
-            cut_feature = my_feature;
+            cut_at = my_at;
         }
     }
     let least_order = workgroupUniformLoad(&cut_order);
-    let last_feature = workgroupUniformLoad(&cut_feature);
+    let last_at = workgroupUniformLoad(&cut_at);
     for (var mine = thread; mine < found; mine += ${WORKGROUP}u) {
         let my_order = gathered_order[mine];
-        let my_feature = gathered_feature[mine];
-        if my_order > least_order || (my_order == least_order && my_feature <= last_feature) {
+        let my_at = gathered_at[mine];
+        if my_order > least_order || (my_order == least_order && my_at <= last_at) {
             var at = 0u;
             for (var quad = 0u; quad < quads; quad++) {
                 let theirs = four_orders(quad);
-                let features_there = four_features(quad);
-                let is_equal = (theirs == vec4(least_order)) & (features_there <= vec4(last_feature));
-                at += count(((theirs > vec4(least_order)) | is_equal) & (features_there < vec4(my_feature)));
+                let numbers = four_numbers(quad);
+                let is_equal = (theirs == vec4(least_order)) & (numbers <= vec4(last_at));
+                at += count(((theirs > vec4(least_order)) | is_equal) & (numbers < vec4(my_at)));
             }
-            keep(row, at, my_feature, gathered_value[mine], gathered_key[mine]);
+            var kept = held;
+            if my_at >= params.filled {
+                kept = candidate(row, my_at);
+            }
+            keep(row, at, kept);
         }
     }
 }
@@ -371,7 +380,7 @@ fn radix_select(row: u32, thread: u32) {
         let above_before = workgroupUniformLoad(&taken_above) + (before & 0xffffu);
         let equal_before = workgroupUniformLoad(&taken_equal) + (before >> 16u);
         if is_above || (is_equal && equal_before < equal_wanted) {
-            keep(row, above_before + min(equal_before, equal_wanted), mine.feature, mine.value, mine.key);
+            keep(row, above_before + min(equal_before, equal_wanted), mine);
         }
         workgroupBarrier();
         if thread == 0u {

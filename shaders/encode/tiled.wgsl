@@ -7,7 +7,9 @@
 #define FEATURES 128
 #define DEPTH 8
 #define DOUBLE 0
-// Blocks of a stage that a thread loads at most: 4 (ROWS + FEATURES) DEPTH / (ROWS FEATURES), rounded up.
+// A thread has 8 rows by 4 features of each half of the tile's, or of one that is all of them.
+#define HALVES 2
+// Blocks of a stage that a thread loads at most: 2 HALVES (ROWS + FEATURES) DEPTH / (ROWS FEATURES), rounded up.
 #define LOADS 1
 alias Element = vec4<f32>;
 #import encode
@@ -15,8 +17,10 @@ alias Element = vec4<f32>;
 
 /// Features per group of maxima: those of four threads.
 const GROUP: u32 = 16u;
-/// Threads side by side, of 4 + 4 features each, and in all, of 8 rows each.
-const COLUMNS: u32 = ${FEATURES}u / 8u;
+/// Features from one half to the next.
+const HALF: u32 = ${FEATURES}u / ${HALVES}u;
+/// Threads side by side, of 4 features of each half, and in all, of 8 rows each.
+const COLUMNS: u32 = HALF / 4u;
 const THREADS: u32 = ${ROWS}u / 8u * COLUMNS;
 /// Vectors of a stage in a row of x or W_enc.
 const STAGE_QUADS: u32 = ${DEPTH}u / 4u;
@@ -67,17 +71,21 @@ fn load_block(block: u32, lines: vec4<u32>) -> Block {
     return Block();
 }
 
-/// Puts a block of the stage at `stage` where it is read by dimension.
-fn store_block(stage: u32, block: u32, rows: Block) {
-    if block >= BLOCKS {
-        return;
-    }
+/// Where a block is put in a stage, and from there how far it is from one dimension to the next.
+fn block_place(block: u32) -> vec2<u32> {
     let is_x = block < X_BLOCKS;
     let line = select(W_LINE, X_LINE, is_x);
     let own = select(block - X_BLOCKS, block, is_x);
-    let at = stage + select(X_TILE, 0u, is_x) + own % STAGE_QUADS * (4u * line + GAP) + own / STAGE_QUADS;
+    return vec2(select(X_TILE, 0u, is_x) + own % STAGE_QUADS * (4u * line + GAP) + own / STAGE_QUADS, line);
+}
+
+/// Puts a block of the stage at `stage` where it is read by dimension.
+fn store_block(stage: u32, block: u32, place: vec2<u32>, rows: Block) {
+    if block >= BLOCKS {
+        return;
+    }
 #for c in 0..4
-    staged[at + ${c}u * line] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
+    staged[stage + place.x + ${c}u * place.y] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
 #end
 }
 
@@ -95,8 +103,8 @@ fn biases(feature: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 #include tiled_fold
     let feature = tile_feature + column * 4u;
-#for h in 0..2
-    let feature_${h} = feature + ${h}u * (${FEATURES}u / 2u);
+#for h in 0..${HALVES}
+    let feature_${h} = feature + ${h}u * HALF;
     let bias_${h} = biases(feature_${h});
 #for i in 0..8
     store(tile_row + ${i}u / 4u * (${ROWS}u / 2u) + row * 4u + ${i}u % 4u, feature_${h}, sum_${h}_${i} + bias_${h});
@@ -120,7 +128,7 @@ fn largest_of(sums: vec4<f32>, biases: vec4<f32>, scales: vec4<f32>, feature: u3
     return largest;
 }
 
-/// Writes the maxima of half a tile's features, from `first` on: a thread those of four rows in one group, whose
+/// Writes the maxima of a half of a tile's features, from `first` on: a thread those of four rows in one group, whose
 /// largest keys by column are staged.
 fn write_maxima(tile_row: u32, first: u32, thread: u32) {
     const GROUPS: u32 = COLUMNS / 4u;
@@ -147,8 +155,8 @@ fn write_maxima(tile_row: u32, first: u32, thread: u32) {
 fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 #include tiled_fold
     let feature = tile_feature + column * 4u;
-#for h in 0..2
-    let feature_${h} = feature + ${h}u * (${FEATURES}u / 2u);
+#for h in 0..${HALVES}
+    let feature_${h} = feature + ${h}u * HALF;
     let bias_${h} = biases(feature_${h});
     let scale_${h} = vec4(
         key_scale(feature_at(feature_${h})),
@@ -168,6 +176,6 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
 #end
     );
     workgroupBarrier();
-    write_maxima(tile_row, tile_feature + ${h}u * (${FEATURES}u / 2u), thread);
+    write_maxima(tile_row, tile_feature + ${h}u * HALF, thread);
 #end
 }

@@ -1,4 +1,5 @@
-// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 + 4 features per thread, in sum_h_i.
+// The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 features of each half per
+// thread, in sum_h_i.
     let tile_row = group.y * ${ROWS}u;
     let tile_feature = group.x * ${FEATURES}u;
     let column = thread % COLUMNS;
@@ -6,8 +7,9 @@
 #for l in 0..${LOADS}
     let block_${l} = thread + ${l}u * THREADS;
     let lines_${l} = block_lines(block_${l}, tile_row, tile_feature);
+    let place_${l} = block_place(block_${l});
 #end
-#for h in 0..2
+#for h in 0..${HALVES}
 #for i in 0..8
     var sum_${h}_${i} = vec4(0.0);
 #end
@@ -15,7 +17,7 @@
     var current = 0u;
 #if DOUBLE
 #for l in 0..${LOADS}
-    store_block(0u, block_${l}, load_block(block_${l}, lines_${l}));
+    store_block(0u, block_${l}, place_${l}, load_block(block_${l}, lines_${l}));
 #end
     workgroupBarrier();
 #end
@@ -33,7 +35,7 @@
 #else
         workgroupBarrier();
 #for l in 0..${LOADS}
-        store_block(0u, block_${l}, rows_${l});
+        store_block(0u, block_${l}, place_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end
@@ -41,11 +43,12 @@
         {
             let x_at = current + ${k}u * X_LINE + ${k}u / 4u * GAP + row;
             let w_at = current + X_TILE + ${k}u * W_LINE + ${k}u / 4u * GAP + column;
-            let w_0 = staged[w_at];
-            let w_1 = staged[w_at + COLUMNS];
+#for h in 0..${HALVES}
+            let w_${h} = staged[w_at + ${h}u * COLUMNS];
+#end
             let x_low = staged[x_at];
             let x_high = staged[x_at + ${ROWS}u / 8u];
-#for h in 0..2
+#for h in 0..${HALVES}
 #for i in 0..4
             sum_${h}_${i} = fma(vec4(x_low[${i}]), w_${h}, sum_${h}_${i});
 #end
@@ -58,7 +61,7 @@
 #if DOUBLE
         current = STAGE - current;
 #for l in 0..${LOADS}
-        store_block(current, block_${l}, rows_${l});
+        store_block(current, block_${l}, place_${l}, rows_${l});
 #end
         workgroupBarrier();
 #end

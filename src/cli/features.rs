@@ -184,8 +184,8 @@ fn report(
     FeatureSummary { alive, examples, passes, description }: &FeatureSummary,
 ) -> Result<()> {
     let out = arguments.out.to_string_lossy();
-    for missing in &description.missing {
-        tell(&format!("note: without {missing}"));
+    for lacking in &description.lacking {
+        tell(&format!("note: without {lacking}"));
     }
     let features = &description.sae["features"];
     let (tokens, shown) = (description.tokens, out.escape_debug());

@@ -83,7 +83,9 @@ fn run_export(arguments: &ExportArguments) -> Result<()> {
 fn run_import(arguments: &ImportArguments) -> Result<()> {
     let imported = import(&arguments.features, &arguments.labels)?;
     let (given, replaced, kept) = (imported.given, imported.replaced, imported.kept);
-    tell(&format!("labels: {given} imported, {replaced} of them in place of earlier ones; {kept} of other features stay"));
+    tell(&format!(
+        "labels: {given} imported, {replaced} of them in place of earlier ones; {kept} of other features stay"
+    ));
     if output::json() {
         let line = origin::object([
             ("features", json!(arguments.features.to_string_lossy())),

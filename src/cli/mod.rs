@@ -17,6 +17,7 @@ mod label;
 mod logits;
 mod man;
 mod neighbors;
+mod neuronpedia;
 mod origin;
 mod output;
 mod plan;
@@ -109,6 +110,11 @@ Examples:
   monosem label export --features features --out prompts.jsonl
   monosem label import --features features --labels labels.jsonl")]
     Label(label::Arguments),
+    #[command(after_help = "\
+Example:
+  monosem neuronpedia --features features --out export --source-set res-16k \\
+    --creator-id ID --creator-name NAME")]
+    Neuronpedia(neuronpedia::Arguments),
     #[command(visible_alias = "import")]
     #[command(after_help = "\
 Examples:
@@ -180,6 +186,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Neighbors(arguments) => neighbors::run(arguments),
         Command::Logits(arguments) => logits::run(arguments),
         Command::Label(arguments) => label::run(arguments),
+        Command::Neuronpedia(arguments) => neuronpedia::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Report(arguments) => write_report::run(arguments),
         Command::Explore(arguments) => return explore::run(arguments),

@@ -236,6 +236,19 @@ pub const PRESETS: &[Preset] = &[
         ],
     },
     Preset {
+        name: "saelens-matryoshka",
+        source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/matryoshka_batchtopk_sae.py \
+                 (MatryoshkaBatchTopKTrainingSAEConfig)",
+        // It has no widths by default, and refuses to train without.
+        settings: saelens![
+            ("arch", "matryoshka"),
+            ("k", "100"),
+            ("rescale-acts-by-decoder-norm", "true"),
+            ("auxk", "saelens"),
+            ("auxk-coefficient", "1"),
+        ],
+    },
+    Preset {
         name: "saelens-standard",
         source: "sae-lens 6.54.12, config.py (LanguageModelSAERunnerConfig), saes/standard_sae.py (StandardTrainingSAEConfig)",
         settings: saelens![

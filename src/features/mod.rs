@@ -4,6 +4,7 @@
 mod accumulator;
 mod candidates;
 mod contexts;
+mod describe;
 mod dimensions;
 mod facts;
 mod half_octaves;
@@ -12,6 +13,7 @@ pub mod labels;
 mod lines;
 pub mod logits;
 pub mod neighbors;
+pub mod neuronpedia;
 mod reader;
 pub mod report;
 mod set;

@@ -44,6 +44,9 @@ pub struct Description {
     pub has: Parts,
     /// What there is not, and why, in words.
     pub missing: Vec<String>,
+    /// Of that, what the data lack; the rest was not asked for.
+    #[serde(skip)]
+    pub lacking: Vec<String>,
     /// Names of the sources, by their place.
     pub sources: Vec<String>,
     /// Rows of each source that were counted.

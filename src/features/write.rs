@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::accumulator::{Accumulator, Found, Plan};
 use super::candidates::ExampleCounts;
 use super::contexts::{Context, ContextFinder, Focus, encode_contexts};
+use super::describe::describe;
 use super::facts::{MAX_SOURCES, RowFacts};
 use super::kept_codes::KeptCodes;
 use super::lines::Lines;
-use super::set::{Description, ExampleSizes, NewFeatureSet, Parts};
+use super::set::{Description, NewFeatureSet};
 use super::token_texts;
 use super::vocabulary::Vocabulary;
 use super::weights::measure_weights;
@@ -162,7 +163,7 @@ pub fn write_features(
     if let (true, Some(vocabulary)) = (job.of_decoder.logits, job.vocabulary) {
         token_texts::write(work.set.path(), features, vocabulary)?;
     }
-    let description = work.description();
+    let description = describe(job, &work.facts, work.contexts.is_some());
     work.set.finish(&description)?;
     Ok(Some(FeatureSummary { alive, examples, passes: ranges.len(), description }))
 }
@@ -281,62 +282,5 @@ impl<'a> Work<'a> {
             lines.write(first, found, &mut self.set)?;
         }
         Ok(true)
-    }
-
-    fn description(&self) -> Description {
-        let FeatureOptions { counts: ExampleCounts { per_interval, intervals }, before, after, seed, .. } =
-            self.job.options;
-        let [sae, data] = self.job.about.clone();
-        let sources = self.facts.source_names();
-        let has = Parts {
-            token_ids: self.facts.tokens().is_some(),
-            contexts: self.contexts.is_some(),
-            text: self.facts.tokens().is_some() && self.job.vocabulary.is_some(),
-            sources: !sources.is_empty(),
-            best_dimension: self.job.options.best_dimension,
-            neighbors: self.job.of_decoder.neighbors,
-            logits: self.job.of_decoder.logits,
-            labels: false,
-        };
-        Description {
-            sae,
-            data,
-            tokens: self.job.rows.rows(),
-            examples: ExampleSizes { per_interval, intervals, before, after, seed },
-            missing: self.missing(&has),
-            has,
-            sources,
-            source_tokens: self.facts.source_rows().to_vec(),
-            special_tokens: self.job.vocabulary.map(|known| known.special().to_vec()).unwrap_or_default(),
-        }
-    }
-
-    fn missing(&self, has: &Parts) -> Vec<String> {
-        let mut missing = Vec::new();
-        if !has.token_ids {
-            missing.push("tokens: not every file of the data has `token_ids`, one integer for each row".to_owned());
-        }
-        if !has.contexts {
-            missing.push("contexts: not every file of the data has both `sequence` and `position`".to_owned());
-        }
-        if has.token_ids && !has.text {
-            missing.push("text: no tokenizer was given (--tokenizer)".to_owned());
-        }
-        if !has.sources {
-            missing.push("sources: no file of the data has `source`".to_owned());
-        }
-        if self.facts.has_too_many_sources() {
-            missing.push(format!("sources: only the first {MAX_SOURCES} that came are counted"));
-        }
-        if !has.best_dimension {
-            missing.push("best dimension: it was left out (--no-best-dimension)".to_owned());
-        }
-        if !has.neighbors {
-            missing.push("neighbours: none were asked for (--neighbors 0), or the SAE has one feature".to_owned());
-        }
-        if !has.logits {
-            missing.push("logit weights: no unembedding was given (--unembed)".to_owned());
-        }
-        missing
     }
 }

@@ -32,10 +32,12 @@ pub struct TileShape {
     pub depth: u32,
     /// Two stages take turns, so that one is loaded while the other is multiplied.
     pub is_double: bool,
+    /// A thread has 8 rows by 4 features, and not by 8.
+    pub is_narrow: bool,
 }
 
 /// The usual shape first, which every adapter can run; then those likeliest to be faster.
-const TILES: [TileShape; 8] = [
+const TILES: [TileShape; 9] = [
     TileShape::new(128, 128, 8, false),
     TileShape::new(128, 128, 8, true),
     TileShape::new(128, 128, 16, true),
@@ -44,7 +46,14 @@ const TILES: [TileShape; 8] = [
     TileShape::new(128, 64, 16, true),
     TileShape::new(64, 64, 8, true),
     TileShape::new(128, 128, 16, false),
+    NARROW,
 ];
+
+/// The usual shape on Intel's GPUs, whose compiler has no registers for 64 sums a thread (benches/compilers).
+const NARROW: TileShape = TileShape { is_narrow: true, ..TileShape::new(128, 64, 16, false) };
+
+/// Intel's number among PCI vendors.
+const INTEL: u32 = 0x8086;
 
 /// Rows of a register tile, the usual number first: the more, the fewer loads, and the larger the loop over d
 /// (docs/performance.md).
@@ -55,7 +64,17 @@ const ROW_BLOCK_BYTES: u64 = 768 << 10;
 
 impl TileShape {
     const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
-        Self { rows, features, depth, is_double }
+        Self { rows, features, depth, is_double, is_narrow: false }
+    }
+
+    /// Parts of a tile's features, of each of which a thread has four.
+    fn halves(self) -> u32 {
+        if self.is_narrow { 1 } else { 2 }
+    }
+
+    /// Threads a workgroup.
+    pub fn threads(self) -> u32 {
+        self.rows * self.features / (32 * self.halves())
     }
 
     /// Workgroup memory: stages of x and W_enc, each with a gap of two vectors of 4 for every 16 bytes of depth.
@@ -72,13 +91,17 @@ impl EncodeVariant {
         [4, 8, 16].into_iter().flat_map(registers).chain(TILES.map(Self::Tiled)).collect()
     }
 
-    /// Those that this adapter can run, the usual one first.
+    /// Those that this adapter can run, the usual one there first.
     pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
         let runs = |variant: &Self| match *variant {
             Self::Tiled(shape) => variant.is_usual() || shape.workgroup_bytes() <= adapter.workgroup_bytes,
             Self::Subgroup { lanes, .. } => adapter.is_software() && adapter.subgroup_size == Some(lanes),
         };
-        Self::all().into_iter().filter(runs).collect()
+        let mut available: Vec<_> = Self::all().into_iter().filter(runs).collect();
+        if adapter.vendor == INTEL && !adapter.is_software() {
+            available.sort_by_key(|variant| *variant != Self::Tiled(NARROW));
+        }
+        available
     }
 
     /// The one that is taken unless another was measured to be faster.
@@ -105,12 +128,13 @@ impl EncodeVariant {
     /// The definitions of its shader.
     pub fn defines(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Tiled(TileShape { rows, features, depth, is_double }) => vec![
+            Self::Tiled(shape @ TileShape { rows, features, depth, is_double, .. }) => vec![
                 ("ROWS", rows),
                 ("FEATURES", features),
+                ("HALVES", shape.halves()),
                 ("DEPTH", depth),
                 ("DOUBLE", is_double.into()),
-                ("LOADS", (4 * (rows + features) * depth).div_ceil(rows * features)),
+                ("LOADS", ((rows + features) * depth / 16).div_ceil(shape.threads())),
             ],
             Self::Subgroup { lanes, rows } => {
                 vec![("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", register_groups(lanes))]
@@ -154,8 +178,10 @@ const fn register_groups(lanes: u32) -> u32 {
 impl fmt::Display for EncodeVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tiled(TileShape { rows, features, depth, is_double }) => {
-                write!(f, "tiled-{rows}x{features}x{depth}{}", if *is_double { "-double" } else { "" })
+            Self::Tiled(TileShape { rows, features, depth, is_double, is_narrow }) => {
+                let (registers, stages) =
+                    (if *is_narrow { "-8x4" } else { "" }, if *is_double { "-double" } else { "" });
+                write!(f, "tiled-{rows}x{features}x{depth}{registers}{stages}")
             }
             Self::Subgroup { lanes, rows } => write!(f, "subgroup-{lanes}x{rows}"),
         }

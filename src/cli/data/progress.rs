@@ -37,18 +37,22 @@ impl RowProgress {
         if quiet() {
             return;
         }
-        let bytes = (done - before) as f64 * self.row_bytes as f64;
-        let speed = bytes / self.started.elapsed().as_secs_f64() / 1e6;
+        let rows_per_second = (done - before) as f64 / self.started.elapsed().as_secs_f64();
+        // Encoding is slower than reading, and is better counted in rows.
+        let speed = match rows_per_second * self.row_bytes as f64 / 1e6 {
+            megabytes if megabytes < 1.0 => format!("{rows_per_second:.0} rows/s"),
+            megabytes => format!("{megabytes:.0} MB/s"),
+        };
         let what = self.what;
         if let (true, Some(rows)) = (can_redraw(), self.rows) {
             let bar = self.bar.get_or_insert_with(|| new_bar(rows, before));
             let left = HumanDuration(bar.eta());
-            bar.set_message(format!("{what} {done}/{rows} rows  {left:#} left  {speed:.0} MB/s"));
+            bar.set_message(format!("{what} {done}/{rows} rows  {left:#} left  {speed}"));
             bar.set_position(done);
         } else if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
             let of_all = self.rows.map(|rows| format!("/{rows}")).unwrap_or_default();
-            tell(&format!("{what} {done}{of_all} rows  {speed:.0} MB/s"));
+            tell(&format!("{what} {done}{of_all} rows  {speed}"));
         }
     }
 }

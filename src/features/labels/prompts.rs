@@ -76,8 +76,7 @@ pub fn export(directory: &Path, per_interval: usize, mut file: WholeFile) -> Res
         let logits = ["top_tokens", "bottom_tokens"].map(|end| texts_at(end, feature, &set, &names));
         let [top_logits, bottom_logits] = logits;
         let Some(line) = Line::of(&line, [top_logits?, bottom_logits?], intervals, per_interval) else {
-            let problem = "its examples have no text: write the set with --tokenizer, from data with token_ids";
-            return Err(Error::data(directory, problem));
+            return Err(set.lacks_text());
         };
         serde_json::to_writer(&mut out, &line).map_err(|error| Error::io(&path)(error.into()))?;
         out.write_all(b"\n").map_err(Error::io(&path))?;

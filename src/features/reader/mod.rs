@@ -1,6 +1,7 @@
 //! A set of features, read.
 
 pub(super) mod examples;
+mod rows;
 mod token_names;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::set::{DESCRIPTION, FORMAT};
 use crate::error::{Error, Result};
 use crate::storage::Dtype;
 use crate::storage::tensor_file::TensorFile;
+pub(super) use rows::{Pairs, Rows};
 pub(super) use token_names::TokenNames;
 
 /// What features.json says.
@@ -118,6 +120,13 @@ impl FeatureSet {
     /// The label of a feature.
     pub fn label(&self, feature: usize) -> Option<&Label> {
         self.labels.get(&(feature as u64))
+    }
+
+    /// The error where examples must have text and have none.
+    pub fn lacks_text(&self) -> Error {
+        let problem = "its examples have no text: write the set with `monosem features --tokenizer`, from data with \
+                       token_ids";
+        Error::data(&self.directory, problem)
     }
 }
 

@@ -76,7 +76,7 @@ pub fn write(set: &Path, out: &Path) -> Result<Summary> {
             let line = lines.next(feature)?;
             overview.add(feature, &line);
             tokens.add(feature, &line);
-            chunk.add(line)?;
+            chunk.add(line);
         }
         files.write(&chunks::name(first), &chunk.script())?;
     }

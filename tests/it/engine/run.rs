@@ -211,7 +211,8 @@ fn the_record_names_the_selection_that_ran() {
     let path = files.directory.path().join("run");
     let mut job = job(&files);
     // Half a tile is no whole number of groups: pre-activations are right, but maxima are not, and chunks take over.
-    let encode = EncodeVariant::Tiled(TileShape { rows: 128, features: 48, depth: 8, is_double: false });
+    let encode =
+        EncodeVariant::Tiled(TileShape { rows: 128, features: 48, depth: 8, is_double: false, is_narrow: false });
     job.tuning = Tuning { encode, method: SelectionMethod::Grouped { group: encode.group() } };
     let run = Run::create(gpu(), &path, job.clone(), options()).unwrap();
     let mut selections = Vec::new();

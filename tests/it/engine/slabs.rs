@@ -91,11 +91,11 @@ fn slabs_take_the_steps_that_lists_take_in_any_chunks() {
             dead_window: 2 * BATCH as u64,
             ..usual
         };
-        let small = with_capacity(&config, 1);
+        let [all, small] = [u64::MAX, 1].map(|capacity| with_capacity(&config, capacity));
         // Several shards and chunks for one of each kind.
         let devices = if case % 3 == 0 { vec![gpu(), &narrow] } else { vec![gpu()] };
         for device in devices {
-            let mut listed = Run::by_chunks(gpu(), &config, &initial, recipe.clone()).unwrap();
+            let mut listed = Run::by_chunks(gpu(), &all, &initial, recipe.clone()).unwrap();
             let mut dense = Run::by_chunks(device, &small, &initial, recipe.clone()).unwrap();
             for (number, batch) in batches(3, 2).iter().enumerate() {
                 let name = format!("{:?}, step {number}", config.architecture);
@@ -168,12 +168,12 @@ fn swinging_batches() -> Vec<Batch> {
     batches(3, STEPS).into_iter().zip(scales).map(scaled).collect()
 }
 
-fn config(capacity: Option<u64>) -> SaeConfig {
-    let architecture = Relu { l1: 0.1, normed: true, capacity }.into();
+fn config(capacity: u64) -> SaeConfig {
+    let architecture = Relu { l1: 0.1, normed: true, capacity: Some(capacity) }.into();
     SaeConfig { architecture, ..SaeConfig::top_k(D, FEATURES, 1) }
 }
 
-fn trainer(capacity: Option<u64>) -> Trainer {
+fn trainer(capacity: u64) -> Trainer {
     let config = config(capacity);
     let x = batches(3, 1)[0].rows.to_f32().to_vec();
     let mut initial = Sae::read(&initialize(&config, 3, &x).unwrap()).unwrap();
@@ -209,12 +209,12 @@ fn active(progress: &Progress) -> u64 {
 #[test]
 fn the_path_follows_from_the_active_features_alone() {
     let batches = swinging_batches();
-    let free = take(&mut trainer(None), &batches);
+    let free = take(&mut trainer(u64::MAX), &batches);
     assert!(free.iter().all(|progress| progress.path.is_none()), "the list has room for any batch");
     // More than the first batch has, and less than the second.
     let capacity = active(&free[0]) * 6 / 5;
 
-    let mut whole = trainer(Some(capacity));
+    let mut whole = trainer(capacity);
     let finished = take(&mut whole, &batches);
     let mut before = StepPath::Lists;
     let mut kept = 0;
@@ -230,12 +230,12 @@ fn the_path_follows_from_the_active_features_alone() {
     assert!(kept > 0 && of_slabs < finished.len(), "{kept}, {of_slabs}");
 
     // Steps that are waited for one by one have the same bits, and a run that goes on from any of them.
-    let mut alone = trainer(Some(capacity));
+    let mut alone = trainer(capacity);
     let mut reports = Vec::new();
     for (number, batch) in batches.iter().enumerate() {
         reports.extend(take(&mut alone, std::slice::from_ref(batch)));
         if [2, 7].contains(&(number + 1)) {
-            let (config, recipe) = (config(Some(capacity)), slow_recipe());
+            let (config, recipe) = (config(capacity), slow_recipe());
             let mut state = State::empty(&config, &recipe);
             alone.copy_state(&mut state).unwrap();
             let tuning = Tuning::estimated(gpu().description(), &config, BATCH, Screening::Auto);
@@ -251,7 +251,7 @@ fn the_path_follows_from_the_active_features_alone() {
 
 #[test]
 fn a_row_that_is_not_finite_ends_a_step_by_slabs_and_leaves_the_model() {
-    let mut trainer = trainer(Some(1));
+    let mut trainer = trainer(1);
     let batches = batches(3, 2);
     assert_eq!(take(&mut trainer, &batches[..1])[0].path, Some(StepPath::Slabs));
     let before = hash(&trained(&trainer));

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use monosem::engine::entries::Pass;
 use monosem::engine::entry;
@@ -11,6 +11,7 @@ use monosem::sae::{Architecture, AuxK, AuxKForm, Gated, JumpRelu, PreActivation,
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
+use serde_json::json;
 
 // The same that the build script has.
 #[path = "../../../src/gpu/limits.rs"]
@@ -103,7 +104,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
             .collect(),
         "select" => [32, 64, 128].map(|k| Select::defines(k).to_vec()).into(),
         "screen_cooperative" => screen_blocks().map(|block| block.defines().to_vec()).collect(),
-        "decode" => [[1, 0, 0], [3, 1, 0], [3, 0, 1], [1, 1, 1]]
+        "decode" => [[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1], [3, 1, 0], [3, 0, 1]]
             .map(|[columns, continued, gate]| vec![("COLUMNS", columns), ("CONTINUED", continued), ("GATE", gate)])
             .into(),
         "residual" => {
@@ -295,22 +296,28 @@ fn tiles_take_the_workgroup_memory_that_they_say() {
         for (index, entry) in module.entry_points.iter().enumerate() {
             let bytes = workgroup_bytes(&module, info.get_entry_point(index));
             assert_eq!(bytes, shape.workgroup_bytes(), "{variant}, {}", entry.name);
-            // Eight rows and eight features per thread; of maxima two per thread, that wait in the same memory.
-            assert_eq!(entry.workgroup_size, [shape.rows * shape.features / 64, 1, 1], "{variant}");
-            assert!(16 * shape.rows * shape.features / 32 <= bytes, "{variant}");
+            assert_eq!(entry.workgroup_size, [shape.threads(), 1, 1], "{variant}");
+            // Of maxima two vectors per thread, that wait in the same memory.
+            assert!(16 * 2 * shape.threads() <= bytes, "{variant}");
         }
     }
 }
 
-/// Writes the text of every variant of every shader into the directory MONOSEM_WGSL_DIR, for other compilers of WGSL.
+/// Writes the text of every variant of every shader into the directory MONOSEM_WGSL_DIR, for other compilers of WGSL, and
+/// in variants.json the entry and definitions of each.
 #[test]
 #[ignore = "writes files: make portability"]
 fn every_variant_is_written() {
     let directory = std::path::PathBuf::from(std::env::var_os("MONOSEM_WGSL_DIR").expect("MONOSEM_WGSL_DIR is set"));
+    let mut written = serde_json::Map::new();
     for source in ALL {
         for (number, variant) in variants(*source).iter().enumerate() {
-            let path = directory.join(format!("{}-{number}.wgsl", source.name));
-            std::fs::write(path, text(*source, variant)).unwrap();
+            let name = format!("{}-{number}", source.name);
+            std::fs::write(directory.join(format!("{name}.wgsl")), text(*source, variant)).unwrap();
+            let (entry, defines) = variant;
+            let defines: HashMap<_, _> = defines.iter().copied().collect();
+            written.insert(name, json!({ "entry": entry.map(|entry| entry.name), "defines": defines }));
         }
     }
+    std::fs::write(directory.join("variants.json"), serde_json::to_vec(&written).unwrap()).unwrap();
 }

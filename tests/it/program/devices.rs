@@ -322,9 +322,15 @@ fn variants_follow_from_the_description() {
     let software = names(&AdapterDescription { workgroup_bytes: 32 << 10, ..llvmpipe() });
     assert_eq!(software[..4], ["subgroup-8x16", "subgroup-8x32", "subgroup-8x64", "tiled-128x128x8"]);
     assert_eq!(names(&two_h100s()[0])[0], "tiled-128x128x8");
+    // Intel's compilers spill in the usual shape.
+    let intel = adapter("Intel Arc", "discrete", 0x8086, "");
+    assert_eq!(names(&intel)[..2], ["tiled-128x64x16-8x4", "tiled-128x128x8"]);
     // What no adapter lacks, what NVIDIA's have, and nothing known.
-    assert_eq!(names(&with_memory(16 << 10)), ["tiled-128x128x8", "tiled-128x64x8-double", "tiled-64x64x8-double"]);
-    assert_eq!(names(&with_memory(48 << 10)).len(), 8);
+    assert_eq!(
+        names(&with_memory(16 << 10)),
+        ["tiled-128x128x8", "tiled-128x64x8-double", "tiled-64x64x8-double", "tiled-128x64x16-8x4"]
+    );
+    assert_eq!(names(&with_memory(48 << 10)).len(), 9);
     assert_eq!(names(&with_memory(0)), ["tiled-128x128x8"]);
     let all = EncodeVariant::all();
     let different: BTreeSet<String> = all.iter().map(EncodeVariant::to_string).collect();

@@ -86,7 +86,11 @@ fn features_are_exported_for_a_labeller() {
     let examples = Path::new(&set).join("examples-00000.jsonl");
     let text = fs::read_to_string(&examples).unwrap();
     fs::write(&examples, text.replace("\"text\":[\"x\"],", "")).unwrap();
-    fail(&[&export[..], &["--out", &other]].concat(), 3, "have no text: write the set with --tokenizer");
+    fail(
+        &[&export[..], &["--out", &other]].concat(),
+        3,
+        "have no text: write the set with `monosem features --tokenizer`",
+    );
     assert!(!Path::new(&other).exists());
 }
 

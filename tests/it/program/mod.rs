@@ -21,6 +21,7 @@ pub mod inputs;
 pub mod killed;
 pub mod label;
 pub mod memory;
+pub mod neuronpedia;
 pub mod normalization;
 pub mod options;
 pub mod plan;

@@ -150,7 +150,7 @@ fn every_preset_trains_and_is_planned_for() {
     let refused = monosem(&["train", "--data", &files.data, "--out", &files.path("out"), "--preset", "other"]);
     let words = String::from_utf8(refused.stderr).unwrap();
     let names = words.split("there are ").nth(1).unwrap().lines().next().unwrap();
-    assert_eq!(names.split(", ").count(), 14, "{names}");
+    assert_eq!(names.split(", ").count(), 15, "{names}");
     let flags = ["--features", "300", "--batch", "50", "--device", "cpu"];
     for name in names.split(", ") {
         let auxk: &[&str] = if name == "openai-topk" { &["--auxk-k", "3"] } else { &[] };

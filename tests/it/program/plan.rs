@@ -134,6 +134,14 @@ fn a_plan_is_printed_for_people_and_for_programs() {
     assert_eq!(parts.values().map(|bytes| bytes.as_u64().unwrap()).sum::<u64>(), here["device_bytes"]);
     if gpu().description().timestamps {
         assert!(here["seconds_per_step"].as_f64().unwrap() > 0.0);
+        // Half of all features are active at first, or as few as usual.
+        let sizes = ["--d", "24", "--features", "2048", "--batch", "512", "--arch", "relu", "--l1", "1"];
+        let dense = json(&[&sizes[..], &["--init-threshold", "0"]].concat());
+        assert!(dense["seconds_per_first_step"].as_f64().unwrap() > 0.0);
+        assert_eq!(
+            [&dense["first_step_by_slabs"], &json(&sizes)["seconds_per_first_step"]],
+            [&true.into(), &Value::Null]
+        );
     }
 
     let assumed = ["--d", "768", "--features", "33554432", "--assume-memory", "80GiB"];

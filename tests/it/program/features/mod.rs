@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::program::cli::{command, fail, succeed};
+use crate::program::cli::{command, fail, monosem, succeed};
 use fixture::{ALL, D, N, Rows, Set, dense_codes, jump_relu, relu, save, whole_sae};
 use reference::{Asked, Reference};
 
@@ -271,6 +271,20 @@ fn what_the_data_lack_is_said() {
     let example = &contexts.lines[0]["examples"][0];
     assert_eq!((&example["tokens"], example["position"].is_u64()), (&Value::Null, true));
     assert_eq!(example["activations"][example["focus"].as_u64().unwrap() as usize], example["activation"]);
+}
+
+#[test]
+fn what_nobody_asked_for_is_no_note() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = Rows::made(60).write(directory.path().join("data"), &["token_ids"]);
+    let saved = save(&whole_sae(relu()), &directory.path().join("sae"));
+    let out = path(&directory, "set");
+    let output = monosem(&[&["features", "--sae", &saved, "--data", &data, "--out", &out][..], &LEFT_OUT].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let notes: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("note: without ")).collect();
+    assert_eq!(notes.len(), 2, "{said}");
+    assert!(notes[0].starts_with("contexts: ") && notes[1].starts_with("sources: "), "{said}");
+    assert_eq!(Set::read(&out).description["missing"].as_array().unwrap().len(), 6);
 }
 
 #[test]
