@@ -19,7 +19,7 @@ pub struct Arguments {
     /// Directory that `monosem features` wrote, with --tokenizer
     #[arg(long, value_name = "DIR")]
     features: PathBuf,
-    /// Directory to create, with MODEL/LAYER-SET in it, or not at all; it must not exist
+    /// Directory to create, whole or not at all; the files are in MODEL/LAYER-SET below it
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Name of the set of sources, without the layer, as in res-16k
@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         tell(&format!("note: Neuronpedia's importer lists {LISTED} files of a directory, and there are {batches}"));
     }
     tell(&format!(
-        "wrote {} features, {} of them without an example, {} activations and {} explanations to {}",
+        "wrote {} features ({} without examples), activations: {}, explanations: {}, to {}",
         summary.features,
         summary.without_examples,
         summary.activations,

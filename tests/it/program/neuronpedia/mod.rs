@@ -62,7 +62,7 @@ fn features_have_the_numbers_of_their_set() {
     let (_, source) = set.export();
     let tokens = 100_000.0;
     let (counts, maxima) =
-        (set.rows::<i64>("statistics.safetensors", "count"), { set.rows::<f32>("statistics.safetensors", "maximum") });
+        (set.rows::<i64>("statistics.safetensors", "count"), set.rows::<f32>("statistics.safetensors", "maximum"));
     let histograms = set.rows::<i64>("statistics.safetensors", "histogram");
     let neighbors = set.rows::<i32>("neighbors.safetensors", "neighbors");
     let cosines = set.rows::<f32>("neighbors.safetensors", "cosines");
@@ -107,7 +107,7 @@ fn activations_are_the_examples_of_their_set() {
     let set = Set::new();
     let (_, source) = set.export();
     let (counts, maxima) =
-        (set.rows::<i64>("statistics.safetensors", "count"), { set.rows::<f32>("statistics.safetensors", "maximum") });
+        (set.rows::<i64>("statistics.safetensors", "count"), set.rows::<f32>("statistics.safetensors", "maximum"));
     let histograms = set.rows::<i64>("statistics.safetensors", "histogram");
     let edge = |at: usize| (at as f64 / 2.0 - 12.0).exp2();
     // Rows between two activations, those of a bin evenly spread from edge to edge or to the maximum.
