@@ -39,7 +39,7 @@ impl DeviceSae {
         parameters.fill(gpu, &gpu.pipeline(&parameters.planes().defines())?, weights)?;
         let room = Room { rows: batch, k: weights.config().usual_l0() };
         let forward = Forward::new(gpu, &parameters, room, tuning, Pass::Evaluation)?;
-        Ok(Self { gpu: gpu.clone(), parameters, forward })
+        Ok(Self { gpu: gpu.keeping_staging(), parameters, forward })
     }
 
     /// The codes of `rows` rows; the guard is at rest again, whatever a batch before it held.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::account::Entry;
+use super::account::{Entry, Made};
 use super::device::Hardware;
 use super::handle::Handle;
 use super::{Buffer, Gpu};
@@ -55,6 +55,12 @@ impl Gpu {
     /// is not known.
     pub fn memory(&self) -> BTreeMap<&'static str, u64> {
         self.account.by_part()
+    }
+
+    /// What was made on this device since it was opened.
+    #[doc(hidden)]
+    pub fn made(&self) -> Made {
+        self.account.made()
     }
 
     /// Bytes that wgpu's allocator has reserved on the device, where it tells: buffers, their alignment, and whatever

@@ -38,6 +38,7 @@ impl Gpu {
     }
 
     fn pipeline_from<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        self.account.count(|made| made.pipelines += 1);
         let label: Arc<str> = label.into();
         let refused = |message: String| Error::Shader { shader: label.to_string(), message };
         let text = template::expand(text, defines).map_err(refused)?;

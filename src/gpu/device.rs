@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::Pipeline;
 use super::account::Account;
 use super::adapter::{MATRIX_FEATURES, describe, enumerate};
+use super::arrivals::Arrivals;
 use super::handle::Handle;
 use super::shaders::gate;
 use super::staging::StagingPool;
@@ -69,6 +70,7 @@ fn open_best<T>(
 pub struct Gpu {
     pub(super) hardware: Handle<Hardware>,
     pub(super) staging: Arc<StagingPool>,
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) account: Account,
     /// The part that its buffers are accounted under.
     pub(super) part: &'static str,
@@ -84,6 +86,19 @@ pub struct Gpu {
 pub(super) struct Hardware {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+}
+
+/// A submission of a readback, and the number of its result.
+pub(super) struct Submission {
+    pub index: wgpu::SubmissionIndex,
+    pub number: u64,
+}
+
+/// What a call that looks after the device waits for.
+pub(super) enum Wait<'a> {
+    ForNothing,
+    ForResult(&'a Submission),
+    ForEverything,
 }
 
 /// The first failure that no call was there to receive: whatever comes after it is its consequence.
@@ -142,6 +157,7 @@ impl Gpu {
         Self {
             hardware: Handle::DryRun,
             staging: Arc::default(),
+            arrivals: Arc::default(),
             account: Account::default(),
             part: "other",
             gate: Arc::default(),
@@ -162,6 +178,23 @@ impl Gpu {
             description: Arc::new(description),
             ..self.clone()
         }
+    }
+
+    /// The same device with an account of its own, as if it were so slow that nothing is done before it, or something
+    /// after it, is waited for: tests see what waits for what.
+    #[doc(hidden)]
+    pub fn slowest(&self) -> Self {
+        Self {
+            staging: Arc::default(),
+            arrivals: Arc::new(Arrivals::slowest()),
+            account: Account::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The same device, whose readbacks keep the room that they make for later ones, as long as this handle exists.
+    pub fn keeping_staging(&self) -> Self {
+        Self { staging: Arc::new(StagingPool::keeping()), ..self.clone() }
     }
 
     /// The same device, with the buffers made through this handle accounted under `part`.
@@ -206,9 +239,19 @@ impl Gpu {
         }
     }
 
-    pub(super) fn poll(&self, how: wgpu::PollType) -> Result<()> {
+    pub(super) fn poll(&self, wait: Wait<'_>) -> Result<()> {
+        let (how, waited_for) = match wait {
+            Wait::ForNothing => (wgpu::PollType::Poll, None),
+            Wait::ForResult(Submission { index, number }) => {
+                (wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: None }, Some(*number))
+            }
+            Wait::ForEverything => (wgpu::PollType::wait_indefinitely(), Some(u64::MAX)),
+        };
         match self.hardware()?.device.poll(how) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                waited_for.into_iter().for_each(|number| self.arrivals.release(number));
+                Ok(())
+            }
             Err(error) => {
                 self.check()?;
                 Err(Error::DeviceLost(error.to_string()))
@@ -230,7 +273,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device failed meanwhile.
     pub fn wait(&self) -> Result<()> {
-        self.poll(wgpu::PollType::wait_indefinitely())?;
+        self.poll(Wait::ForEverything)?;
         self.check()
     }
 }

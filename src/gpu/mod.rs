@@ -6,6 +6,7 @@
 mod account;
 mod adapter;
 mod allocation;
+mod arrivals;
 mod buffer;
 mod compile;
 mod device;
@@ -31,6 +32,8 @@ mod unchecked;
 mod upload;
 
 pub use crate::adapters::{AdapterChoice, AdapterDescription};
+#[doc(hidden)]
+pub use account::Made;
 pub use adapter::adapters;
 pub use buffer::{Buffer, Slot};
 pub use device::Gpu;

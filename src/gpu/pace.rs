@@ -1,59 +1,76 @@
 //! Where a program is cut into submissions, so that none runs for long.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Gpu, Timing};
+use super::{Gpu, Span, Timing};
 use crate::error::Result;
 
-/// Longest submission in seconds. Windows resets a device that is busy with one for 2 s; other work may share the
-/// device.
-const SECONDS: f64 = 0.1;
+/// Longest submission in seconds. A desktop on the same device waits as long for its next frame, and Windows resets a
+/// device that is busy with one for 2 s.
+const SECONDS: f64 = 0.02;
 
-/// The running times of a program's dispatches, as far as they are known.
+/// The runs of a program that are timed: the first, and one by which the device has warmed up.
+const TIMED_RUNS: [u64; 2] = [0, 16];
+
+/// The operations of each submission.
+pub(super) type Submissions = Arc<[Range<usize>]>;
+
+/// What is known of the running times of a program's dispatches.
 #[derive(Default)]
 pub(super) struct Pace(Mutex<Knowledge>);
 
 #[derive(Default)]
-enum Knowledge {
-    #[default]
-    Nothing,
-    Measured(Timing),
-    Submissions(Vec<Range<usize>>),
+struct Knowledge {
+    runs: u64,
+    /// The times of a run, on their way.
+    measured: Option<Timing>,
+    submissions: Option<Submissions>,
 }
 
 impl Pace {
-    /// The operations of each submission, or none as long as that is not known; `dispatches` are the shortest
-    /// submissions there can be, and the least seconds that each must be taken to last.
-    pub(super) fn submissions(
-        &self,
-        gpu: &Gpu,
-        dispatches: impl Iterator<Item = (Range<usize>, f64)>,
-    ) -> Result<Option<Vec<Range<usize>>>> {
-        let mut knowledge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Knowledge::Measured(timing) = &*knowledge
-            && timing.is_ready(gpu)?
-            && let Knowledge::Measured(timing) = std::mem::take(&mut *knowledge)
-        {
-            let spans = timing.wait(gpu)?;
-            let timed = dispatches.zip(&spans).map(|((range, least), span)| (range, span.seconds().max(least)));
-            *knowledge = Knowledge::Submissions(group(timed, SECONDS));
-        }
-        Ok(match &*knowledge {
-            Knowledge::Submissions(submissions) => Some(submissions.clone()),
-            _ => None,
-        })
-    }
-
-    /// True until a run was timed.
-    pub(super) fn is_unknown(&self) -> bool {
-        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Knowledge::Nothing)
+    /// Counts a run, and tells whether it is one that is to be timed.
+    pub(super) fn begin_run(&self) -> bool {
+        let mut knowledge = self.knowledge();
+        knowledge.runs += 1;
+        TIMED_RUNS.contains(&(knowledge.runs - 1))
     }
 
     /// Takes the times of a run.
     pub(super) fn learn(&self, timing: Timing) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Knowledge::Measured(timing);
+        self.knowledge().measured = Some(timing);
     }
+
+    /// The submissions, or none as long as no times have arrived. `dispatches` are the shortest ones there can be, and
+    /// whether each is in a section.
+    pub(super) fn submissions(
+        &self,
+        gpu: &Gpu,
+        dispatches: impl Iterator<Item = (Range<usize>, bool)>,
+    ) -> Result<Option<Submissions>> {
+        let mut knowledge = self.knowledge();
+        let have_arrived = knowledge.measured.as_ref().map_or(Ok(false), |timing| timing.is_ready(gpu))?;
+        if let Some(timing) = knowledge.measured.take_if(|_| have_arrived) {
+            let seconds: Vec<f64> = timing.wait(gpu)?.iter().map(Span::seconds).collect();
+            knowledge.submissions = Some(group(expected(dispatches, &seconds), SECONDS).into());
+        }
+        Ok(knowledge.submissions.clone())
+    }
+
+    fn knowledge(&self) -> MutexGuard<'_, Knowledge> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The seconds that each dispatch is taken to last, by those of a run. A section may have been left out of it and be
+/// there in the next one: its dispatches are taken to last as long as the longest of all.
+fn expected(
+    dispatches: impl Iterator<Item = (Range<usize>, bool)>,
+    seconds: &[f64],
+) -> impl Iterator<Item = (Range<usize>, f64)> {
+    let longest = seconds.iter().copied().fold(0.0, f64::max);
+    let each = dispatches.zip(seconds);
+    each.map(move |((range, in_section), seconds)| (range, if in_section { longest } else { *seconds }))
 }
 
 /// Joins neighbours as long as they stay within `limit` seconds together.
@@ -75,7 +92,7 @@ fn group(dispatches: impl Iterator<Item = (Range<usize>, f64)>, limit: f64) -> V
 
 #[cfg(test)]
 mod tests {
-    use super::group;
+    use super::*;
 
     #[test]
     fn submissions_are_as_long_as_allowed() {
@@ -91,5 +108,19 @@ mod tests {
             assert!(groups.windows(2).all(|pair| pair[0].end == pair[1].start) && groups[0].start == 0);
         }
         assert!(group(std::iter::empty(), 0.5).is_empty());
+    }
+
+    #[test]
+    fn a_section_is_cut_by_the_longest_dispatch_whether_it_ran_or_not() {
+        let dispatches = [(0..1, false), (1..2, true), (2..4, true), (4..5, false), (5..6, true)];
+        let expected: Vec<_> = expected(dispatches.into_iter(), &[0.25, 0.0, 0.125, 0.5, 0.0]).collect();
+        assert_eq!(expected, [(0..1, 0.25), (1..2, 0.5), (2..4, 0.5), (4..5, 0.5), (5..6, 0.5)]);
+    }
+
+    #[test]
+    fn the_first_run_is_timed_and_one_later() {
+        let pace = Pace::default();
+        let timed: Vec<usize> = (0..100).filter(|_| pace.begin_run()).collect();
+        assert_eq!(timed, [0, 16]);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::device::Hardware;
 use super::handle::Handle;
 use super::operation::{Groups, Operation, PreparedDispatch};
-use super::pace::Pace;
+use super::pace::{Pace, Submissions};
 use super::recording::{Command, Condition, Dispatch};
 use super::shaders::gate;
 use super::{Buffer, EntryPoint, Gpu, Pipeline, Recording, grid};
@@ -43,12 +43,13 @@ impl Section {
 }
 
 impl Program {
-    /// The shortest submissions there can be, and the least that each must be taken to last.
-    pub(super) fn least_seconds(&self) -> impl Iterator<Item = (Range<usize>, f64)> {
-        self.dispatches.iter().map(|range| {
-            let dispatches = self.operations[range.clone()].iter().filter_map(Operation::dispatch);
-            (range.clone(), dispatches.map(PreparedDispatch::least_seconds).sum())
-        })
+    /// How its operations are joined to submissions, as soon as that is known.
+    pub(super) fn submissions(&self, gpu: &Gpu) -> Result<Option<Submissions>> {
+        let dispatches = self.dispatches.iter().map(|range| {
+            let mut dispatches = self.operations[range.clone()].iter().filter_map(Operation::dispatch);
+            (range.clone(), dispatches.any(PreparedDispatch::is_in_section))
+        });
+        self.pace.submissions(gpu, dispatches)
     }
 
     /// Hands what is known of its dispatches' times to a program of the same dispatches, with other constants.
@@ -72,6 +73,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`] if its constants do not fit, [`Error::Device`] if the device refuses a binding.
     pub fn program(&self, recording: Recording) -> Result<Program> {
+        self.account.count(|made| made.programs += 1);
         let sections = recording.conditions.iter().enumerate();
         let sections = sections.map(|(number, condition)| self.section(&recording.commands, number, condition));
         let sections = sections.collect::<Result<Vec<_>>>()?;

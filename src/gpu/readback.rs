@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use super::device::Hardware;
+use super::device::{Hardware, Submission, Wait};
 use super::staging::{Mapped, StagingPool};
 use super::{Buffer, Gpu};
 use crate::error::{Error, Result};
@@ -21,10 +21,10 @@ pub struct Pending {
 struct Staging {
     buffer: Buffer,
     raw: wgpu::Buffer,
-    /// The pool that it was taken from, if it was reserved.
+    /// The pool that it goes back to, if any.
     pool: Option<Arc<StagingPool>>,
     /// The submission that copies.
-    submission: wgpu::SubmissionIndex,
+    submission: Submission,
 }
 
 impl Drop for Pending {
@@ -61,7 +61,7 @@ impl Pending {
     pub fn is_ready(&self, gpu: &Gpu) -> Result<bool> {
         gpu.check()?;
         if self.staging.is_some() && self.mapped.get().is_none() {
-            gpu.poll(wgpu::PollType::Poll)?;
+            gpu.poll(Wait::ForNothing)?;
         }
         Ok(self.staging.is_none() || self.mapped.get().is_some())
     }
@@ -73,7 +73,7 @@ impl Pending {
     pub fn wait(mut self, gpu: &Gpu) -> Result<Results> {
         if let Some(Staging { submission, .. }) = &self.staging {
             while self.mapped.get().is_none() {
-                gpu.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })?;
+                gpu.poll(Wait::ForResult(submission))?;
                 gpu.check()?;
             }
         }
@@ -106,6 +106,16 @@ impl Gpu {
             self.staging.give_back(self.allocate_staging(bytes)?);
         }
         Ok(())
+    }
+
+    /// The number of results that were asked for and have not arrived; never waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.
+    #[doc(hidden)]
+    pub fn results_under_way(&self) -> Result<u64> {
+        self.poll(Wait::ForNothing)?;
+        Ok(self.arrivals.under_way())
     }
 
     /// Reads `buffer` once everything submitted so far has run.
@@ -143,6 +153,10 @@ impl Gpu {
         }
         let (buffer, pool) = match self.staging.take(bytes) {
             Some(buffer) => (buffer, Some(self.staging.clone())),
+            // The next ones may be somewhat longer.
+            None if self.staging.keeps => {
+                (self.allocate_staging(bytes.next_power_of_two())?, Some(self.staging.clone()))
+            }
             None => (self.allocate_staging(bytes)?, None),
         };
         let raw = buffer.raw()?.clone();
@@ -152,12 +166,13 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(source.raw()?, range.start, &raw, offset, *length);
             offset += length;
         }
-        let submission = queue.submit([encoder.finish()]);
+        let number = self.arrivals.ask();
+        let submission = Submission { index: queue.submit([encoder.finish()]), number };
         let mapped = Arc::new(OnceLock::new());
-        let signal = mapped.clone();
+        let (signal, arrivals) = (mapped.clone(), self.arrivals.clone());
         raw.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
             // Set once: a staging buffer is mapped once a readback.
-            let _ = signal.set(outcome);
+            arrivals.arrive(number, move || drop(signal.set(outcome)));
         });
         Ok(Pending { staging: Some(Staging { buffer, raw, pool, submission }), lengths, mapped })
     }

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::Buffer;
 use super::handle::Handle;
 
-/// Staging buffers that were reserved and that no readback uses at the moment.
+/// Staging buffers that were reserved or kept, and that no readback uses at the moment.
 #[derive(Default)]
-pub(super) struct StagingPool(Mutex<Stock>);
+pub(super) struct StagingPool {
+    stock: Mutex<Stock>,
+    /// Whether a buffer that is made for lack of another is kept.
+    pub keeps: bool,
+}
 
 #[derive(Default)]
 struct Stock {
@@ -20,9 +24,14 @@ struct Stock {
 pub(super) type Mapped = Arc<OnceLock<std::result::Result<(), wgpu::BufferAsyncError>>>;
 
 impl StagingPool {
+    /// One that keeps what is made for lack of a buffer.
+    pub fn keeping() -> Self {
+        Self { keeps: true, ..Self::default() }
+    }
+
     /// The smallest that holds so many bytes.
     pub fn take(&self, bytes: u64) -> Option<Buffer> {
-        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
         let Stock { free, abandoned } = &mut *stock;
         for (buffer, mapped) in abandoned.extract_if(.., |(_, mapped)| mapped.get().is_some()) {
             if let (Some(Ok(())), Handle::Device(raw)) = (mapped.get(), &buffer.memory) {
@@ -36,10 +45,10 @@ impl StagingPool {
     }
 
     pub fn give_back(&self, buffer: Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).free.push(buffer);
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner).free.push(buffer);
     }
 
     pub fn abandon(&self, buffer: Buffer, mapped: Mapped) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abandoned.push((buffer, mapped));
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner).abandoned.push((buffer, mapped));
     }
 }

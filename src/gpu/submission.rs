@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::device::Hardware;
+use super::device::{Hardware, Wait};
 use super::{Buffer, Gpu, Pending, Program};
 use crate::error::Result;
 
@@ -36,16 +36,14 @@ impl Gpu {
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
         self.hardware()?;
-        let submissions = match program.pace.submissions(self, program.least_seconds())? {
-            Some(submissions) => submissions,
-            None if program.pace.is_unknown() && self.has_timestamps() && program.has_dispatches() => {
-                program.pace.learn(self.submit_timed(program)?);
-                return self.read_all(results);
-            }
-            None => program.dispatches.clone(),
-        };
-        for operations in submissions {
-            self.submit_operations(program, operations)?;
+        let is_timed = program.pace.begin_run() && self.has_timestamps() && program.has_dispatches();
+        if is_timed {
+            program.pace.learn(self.submit_timed(program)?);
+            return self.read_all(results);
+        }
+        let submissions = program.submissions(self)?;
+        for operations in submissions.as_deref().unwrap_or(&program.dispatches) {
+            self.submit_operations(program, operations.clone())?;
         }
         self.read_all(results)
     }
@@ -79,7 +77,7 @@ impl Gpu {
                     busy.pop_front();
                 } else {
                     pause(Pause::Busy)?;
-                    self.poll(wgpu::PollType::Poll)?;
+                    self.poll(Wait::ForNothing)?;
                     self.check()?;
                 }
             }

@@ -43,9 +43,9 @@ impl Gpu {
         let count = labels.len() as u64;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let timestamps = self.allocate("timestamps", 16 * count, usage)?;
-        let submissions = program.pace.submissions(self, program.least_seconds())?;
-        let submissions = submissions.unwrap_or_else(|| program.dispatches.clone());
-        let mut ends = submissions.into_iter().map(|submission| submission.end).peekable();
+        let submissions = program.submissions(self)?;
+        let submissions = submissions.as_deref().unwrap_or(&program.dispatches);
+        let mut ends = submissions.iter().map(|submission| submission.end).peekable();
         for (set, dispatches) in program.dispatches.chunks(TIMED_DISPATCHES).enumerate() {
             let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::device::Hardware;
+use super::device::{Hardware, Wait};
 use super::{Buffer, Gpu};
 use crate::error::{Error, Result};
 
@@ -68,7 +68,7 @@ impl UploadBuffers {
             return Ok(buffer);
         }
         // The device may be done with one, and nobody may have asked since.
-        gpu.poll(wgpu::PollType::Poll)?;
+        gpu.poll(Wait::ForNothing)?;
         take_fitting(&self.free, bytes).map_or_else(|| allocate(gpu, bytes), Ok)
     }
 }

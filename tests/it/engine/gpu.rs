@@ -1,13 +1,19 @@
-//! The device layer: what it refuses, and how its results come back.
+//! The device layer: what it refuses, how its results come back, and how busy it is kept.
 
 use monosem::Error;
+use monosem::apply::{Encoder, Evaluator};
+use monosem::data::Batch;
 use monosem::gpu::shaders::{Step, activity, norms};
 use monosem::gpu::{
-    Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, LayoutEntry, Recording, Slot, Source, Span, grid,
+    Bind, Binding, BindingKind, Buffer, Entry, EntryPoint, Gpu, LayoutEntry, Recording, Slot, Source, Span, grid,
 };
+use monosem::sae::SaeConfig;
+use monosem::sae::description::Inference;
 use monosem::selftest::gate::copied_if;
 use monosem::selftest::tensors::{POISON, Tensor, random, submit};
+use monosem::train::{Recipe, Trainer, initialize};
 
+use crate::engine::training::{BATCH, D, batches, config, recipe};
 use crate::kernels::gpu;
 
 /// A shader that is not one of the project's.
@@ -200,6 +206,69 @@ fn a_result_is_ready_without_being_waited_for() {
     gpu().wait().unwrap();
     assert!(pending.is_ready(gpu()).unwrap());
     assert_eq!(pending.wait(gpu()).unwrap().get::<u32>(0), [7; 4]);
+}
+
+/// What the host does between two steps, the device has no need to wait for.
+#[test]
+fn two_steps_are_under_way_whenever_the_one_before_was_waited_for() {
+    const STEPS: u64 = 12;
+    let gpu = gpu().slowest();
+    let (config, batches) = (config(200), batches(1, STEPS));
+    let initial = initialize(&config, 1, &batches[0].rows.to_f32()).unwrap();
+    let mut trainer = Trainer::new(&gpu, &initial, recipe(200, STEPS)).unwrap();
+    let steps = batches.iter().map(|batch| {
+        let finished = trainer.step(batch).unwrap().map(|progress| progress.step);
+        (finished, gpu.results_under_way().unwrap())
+    });
+    let steps: Vec<_> = steps.collect();
+    for (submitted, step) in (1..).zip(steps).skip(2) {
+        assert_eq!(step, (Some(submitted - 2), 2), "finished and under way after step {submitted} was submitted");
+    }
+}
+
+#[test]
+fn a_batch_is_under_way_whenever_the_one_before_is_encoded() {
+    let (gpu, batches) = (gpu().slowest(), batches(1, 12));
+    let initial = initialize(&config(200), 1, &batches[0].rows.to_f32()).unwrap();
+    let mut encoder = Encoder::new(&gpu, &initial, BATCH).unwrap();
+    for (submitted, batch) in batches.iter().enumerate() {
+        let finished = encoder.submit(batch.rows.view()).unwrap();
+        assert_eq!((finished.is_some(), gpu.results_under_way().unwrap()), (submitted > 0, 1), "batch {submitted}");
+    }
+}
+
+/// Runs `batch` more often than a program's runs are timed, and asserts that it makes nothing from then on.
+fn assert_makes_nothing(gpu: &Gpu, what: &str, mut batch: impl FnMut(&Batch)) {
+    let batches = batches(1, 22);
+    let (first, later) = batches.split_at(18);
+    first.iter().for_each(&mut batch);
+    let before = gpu.made();
+    later.iter().for_each(&mut batch);
+    assert_eq!(gpu.made(), before, "{what}");
+}
+
+#[test]
+fn batches_make_no_program_no_pipeline_and_no_buffer() {
+    const FEATURES: usize = 200;
+    let gpu = gpu().with_max_binding_bytes(u64::MAX);
+    for config in SaeConfig::examples(D, FEATURES) {
+        let name = format!("{:?}", config.architecture);
+        let initial = initialize(&config, 1, &batches(1, 1)[0].rows.to_f32()).unwrap();
+        let recipe = Recipe { dead_window: 1000, ..recipe(FEATURES, 22) };
+        let mut trainer = Trainer::new(&gpu, &initial, recipe).unwrap();
+        assert_makes_nothing(&gpu, &format!("a step of {name}"), |batch| drop(trainer.step(batch).unwrap()));
+        if config.describe().inference == Inference::Threshold {
+            continue;
+        }
+        let mut encoder = Encoder::new(&gpu, &initial, BATCH).unwrap();
+        assert_makes_nothing(&gpu, &format!("codes of {name}"), |batch| {
+            encoder.submit(batch.rows.view()).unwrap();
+        });
+        let mut evaluator = Evaluator::new(&gpu, &initial, BATCH).unwrap();
+        assert_makes_nothing(&gpu, &format!("an evaluation of {name}"), |batch| {
+            evaluator.add(batch, |_| None).unwrap()
+        });
+    }
 }
 
 #[test]
