@@ -119,7 +119,8 @@ impl Work {
 
 fn trainer(d: usize, features: usize, batch: usize) -> Result<Trainer> {
     let gpu = Gpu::open(&AdapterChoice::Best)?;
-    let config = SaeConfig::top_k(d, features, 32);
+    // The host does the same for any k.
+    let config = SaeConfig::top_k(d, features, 1);
     let initial = initialize(&config, 0, &vec![0.0; d])?;
     Trainer::new(&gpu, &initial, Recipe::top_k(features, batch, STEPS))
 }
