@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
-use super::dead::{Dead, DeadInputs};
+use super::dead::{Dead, DeadInputs, room_for};
 use super::entries::Pass;
 use super::entry;
 use super::forward::{Finding, Forward, Room};
@@ -21,7 +21,7 @@ use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::data::RowsView;
 use crate::error::{Divergence, Error, Result};
-use crate::gpu::shaders::{Clip as ClipResult, Guard, Step, center, rerun};
+use crate::gpu::shaders::{Clip as ClipResult, Guard, Step, center};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
 
 /// Parameters and optimizer on the device, and the program that takes them one step further.
@@ -42,11 +42,20 @@ pub struct TrainingStep {
     world: World,
     taken: u32,
     /// Of the step that `programs` take.
-    finding: Finding,
+    recorded: Recorded,
     /// Of the steps that follow.
     screen: ScreenMode,
+    dead_room: u32,
     /// The rows of the step that are audited.
     audited: Range<u32>,
+}
+
+/// What the programs of a step are recorded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Recorded {
+    finding: Finding,
+    /// Dead features that can be worked on.
+    dead_room: u32,
 }
 
 /// The rows of a step, and what the schedule says of it.
@@ -90,6 +99,8 @@ pub enum Outcome {
     /// The same after a step in which screening was not sure of more rows than there is room to select again
     /// ([`TrainingStep::set_screen`]).
     TooManyUncertain,
+    /// The same after a step with more dead features than there was room for.
+    TooManyDead,
 }
 
 /// The buffers that are read after a step.
@@ -145,6 +156,8 @@ impl TrainingStep {
             World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,
             World::Shared => None,
         };
+        let finding = Finding { k: most_k as u32, screen: ScreenMode::Complete };
+        let recorded = Recorded { finding, dead_room: parameters.features() };
         let mut this = Self {
             variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
             dead: Dead::new(gpu, &parameters, forward.rows(), tuning.encode)?,
@@ -155,7 +168,8 @@ impl TrainingStep {
             path: StepPath::Lists,
             world,
             taken: 0,
-            finding: Finding { k: most_k as u32, screen: ScreenMode::Complete },
+            recorded,
+            dead_room: recorded.dead_room,
             screen: ScreenMode::Complete,
             audited: 0..0,
             backward,
@@ -185,7 +199,7 @@ impl TrainingStep {
             forward.record_center(r, parameters, rows);
             variance.record(r, VarianceInputs { x: &forward.x, sums: &forward.field.sums, b_dec: &parameters.b_dec });
             if slab.is_none() {
-                forward.record_codes(r, parameters, rows, self.finding);
+                forward.record_codes(r, parameters, rows, self.recorded.finding);
             }
         });
         step.meet(Exchange::Keys);
@@ -196,7 +210,7 @@ impl TrainingStep {
         step.meet(Exchange::Sums);
         step.run(|r| forward.record_residual(r, parameters, rows));
         if let Some(dead) = &self.dead {
-            let inputs = DeadInputs { parameters, forward, variance, optimizer, recipe };
+            let inputs = DeadInputs { parameters, forward, variance, optimizer, recipe, room: self.recorded.dead_room };
             step.run(|r| dead.record_find(r, inputs));
             step.meet(Exchange::DeadCount);
             step.run(|r| dead.record_select(r, inputs));
@@ -304,14 +318,20 @@ impl TrainingStep {
         self.screen = screen;
     }
 
-    /// Takes the programs of the k of the last step that was begun: those of another are recorded anew.
+    /// From the next step on, there is room for the dead features that these many let expect; owners that share a model
+    /// have room for all.
+    pub fn make_room_for_dead(&mut self, dead: u32) {
+        self.dead_room = room_for(dead, self.dead_room, self.parameters.features());
+    }
+
+    /// Takes the programs for the last step that was begun: those of another k, mode or room are recorded anew.
     fn follow(&mut self, gpu: &Gpu) -> Result<()> {
         let step = u64::from(self.taken.saturating_sub(1));
         let k = self.recipe.k_at(step, self.parameters.config()).unwrap_or(0) as u32;
-        let (finding, before) = (Finding { k, screen: self.screen }, self.finding);
-        if finding != before {
-            self.finding = finding;
-            if k != before.k {
+        let recorded = Recorded { finding: Finding { k, screen: self.screen }, dead_room: self.dead_room };
+        if recorded != self.recorded {
+            let before = std::mem::replace(&mut self.recorded, recorded);
+            if k != before.finding.k {
                 self.forward.entries.set_per_row(gpu, self.forward.rows(), k);
             }
             let programs = self.stages(None).programs(gpu)?;
@@ -335,8 +355,11 @@ impl TrainingStep {
     /// one.
     pub fn take_again(&mut self, gpu: &Gpu, outcome: &Outcome, steps: u32) {
         self.take_back(gpu, steps);
+        if *outcome == Outcome::TooManyDead {
+            self.dead_room = self.parameters.features();
+        }
         self.set_path(match outcome {
-            Outcome::Done(_) | Outcome::TooManyUncertain => self.path,
+            Outcome::Done(_) | Outcome::TooManyUncertain | Outcome::TooManyDead => self.path,
             Outcome::ListFull => StepPath::Slabs,
             Outcome::ListFits => StepPath::Lists,
         });
@@ -449,6 +472,9 @@ impl TrainingStep {
         if are_too_many_uncertain(guard) {
             return Ok(Outcome::TooManyUncertain);
         }
+        if are_too_many_dead(guard) {
+            return Ok(Outcome::TooManyDead);
+        }
         check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
         let rows: Vec<[f32; 4]> = results.get(0);
@@ -531,7 +557,12 @@ fn does_list_fit(guard: Guard) -> bool {
 
 /// Whether screening left more rows uncertain than there is room to select again.
 fn are_too_many_uncertain(guard: Guard) -> bool {
-    guard.status & rerun::TOO_MANY_UNCERTAIN != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+    guard.status & center::TOO_MANY_UNCERTAIN != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+}
+
+/// Whether there were more dead features than room for them.
+fn are_too_many_dead(guard: Guard) -> bool {
+    guard.status & center::TOO_MANY_DEAD != 0 && guard.status & center::INPUT_NOT_FINITE == 0
 }
 
 /// The rows that are selected again in f32 in the step of this number, to see whether screening found the same: in a
@@ -560,7 +591,7 @@ pub fn check_guard(guard: Guard) -> Result<()> {
     }
     let (what, row) = match guard.status {
         0 => return Ok(()),
-        rerun::SCREENED_WRONGLY => {
+        center::SCREENED_WRONGLY => {
             return Err(Error::Device(format!(
                 "f16 screening found other features than f32 in row {} of the batch: this device or its driver computes \
                  wrongly now and then. Of the last {AUDIT_STEPS} steps any may be wrong: resume from a checkpoint \
