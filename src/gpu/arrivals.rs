@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+type HandOver = Box<dyn FnOnce() + Send>;
+
 /// Results that were asked for on a device, and those that have arrived.
 #[derive(Default)]
 pub(super) struct Arrivals {
     asked_for: AtomicU64,
     arrived: AtomicU64,
     /// For tests of who waits for what: results that nobody has waited for yet, on a device that is as slow as can be.
-    held: Option<Mutex<Vec<(u64, Box<dyn FnOnce() + Send>)>>>,
+    held: Option<Mutex<Vec<(u64, HandOver)>>>,
 }
 
 impl Arrivals {

@@ -96,9 +96,9 @@ pub(super) struct Submission {
 
 /// What a call that looks after the device waits for.
 pub(super) enum Wait<'a> {
-    ForNothing,
-    ForResult(&'a Submission),
-    ForEverything,
+    Nothing,
+    Result(&'a Submission),
+    Everything,
 }
 
 /// The first failure that no call was there to receive: whatever comes after it is its consequence.
@@ -241,11 +241,11 @@ impl Gpu {
 
     pub(super) fn poll(&self, wait: Wait<'_>) -> Result<()> {
         let (how, waited_for) = match wait {
-            Wait::ForNothing => (wgpu::PollType::Poll, None),
-            Wait::ForResult(Submission { index, number }) => {
+            Wait::Nothing => (wgpu::PollType::Poll, None),
+            Wait::Result(Submission { index, number }) => {
                 (wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: None }, Some(*number))
             }
-            Wait::ForEverything => (wgpu::PollType::wait_indefinitely(), Some(u64::MAX)),
+            Wait::Everything => (wgpu::PollType::wait_indefinitely(), Some(u64::MAX)),
         };
         match self.hardware()?.device.poll(how) {
             Ok(_) => {
@@ -273,7 +273,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device failed meanwhile.
     pub fn wait(&self) -> Result<()> {
-        self.poll(Wait::ForEverything)?;
+        self.poll(Wait::Everything)?;
         self.check()
     }
 }

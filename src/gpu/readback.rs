@@ -61,7 +61,7 @@ impl Pending {
     pub fn is_ready(&self, gpu: &Gpu) -> Result<bool> {
         gpu.check()?;
         if self.staging.is_some() && self.mapped.get().is_none() {
-            gpu.poll(Wait::ForNothing)?;
+            gpu.poll(Wait::Nothing)?;
         }
         Ok(self.staging.is_none() || self.mapped.get().is_some())
     }
@@ -73,7 +73,7 @@ impl Pending {
     pub fn wait(mut self, gpu: &Gpu) -> Result<Results> {
         if let Some(Staging { submission, .. }) = &self.staging {
             while self.mapped.get().is_none() {
-                gpu.poll(Wait::ForResult(submission))?;
+                gpu.poll(Wait::Result(submission))?;
                 gpu.check()?;
             }
         }
@@ -114,7 +114,7 @@ impl Gpu {
     /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.
     #[doc(hidden)]
     pub fn results_under_way(&self) -> Result<u64> {
-        self.poll(Wait::ForNothing)?;
+        self.poll(Wait::Nothing)?;
         Ok(self.arrivals.under_way())
     }
 

@@ -77,7 +77,7 @@ impl Gpu {
                     busy.pop_front();
                 } else {
                     pause(Pause::Busy)?;
-                    self.poll(Wait::ForNothing)?;
+                    self.poll(Wait::Nothing)?;
                     self.check()?;
                 }
             }

@@ -68,7 +68,7 @@ impl UploadBuffers {
             return Ok(buffer);
         }
         // The device may be done with one, and nobody may have asked since.
-        gpu.poll(Wait::ForNothing)?;
+        gpu.poll(Wait::Nothing)?;
         take_fitting(&self.free, bytes).map_or_else(|| allocate(gpu, bytes), Ok)
     }
 }
