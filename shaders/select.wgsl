@@ -8,7 +8,7 @@
 // threads' own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature); only
 // order and number of what is gathered wait in workgroup memory, of which the less the more rows are under way.
 // Where too much lies above it (ties everywhere, k beyond the workgroup) the row is sorted out by a radix select
-// instead.
+// instead, whose counts and places are prefix sums by the whole workgroup.
 #define WORKGROUP 64
 // Candidates gathered at most, at least WORKGROUP.
 #define CAPACITY 256
@@ -37,7 +37,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> entries: array<vec4<u32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-var<workgroup> scratch: array<u32, ${WORKGROUP}>;
 var<workgroup> bound: u32;
 var<workgroup> gathered: atomic<u32>;
 var<workgroup> gathered_count: u32;
@@ -51,12 +50,13 @@ var<workgroup> cut_at: u32;
 #import entry_list
 #import grid
 #import order
+#import prefix_sum
 #import scalars
 
 // Scalars in workgroup memory, because a write to one component of a vector may clobber the others.
-fn four_of_scratch(quad: u32) -> vec4<u32> {
+fn four_maxima(quad: u32) -> vec4<u32> {
     let at = quad * 4u;
-    return vec4(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]);
+    return vec4(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
 }
 
 fn four_orders(quad: u32) -> vec4<u32> {
@@ -160,13 +160,19 @@ fn main(
     if row >= params.rows {
         return;
     }
-    if params.k > ${WORKGROUP}u {
-        radix_select(row, thread);
-        return;
+    var is_sorted_out = params.k > ${WORKGROUP}u;
+    if !is_sorted_out {
+        find_bound(row, thread);
+        is_sorted_out = !gather_and_rank(row, thread);
     }
-    find_bound(row, thread);
-    let above = workgroupUniformLoad(&bound);
+    if is_sorted_out {
+        radix_select(row, thread);
+    }
+}
 
+/// Keeps the k first of those kept so far and the candidates above the bound; false if those are too many.
+fn gather_and_rank(row: u32, thread: u32) -> bool {
+    let above = workgroupUniformLoad(&bound);
     // Each thread holds one of those kept so far, whose entry may be written before it is kept again.
     var held: Candidate;
     if thread < params.filled {
@@ -199,10 +205,12 @@ fn main(
     }
     let found = workgroupUniformLoad(&gathered_count);
     if found > ${CAPACITY}u {
-        radix_select(row, thread);
-    } else if found > params.filled || params.filled < params.k {
+        return false;
+    }
+    if found > params.filled || params.filled < params.k {
         rank_select(row, thread, found, held);
     }
+    return true;
 }
 
 /// The order of the least negative number that is not subnormal.
@@ -228,12 +236,12 @@ fn find_bound(row: u32, thread: u32) {
         for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
             smallest = min(smallest, order(bitcast<f32>(entries[first_entry(row) + at].w)));
         }
-        scratch[thread] = smallest;
+        sums[thread] = smallest;
         workgroupBarrier();
         if thread == 0u {
-            var least = scratch[0];
+            var least = sums[0];
             for (var other = 1u; other < ${WORKGROUP}u; other++) {
-                least = min(least, scratch[other]);
+                least = min(least, sums[other]);
             }
             bound = least;
         }
@@ -256,11 +264,11 @@ fn find_bound(row: u32, thread: u32) {
             greatest_orders = max(greatest_orders, chunk_orders(tail, whole_quads));
         }
         let largest = max(max(greatest_orders.x, greatest_orders.y), max(greatest_orders.z, greatest_orders.w));
-        scratch[thread] = largest;
+        sums[thread] = largest;
         workgroupBarrier();
         var rank = 0u;
         for (var quad = 0u; quad < ${WORKGROUP}u / 4u; quad++) {
-            let theirs = four_of_scratch(quad);
+            let theirs = four_maxima(quad);
             let others = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
             rank += count((theirs > vec4(largest)) | ((theirs == vec4(largest)) & (others < vec4(thread))));
         }
@@ -312,19 +320,27 @@ fn rank_select(row: u32, thread: u32, found: u32, held: Candidate) {
 }
 
 var<workgroup> digit_counts: array<atomic<u32>, 256>;
+/// The order of the k-th largest key, as far as the digits so far decide it, and how many of those that equal it so far
+/// are kept.
 var<workgroup> prefix: u32;
 var<workgroup> wanted: u32;
-var<workgroup> taken_above: u32;
-var<workgroup> taken_equal: u32;
+
+/// Digits that a thread adds up.
+const OWN_DIGITS: u32 = 256u / ${WORKGROUP}u;
+
+fn count_digit(key_order: u32, shift: u32, decided: u32) {
+    // In two steps, because a shift by 32 is none.
+    if (key_order >> shift) >> 8u == decided {
+        atomicAdd(&digit_counts[(key_order >> shift) & 255u], 1u);
+    }
+}
 
 /// Finds the k-th largest key digit by digit, then keeps what is above it and the first of its equals, in order.
 fn radix_select(row: u32, thread: u32) {
-    let candidates = params.filled + params.width;
+    let quads = (params.width + 3u) / 4u;
     if thread == 0u {
         prefix = 0u;
-        wanted = min(params.k, candidates);
-        taken_above = 0u;
-        taken_equal = 0u;
+        wanted = min(params.k, params.filled + params.width);
     }
     for (var digit = 0u; digit < 4u; digit++) {
         let shift = 24u - 8u * digit;
@@ -332,61 +348,97 @@ fn radix_select(row: u32, thread: u32) {
             atomicStore(&digit_counts[at], 0u);
         }
         let decided = workgroupUniformLoad(&prefix);
-        for (var at = thread; at < candidates; at += ${WORKGROUP}u) {
-            let key_order = order(candidate(row, at).key);
-            if digit == 0u || key_order >> (shift + 8u) == decided {
-                atomicAdd(&digit_counts[(key_order >> shift) & 255u], 1u);
-            }
+        for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
+            count_digit(order(bitcast<f32>(entries[first_entry(row) + at].w)), shift, decided);
         }
-        workgroupBarrier();
-        if thread == 0u {
-            var still_wanted = wanted;
-            var value = 255u;
-            while value > 0u && atomicLoad(&digit_counts[value]) < still_wanted {
-                still_wanted -= atomicLoad(&digit_counts[value]);
-                value--;
-            }
-            wanted = still_wanted;
-            prefix = (decided << 8u) | value;
+        for (var quad = thread; quad < quads; quad += ${WORKGROUP}u) {
+            // What is past the end of the chunk, of order 0, counts as less than all that is wanted.
+            let key_orders = chunk_orders(chunk_keys(chunk_values(row, quad), quad), quad);
+#for c in 0..4
+            count_digit(key_orders[${c}], shift, decided);
+#end
         }
-        workgroupBarrier();
+        find_digit(thread, decided);
     }
     let threshold = workgroupUniformLoad(&prefix);
     let equal_wanted = workgroupUniformLoad(&wanted);
+    // Above the threshold, and equal to it; both counts in one word, for a tile has fewer than 2^16 candidates.
+    var taken = vec2(0u);
     // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be
     // read.
-    for (var tile = 0u; tile < candidates; tile += ${WORKGROUP}u) {
+    for (var tile = 0u; tile < params.filled; tile += ${WORKGROUP}u) {
         let at = tile + thread;
         var mine: Candidate;
-        var my_order = 0u;
-        if at < candidates {
+        var kind = 0u;
+        if at < params.filled {
             mine = candidate(row, at);
-            my_order = order(mine.key);
+            kind = kind_of(order(mine.key), threshold);
         }
-        let is_above = at < candidates && my_order > threshold;
-        let is_equal = at < candidates && my_order == threshold;
-        // Both counts in one word: a workgroup has fewer than 2^16 threads.
-        scratch[thread] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
         // The whole tile is read before any of it is overwritten.
         storageBarrier();
+        let before = sum_before(thread, kind);
+        keep_if(row, mine, kind, taken + counts_of(before), equal_wanted);
+        taken += counts_of(sums[${WORKGROUP}u - 1u]);
         workgroupBarrier();
-        var before = 0u;
-        var all = 0u;
-        for (var other = 0u; other < ${WORKGROUP}u; other++) {
-            let theirs = scratch[other];
-            all += theirs;
-            before += select(0u, theirs, other < thread);
+    }
+    for (var tile = 0u; tile < quads; tile += ${WORKGROUP}u) {
+        let quad = tile + thread;
+        var values = vec4(0.0);
+        var keys = vec4(0.0);
+        var kinds = vec4(0u);
+        if quad < quads {
+            values = chunk_values(row, quad);
+            keys = chunk_keys(values, quad);
+            let key_orders = chunk_orders(keys, quad);
+#for c in 0..4
+            let kind_${c} = kind_of(key_orders[${c}], threshold);
+#end
+            kinds = vec4(kind_0, kind_1, kind_2, kind_3);
         }
-        let above_before = workgroupUniformLoad(&taken_above) + (before & 0xffffu);
-        let equal_before = workgroupUniformLoad(&taken_equal) + (before >> 16u);
-        if is_above || (is_equal && equal_before < equal_wanted) {
-            keep(row, above_before + min(equal_before, equal_wanted), mine);
-        }
+        var before = taken + counts_of(sum_before(thread, (kinds.x + kinds.y) + (kinds.z + kinds.w)));
+#for c in 0..4
+        let candidate_${c} = Candidate(params.first + quad * 4u + ${c}u, values[${c}], keys[${c}]);
+        keep_if(row, candidate_${c}, kinds[${c}], before, equal_wanted);
+        before += counts_of(kinds[${c}]);
+#end
+        taken += counts_of(sums[${WORKGROUP}u - 1u]);
         workgroupBarrier();
-        if thread == 0u {
-            taken_above += all & 0xffffu;
-            taken_equal += all >> 16u;
+    }
+}
+
+/// Decides the next digit of the k-th largest key: the one whose count, added to those of larger ones, is enough.
+fn find_digit(thread: u32, decided: u32) {
+    let still_wanted = workgroupUniformLoad(&wanted);
+    let top = 255u - thread * OWN_DIGITS;
+    var sum = 0u;
+    for (var digit = 0u; digit < OWN_DIGITS; digit++) {
+        sum += atomicLoad(&digit_counts[top - digit]);
+    }
+    var above = sum_before(thread, sum);
+    if above < still_wanted && above + sum >= still_wanted {
+        var value = top;
+        while above + atomicLoad(&digit_counts[value]) < still_wanted {
+            above += atomicLoad(&digit_counts[value]);
+            value--;
         }
-        workgroupBarrier();
+        wanted = still_wanted - above;
+        prefix = (decided << 8u) | value;
+    }
+    workgroupBarrier();
+}
+
+fn kind_of(key_order: u32, threshold: u32) -> u32 {
+    return select(0u, 1u, key_order > threshold) | select(0u, 0x10000u, key_order == threshold);
+}
+
+/// How many are above the threshold, and how many equal to it.
+fn counts_of(kinds: u32) -> vec2<u32> {
+    return vec2(kinds & 0xffffu, kinds >> 16u);
+}
+
+/// Keeps a candidate that is above the threshold, or one of its first equals, behind those that are kept before it.
+fn keep_if(row: u32, mine: Candidate, kind: u32, before: vec2<u32>, equal_wanted: u32) {
+    if kind == 1u || (kind != 0u && before.y < equal_wanted) {
+        keep(row, before.x + min(before.y, equal_wanted), mine);
     }
 }

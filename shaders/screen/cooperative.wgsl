@@ -30,7 +30,7 @@ const WORKGROUP_FEATURES: u32 = OWN_FEATURES * ${SUBGROUPS_N}u;
 /// Vectors of a staged line, and two more, so that lines spread over the banks.
 const STAGE_QUADS: u32 = ${DEPTH}u / 4u;
 const LINE: u32 = STAGE_QUADS + 2u;
-/// Floats of a line of products.
+/// Floats of a line of products: an odd number of vectors of four.
 const PRODUCT_LINE: u32 = OWN_FEATURES + 4u;
 const OWN_PRODUCTS: u32 = ${TILE}u * PRODUCT_LINE;
 const OWN_GROUPS: u32 = OWN_FEATURES / GROUP;
@@ -175,19 +175,25 @@ fn main(
 #end
 }
 
-/// The maxima of TILE rows of a subgroup.
+/// The maxima of TILE rows of a subgroup. Eight neighbouring lanes have eight rows of one group, whose terms they share;
+/// the next eight lanes, another group's, begin with another of its features, so that no two of 32 lanes read different
+/// words of one bank (of 32): neither products, which spread by rows because a line is an odd number of vectors of four,
+/// nor terms.
 fn write_maxima(first_row: u32, block_feature: u32, own_feature: u32, own_products: u32, lane: u32) {
     for (var slot = lane; slot < ${TILE}u * OWN_GROUPS; slot += ${LANES}u) {
-        let row = slot / OWN_GROUPS;
-        let first = own_feature + slot % OWN_GROUPS * GROUP;
-        if first_row + row < params.rows && block_feature + first < params.width {
-            let at = own_products + row * PRODUCT_LINE + slot % OWN_GROUPS * GROUP;
+        let row = slot / (8u * OWN_GROUPS) * 8u + slot % 8u;
+        let first = slot / 8u % OWN_GROUPS * GROUP;
+        if first_row + row < params.rows && block_feature + own_feature + first < params.width {
+            let turn = slot / 8u % 4u;
+            let at = own_products + row * PRODUCT_LINE + first;
             let bounds = x_bounds[first_row + row];
-            var largest = upper_bound(products[at], bounds, terms[first]);
-#for j in 1..8
-            largest = max(largest, upper_bound(products[at + ${j}u], bounds, terms[first + ${j}u]));
+            var largest = from_bits(PAST_END);
+#for j in 0..8
+            let feature_${j} = ${j}u ^ turn;
+            let terms_${j} = terms[own_feature + first + feature_${j}];
+            largest = max(largest, upper_bound(products[at + feature_${j}], bounds, terms_${j}));
 #end
-            maxima[(first_row + row) * params.stride + (block_feature + first) / GROUP] = largest;
+            maxima[(first_row + row) * params.stride + (block_feature + own_feature + first) / GROUP] = largest;
         }
     }
 }

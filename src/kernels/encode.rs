@@ -62,6 +62,13 @@ const REGISTER_ROWS: [u32; 3] = [16, 32, 64];
 /// Rows of x that follow each other under one tile of features: three quarters of a second cache of 1 MiB.
 const ROW_BLOCK_BYTES: u64 = 768 << 10;
 
+/// Rows of a block of tiles, which is 1,024 features wide.
+const TILE_BLOCK_ROWS: u32 = 2048;
+
+/// Weights of a chunk beyond which tiles come in blocks where the cache is small: less may fit it, and is then read once
+/// in any order.
+const SMALL_CACHE_BYTES: u64 = 16 << 20;
+
 impl TileShape {
     const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
         Self { rows, features, depth, is_double, is_narrow: false }
@@ -150,6 +157,17 @@ impl EncodeVariant {
         }
     }
 
+    /// Tiles of rows in a block of tiles, 0 if those come row by row.
+    fn row_tiles(self, params: &Params, order: TileOrder) -> u32 {
+        let weights = 16 * u64::from(params.width) * u64::from(params.quads);
+        match (self, order) {
+            (Self::Subgroup { .. }, _) => self.workgroups(params)[0],
+            (_, TileOrder::BlocksOf(row_tiles)) => row_tiles,
+            (Self::Tiled(shape), TileOrder::Blocks) if weights > SMALL_CACHE_BYTES => TILE_BLOCK_ROWS / shape.rows,
+            (_, TileOrder::Blocks | TileOrder::Rows) => 0,
+        }
+    }
+
     /// Workgroups of a dispatch.
     fn workgroups(self, &Params { rows, quads, width, .. }: &Params) -> [u32; 3] {
         match self {
@@ -188,11 +206,29 @@ impl fmt::Display for EncodeVariant {
     }
 }
 
+/// The order of tiles.
+#[derive(Clone, Copy)]
+enum TileOrder {
+    /// Row by row of them: for caches that may hold the weights of a chunk.
+    Rows,
+    /// In blocks where the weights of a chunk are many: for the caches of integrated GPUs.
+    Blocks,
+    /// In blocks of so many tiles of rows.
+    BlocksOf(u32),
+}
+
+impl TileOrder {
+    fn of(gpu: &Gpu) -> Self {
+        if gpu.description().kind == "integrated" { Self::Blocks } else { Self::Rows }
+    }
+}
+
 /// The kernels `main` of `shaders/encode/`.
 #[derive(Clone)]
 pub struct Encode {
     pipeline: Pipeline<main::Kernel>,
     variant: EncodeVariant,
+    order: TileOrder,
 }
 
 impl Encode {
@@ -201,7 +237,7 @@ impl Encode {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant, order: TileOrder::of(gpu) })
     }
 
     /// As [`Encode::new`], for chunks of dead features under these numbers of planes.
@@ -210,13 +246,20 @@ impl Encode {
     /// As [`Encode::new`].
     pub fn compacted(gpu: &Gpu, variant: EncodeVariant, planes: &[(&'static str, u32)]) -> Result<Self> {
         let defines = [&variant.defines()[..], planes, &[("COMPACT", 1)]].concat();
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant, order: TileOrder::of(gpu) })
+    }
+
+    /// The same kernel, for tiles in blocks of so many tiles of rows.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_blocks_of(self, row_tiles: u32) -> Self {
+        Self { order: TileOrder::BlocksOf(row_tiles), ..self }
     }
 
     /// The pre-activations of one chunk of one shard; `row_tiles` is set here.
     pub fn record(&self, recording: &mut Recording, mut bindings: main::Bindings<'_>) {
         let groups = self.variant.workgroups(&bindings.params);
-        bindings.params.row_tiles = groups[0];
+        bindings.params.row_tiles = self.variant.row_tiles(&bindings.params, self.order);
         recording.dispatch(&self.pipeline, bindings, groups);
     }
 }
@@ -225,6 +268,7 @@ impl Encode {
 pub struct GroupMaxima {
     pipeline: Pipeline<group_maxima::Kernel>,
     variant: EncodeVariant,
+    order: TileOrder,
 }
 
 impl GroupMaxima {
@@ -233,7 +277,7 @@ impl GroupMaxima {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant, order: TileOrder::of(gpu) })
     }
 
     /// Features in a group.
@@ -244,7 +288,7 @@ impl GroupMaxima {
     /// The maxima of one chunk of one shard, which begins with a group; `row_tiles` is set here.
     pub fn record(&self, recording: &mut Recording, mut bindings: group_maxima::Bindings<'_>) {
         let groups = self.variant.workgroups(&bindings.params);
-        bindings.params.row_tiles = groups[0];
+        bindings.params.row_tiles = self.variant.row_tiles(&bindings.params, self.order);
         recording.dispatch(&self.pipeline, bindings, groups);
     }
 }
@@ -252,6 +296,16 @@ impl GroupMaxima {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiles_come_in_blocks_where_the_cache_is_small_and_the_weights_are_many() {
+        let usual = EncodeVariant::Tiled(TILES[0]);
+        let params = |width| Params { rows: 4096, quads: 192, width, ..Params::default() };
+        assert_eq!(usual.row_tiles(&params(8192), TileOrder::Blocks), 16);
+        assert_eq!(EncodeVariant::Tiled(TileShape::new(64, 64, 8, true)).row_tiles(&params(8192), TileOrder::Blocks), 32);
+        assert_eq!(usual.row_tiles(&params(4096), TileOrder::Blocks), 0);
+        assert_eq!(usual.row_tiles(&params(8192), TileOrder::Rows), 0);
+    }
 
     #[test]
     fn few_tiles_lie_past_the_end_of_a_batch() {

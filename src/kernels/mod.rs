@@ -6,6 +6,7 @@ mod check_bounds;
 mod encode;
 mod launch;
 pub(crate) mod probe;
+mod radix;
 mod rescore;
 mod screen;
 mod select;
@@ -14,7 +15,7 @@ mod to_f16;
 
 pub use check_bounds::CheckBounds;
 pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
-pub use rescore::Rescore;
+pub use rescore::{CandidateOrder, Rescore, RescoreVariant};
 pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
 pub use sort::{Sort, Sorted};

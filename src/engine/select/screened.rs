@@ -65,7 +65,8 @@ impl Screened {
         settings: Settings,
     ) -> Result<Option<Self>> {
         let Settings { variant, groups } = settings;
-        let (to_f16, screen, rescore) = (ToF16::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
+        let (to_f16, screen) = (ToF16::new(gpu)?, Screen::new(gpu, variant)?);
+        let rescore = Rescore::new(gpu, SCREEN_GROUP)?;
         let quads = parameters.quads();
         let size = GroupSize::new(gpu, parameters, rows, SCREEN_GROUP, groups);
         let rows = size.blocks.rows();
@@ -96,7 +97,7 @@ impl Screened {
             to_f16,
             screen,
             check_bounds: CheckBounds::new(gpu)?,
-            groups: Groups::new(gpu, size, parts)?,
+            groups: Groups::new(gpu, parameters, size, parts)?,
             chunked,
             x: Halves::new(gpu, rows, quads)?,
             w: Halves::new(gpu, chunks.features(), quads)?,
