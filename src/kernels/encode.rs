@@ -237,7 +237,11 @@ impl Encode {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant, order: TileOrder::of(gpu) })
+        Ok(Self {
+            pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
+            variant,
+            order: TileOrder::of(gpu),
+        })
     }
 
     /// As [`Encode::new`], for chunks of dead features under these numbers of planes.
@@ -277,7 +281,11 @@ impl GroupMaxima {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant, order: TileOrder::of(gpu) })
+        Ok(Self {
+            pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
+            variant,
+            order: TileOrder::of(gpu),
+        })
     }
 
     /// Features in a group.
@@ -302,7 +310,10 @@ mod tests {
         let usual = EncodeVariant::Tiled(TILES[0]);
         let params = |width| Params { rows: 4096, quads: 192, width, ..Params::default() };
         assert_eq!(usual.row_tiles(&params(8192), TileOrder::Blocks), 16);
-        assert_eq!(EncodeVariant::Tiled(TileShape::new(64, 64, 8, true)).row_tiles(&params(8192), TileOrder::Blocks), 32);
+        assert_eq!(
+            EncodeVariant::Tiled(TileShape::new(64, 64, 8, true)).row_tiles(&params(8192), TileOrder::Blocks),
+            32
+        );
         assert_eq!(usual.row_tiles(&params(4096), TileOrder::Blocks), 0);
         assert_eq!(usual.row_tiles(&params(8192), TileOrder::Rows), 0);
     }
