@@ -1,7 +1,7 @@
 // The keys that rescore.wgsl computes, group by group, so that rows that share a group read its weights once; for GPUs.
 // best_groups: [rows, groups] entries; pairs: [rows * groups] (group, place in best_groups), ascending by group in
-// `main`; counts: Counts. centred: [rows of the batch, quads] vec4; w_enc: [features of the shard, quads] vec4; scalars:
-// planes of [count]; candidate_values (pre-activations), candidate_keys: [rows, groups * GROUP].
+// `main`; counts: Counts; centred: [rows of the batch, quads] vec4; w_enc: [features of the shard, quads] vec4;
+// scalars: planes of [count]; candidate_values (pre-activations), candidate_keys: [rows, groups * GROUP].
 // `load` makes the pairs. A workgroup of `main` takes PAIRS of them that follow each other, a candidate per thread, and
 // stages slices of their rows of x and of the features of their groups, each group's once. Dot products are folds (rule
 // D, docs/architecture.md), bit for bit those of rescore.wgsl.

@@ -177,8 +177,8 @@ fn main(
 #end
 }
 
-/// The maxima of TILE rows of a subgroup. Eight neighbouring lanes have eight rows of one group: they share its terms, and
-/// their products, whose lines are an odd number of vectors of four, lie in different banks.
+/// The maxima of TILE rows of a subgroup. Eight neighbouring lanes have eight rows of one group: they share its terms,
+/// and their products, whose lines are an odd number of vectors of four, lie in different banks.
 fn write_maxima(first_row: u32, block_feature: u32, own_feature: u32, own_products: u32, lane: u32) {
     for (var slot = lane; slot < ${TILE}u * OWN_GROUPS; slot += ${LANES}u) {
         let row = slot / (8u * OWN_GROUPS) * 8u + slot % 8u;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tile_order::TileOrder;
 use crate::error::Result;
 use crate::gpu::shaders::encode_subgroup;
 use crate::gpu::shaders::encode_tiled::{self, Params, group_maxima, main};
@@ -61,13 +62,6 @@ const REGISTER_ROWS: [u32; 3] = [16, 32, 64];
 
 /// Rows of x that follow each other under one tile of features: three quarters of a second cache of 1 MiB.
 const ROW_BLOCK_BYTES: u64 = 768 << 10;
-
-/// Rows of a block of tiles, which is 1,024 features wide.
-const TILE_BLOCK_ROWS: u32 = 2048;
-
-/// Weights of a chunk beyond which tiles come in blocks where the cache is small: less may fit it, and is then read once
-/// in any order.
-const SMALL_CACHE_BYTES: u64 = 16 << 20;
 
 impl TileShape {
     const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
@@ -157,14 +151,11 @@ impl EncodeVariant {
         }
     }
 
-    /// Tiles of rows in a block of tiles, 0 if those come row by row.
+    /// Tiles of rows that a dispatch goes through at a time.
     fn row_tiles(self, params: &Params, order: TileOrder) -> u32 {
-        let weights = 16 * u64::from(params.width) * u64::from(params.quads);
-        match (self, order) {
-            (Self::Subgroup { .. }, _) => self.workgroups(params)[0],
-            (_, TileOrder::BlocksOf(row_tiles)) => row_tiles,
-            (Self::Tiled(shape), TileOrder::Blocks) if weights > SMALL_CACHE_BYTES => TILE_BLOCK_ROWS / shape.rows,
-            (_, TileOrder::Blocks | TileOrder::Rows) => 0,
+        match self {
+            Self::Tiled(shape) => order.row_tiles(shape, params),
+            Self::Subgroup { .. } => self.workgroups(params)[0],
         }
     }
 
@@ -203,23 +194,6 @@ impl fmt::Display for EncodeVariant {
             }
             Self::Subgroup { lanes, rows } => write!(f, "subgroup-{lanes}x{rows}"),
         }
-    }
-}
-
-/// The order of tiles.
-#[derive(Clone, Copy)]
-enum TileOrder {
-    /// Row by row of them: for caches that may hold the weights of a chunk.
-    Rows,
-    /// In blocks where the weights of a chunk are many: for the caches of integrated GPUs.
-    Blocks,
-    /// In blocks of so many tiles of rows.
-    BlocksOf(u32),
-}
-
-impl TileOrder {
-    fn of(gpu: &Gpu) -> Self {
-        if gpu.description().kind == "integrated" { Self::Blocks } else { Self::Rows }
     }
 }
 
@@ -304,19 +278,6 @@ impl GroupMaxima {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tiles_come_in_blocks_where_the_cache_is_small_and_the_weights_are_many() {
-        let usual = EncodeVariant::Tiled(TILES[0]);
-        let params = |width| Params { rows: 4096, quads: 192, width, ..Params::default() };
-        assert_eq!(usual.row_tiles(&params(8192), TileOrder::Blocks), 16);
-        assert_eq!(
-            EncodeVariant::Tiled(TileShape::new(64, 64, 8, true)).row_tiles(&params(8192), TileOrder::Blocks),
-            32
-        );
-        assert_eq!(usual.row_tiles(&params(4096), TileOrder::Blocks), 0);
-        assert_eq!(usual.row_tiles(&params(8192), TileOrder::Rows), 0);
-    }
 
     #[test]
     fn few_tiles_lie_past_the_end_of_a_batch() {

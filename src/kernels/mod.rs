@@ -11,6 +11,7 @@ mod rescore;
 mod screen;
 mod select;
 mod sort;
+mod tile_order;
 mod to_f16;
 
 pub use check_bounds::CheckBounds;

@@ -14,7 +14,7 @@ use crate::gpu::{AdapterDescription, Buffer, Gpu, Pipeline, Recording, Slot, gri
 pub enum RescoreVariant {
     /// `shaders/rescore.wgsl`: row by row, for adapters on the CPU.
     ByRow,
-    /// `shaders/rescore/by_group.wgsl`: (group, row) pairs sorted by group, so that rows share what they read, for GPUs.
+    /// `shaders/rescore/by_group.wgsl`: pairs of group and row by group, so that rows share what they read, for GPUs.
     ByGroup,
 }
 
