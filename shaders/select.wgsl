@@ -8,7 +8,7 @@
 // threads' own maxima. What lies above it is gathered, in any order, and ranked by the total order (key, feature); only
 // order and number of what is gathered wait in workgroup memory, of which the less the more rows are under way.
 // Where too much lies above it (ties everywhere, k beyond the workgroup) the row is sorted out by a radix select
-// instead.
+// instead, whose counts and places are prefix sums by the whole workgroup.
 #define WORKGROUP 64
 // Candidates gathered at most, at least WORKGROUP.
 #define CAPACITY 256
@@ -37,7 +37,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> entries: array<vec4<u32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-var<workgroup> scratch: array<u32, ${WORKGROUP}>;
 var<workgroup> bound: u32;
 var<workgroup> gathered: atomic<u32>;
 var<workgroup> gathered_count: u32;
@@ -51,12 +50,14 @@ var<workgroup> cut_at: u32;
 #import entry_list
 #import grid
 #import order
+#import prefix_sum
+#import radix_select
 #import scalars
 
 // Scalars in workgroup memory, because a write to one component of a vector may clobber the others.
-fn four_of_scratch(quad: u32) -> vec4<u32> {
+fn four_maxima(quad: u32) -> vec4<u32> {
     let at = quad * 4u;
-    return vec4(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]);
+    return vec4(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
 }
 
 fn four_orders(quad: u32) -> vec4<u32> {
@@ -160,13 +161,19 @@ fn main(
     if row >= params.rows {
         return;
     }
-    if params.k > ${WORKGROUP}u {
-        radix_select(row, thread);
-        return;
+    var is_sorted_out = params.k > ${WORKGROUP}u;
+    if !is_sorted_out {
+        find_bound(row, thread);
+        is_sorted_out = !gather_and_rank(row, thread);
     }
-    find_bound(row, thread);
-    let above = workgroupUniformLoad(&bound);
+    if is_sorted_out {
+        radix_select(row, thread);
+    }
+}
 
+/// Keeps the k first of those kept so far and the candidates above the bound; false if those are too many.
+fn gather_and_rank(row: u32, thread: u32) -> bool {
+    let above = workgroupUniformLoad(&bound);
     // Each thread holds one of those kept so far, whose entry may be written before it is kept again.
     var held: Candidate;
     if thread < params.filled {
@@ -199,10 +206,12 @@ fn main(
     }
     let found = workgroupUniformLoad(&gathered_count);
     if found > ${CAPACITY}u {
-        radix_select(row, thread);
-    } else if found > params.filled || params.filled < params.k {
+        return false;
+    }
+    if found > params.filled || params.filled < params.k {
         rank_select(row, thread, found, held);
     }
+    return true;
 }
 
 /// The order of the least negative number that is not subnormal.
@@ -228,12 +237,12 @@ fn find_bound(row: u32, thread: u32) {
         for (var at = thread; at < params.filled; at += ${WORKGROUP}u) {
             smallest = min(smallest, order(bitcast<f32>(entries[first_entry(row) + at].w)));
         }
-        scratch[thread] = smallest;
+        sums[thread] = smallest;
         workgroupBarrier();
         if thread == 0u {
-            var least = scratch[0];
+            var least = sums[0];
             for (var other = 1u; other < ${WORKGROUP}u; other++) {
-                least = min(least, scratch[other]);
+                least = min(least, sums[other]);
             }
             bound = least;
         }
@@ -256,11 +265,11 @@ fn find_bound(row: u32, thread: u32) {
             greatest_orders = max(greatest_orders, chunk_orders(tail, whole_quads));
         }
         let largest = max(max(greatest_orders.x, greatest_orders.y), max(greatest_orders.z, greatest_orders.w));
-        scratch[thread] = largest;
+        sums[thread] = largest;
         workgroupBarrier();
         var rank = 0u;
         for (var quad = 0u; quad < ${WORKGROUP}u / 4u; quad++) {
-            let theirs = four_of_scratch(quad);
+            let theirs = four_maxima(quad);
             let others = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
             rank += count((theirs > vec4(largest)) | ((theirs == vec4(largest)) & (others < vec4(thread))));
         }
@@ -308,85 +317,5 @@ fn rank_select(row: u32, thread: u32, found: u32, held: Candidate) {
             }
             keep(row, at, kept);
         }
-    }
-}
-
-var<workgroup> digit_counts: array<atomic<u32>, 256>;
-var<workgroup> prefix: u32;
-var<workgroup> wanted: u32;
-var<workgroup> taken_above: u32;
-var<workgroup> taken_equal: u32;
-
-/// Finds the k-th largest key digit by digit, then keeps what is above it and the first of its equals, in order.
-fn radix_select(row: u32, thread: u32) {
-    let candidates = params.filled + params.width;
-    if thread == 0u {
-        prefix = 0u;
-        wanted = min(params.k, candidates);
-        taken_above = 0u;
-        taken_equal = 0u;
-    }
-    for (var digit = 0u; digit < 4u; digit++) {
-        let shift = 24u - 8u * digit;
-        for (var at = thread; at < 256u; at += ${WORKGROUP}u) {
-            atomicStore(&digit_counts[at], 0u);
-        }
-        let decided = workgroupUniformLoad(&prefix);
-        for (var at = thread; at < candidates; at += ${WORKGROUP}u) {
-            let key_order = order(candidate(row, at).key);
-            if digit == 0u || key_order >> (shift + 8u) == decided {
-                atomicAdd(&digit_counts[(key_order >> shift) & 255u], 1u);
-            }
-        }
-        workgroupBarrier();
-        if thread == 0u {
-            var still_wanted = wanted;
-            var value = 255u;
-            while value > 0u && atomicLoad(&digit_counts[value]) < still_wanted {
-                still_wanted -= atomicLoad(&digit_counts[value]);
-                value--;
-            }
-            wanted = still_wanted;
-            prefix = (decided << 8u) | value;
-        }
-        workgroupBarrier();
-    }
-    let threshold = workgroupUniformLoad(&prefix);
-    let equal_wanted = workgroupUniformLoad(&wanted);
-    // What is kept never lands behind the candidate it came from, so a tile's writes cannot reach what is still to be
-    // read.
-    for (var tile = 0u; tile < candidates; tile += ${WORKGROUP}u) {
-        let at = tile + thread;
-        var mine: Candidate;
-        var my_order = 0u;
-        if at < candidates {
-            mine = candidate(row, at);
-            my_order = order(mine.key);
-        }
-        let is_above = at < candidates && my_order > threshold;
-        let is_equal = at < candidates && my_order == threshold;
-        // Both counts in one word: a workgroup has fewer than 2^16 threads.
-        scratch[thread] = select(0u, 1u, is_above) | select(0u, 0x10000u, is_equal);
-        // The whole tile is read before any of it is overwritten.
-        storageBarrier();
-        workgroupBarrier();
-        var before = 0u;
-        var all = 0u;
-        for (var other = 0u; other < ${WORKGROUP}u; other++) {
-            let theirs = scratch[other];
-            all += theirs;
-            before += select(0u, theirs, other < thread);
-        }
-        let above_before = workgroupUniformLoad(&taken_above) + (before & 0xffffu);
-        let equal_before = workgroupUniformLoad(&taken_equal) + (before >> 16u);
-        if is_above || (is_equal && equal_before < equal_wanted) {
-            keep(row, above_before + min(equal_before, equal_wanted), mine);
-        }
-        workgroupBarrier();
-        if thread == 0u {
-            taken_above += all & 0xffffu;
-            taken_equal += all >> 16u;
-        }
-        workgroupBarrier();
     }
 }

@@ -48,6 +48,28 @@ struct Block {
     d: vec4<f32>,
 }
 
+/// Tiles of features in a block of tiles: 1,024 features.
+const BLOCK_TILES: u32 = 1024u / ${FEATURES}u;
+
+/// The tile of rows and the tile of features of a workgroup: row by row of tiles, or block by block, so that a small
+/// cache holds what neighbours share.
+fn tile_of(group: vec3<u32>) -> vec2<u32> {
+    if params.row_tiles == 0u {
+        return group.yx;
+    }
+    let tiles = vec2(params.rows + ${ROWS}u - 1u, params.width + ${FEATURES}u - 1u) / vec2(${ROWS}u, ${FEATURES}u);
+    let at = group.y * tiles.y + group.x;
+    let of_band = params.row_tiles * tiles.y;
+    let first_row = at / of_band * params.row_tiles;
+    let in_band = at % of_band;
+    // The last band and its last block are what is left.
+    let of_block = min(params.row_tiles, tiles.x - first_row) * BLOCK_TILES;
+    let first_feature = in_band / of_block * BLOCK_TILES;
+    let in_block = in_band % of_block;
+    let width = min(BLOCK_TILES, tiles.y - first_feature);
+    return vec2(first_row + in_block / width, first_feature + in_block % width);
+}
+
 /// Where the four rows of a block begin.
 fn block_lines(block: u32, tile_row: u32, tile_feature: u32) -> vec4<u32> {
     let neighbours = vec4(0u, 1u, 2u, 3u);

@@ -30,10 +30,12 @@ const WORKGROUP_FEATURES: u32 = OWN_FEATURES * ${SUBGROUPS_N}u;
 /// Vectors of a staged line, and two more, so that lines spread over the banks.
 const STAGE_QUADS: u32 = ${DEPTH}u / 4u;
 const LINE: u32 = STAGE_QUADS + 2u;
-/// Floats of a line of products.
+/// Floats of a line of products: an odd number of vectors of four.
 const PRODUCT_LINE: u32 = OWN_FEATURES + 4u;
 const OWN_PRODUCTS: u32 = ${TILE}u * PRODUCT_LINE;
 const OWN_GROUPS: u32 = OWN_FEATURES / GROUP;
+/// Vectors of a group's terms, and one more, so that groups spread over the banks.
+const TERMS: u32 = GROUP + 1u;
 
 #if SCALAR
 // naga's Metal back end takes no vectors here.
@@ -46,7 +48,7 @@ var<workgroup> x_stage: array<vec4<f16>, WORKGROUP_ROWS * LINE>;
 var<workgroup> w_stage: array<vec4<f16>, WORKGROUP_FEATURES * LINE>;
 #end
 var<workgroup> products: array<f32, ${SUBGROUPS_M} * ${SUBGROUPS_N} * OWN_PRODUCTS>;
-var<workgroup> terms: array<vec4<f32>, WORKGROUP_FEATURES>;
+var<workgroup> terms: array<vec4<f32>, WORKGROUP_FEATURES / GROUP * TERMS>;
 
 /// Writes how the driver runs a workgroup like that of `main`: the size of its subgroups, their number, and one
 /// subgroup's product of zeros, so that there is one.
@@ -111,7 +113,7 @@ fn main(
     var w_next_${i} = w_halves[w_from_${i}];
 #end
     for (var feature = thread; feature < WORKGROUP_FEATURES; feature += THREADS) {
-        terms[feature] = feature_terms(block_feature + feature);
+        terms[feature / GROUP * TERMS + feature % GROUP] = feature_terms(block_feature + feature);
     }
 #for m in 0..${TILES_M}
 #for n in 0..${TILES_N}
@@ -175,17 +177,20 @@ fn main(
 #end
 }
 
-/// The maxima of TILE rows of a subgroup.
+/// The maxima of TILE rows of a subgroup. Eight neighbouring lanes have eight rows of one group: they share its terms,
+/// and their products, whose lines are an odd number of vectors of four, lie in different banks.
 fn write_maxima(first_row: u32, block_feature: u32, own_feature: u32, own_products: u32, lane: u32) {
     for (var slot = lane; slot < ${TILE}u * OWN_GROUPS; slot += ${LANES}u) {
-        let row = slot / OWN_GROUPS;
-        let first = own_feature + slot % OWN_GROUPS * GROUP;
+        let row = slot / (8u * OWN_GROUPS) * 8u + slot % 8u;
+        let group = slot / 8u % OWN_GROUPS;
+        let first = own_feature + group * GROUP;
         if first_row + row < params.rows && block_feature + first < params.width {
-            let at = own_products + row * PRODUCT_LINE + slot % OWN_GROUPS * GROUP;
+            let at = own_products + row * PRODUCT_LINE + group * GROUP;
+            let terms_at = first / GROUP * TERMS;
             let bounds = x_bounds[first_row + row];
-            var largest = upper_bound(products[at], bounds, terms[first]);
+            var largest = upper_bound(products[at], bounds, terms[terms_at]);
 #for j in 1..8
-            largest = max(largest, upper_bound(products[at + ${j}u], bounds, terms[first + ${j}u]));
+            largest = max(largest, upper_bound(products[at + ${j}u], bounds, terms[terms_at + ${j}u]));
 #end
             maxima[(first_row + row) * params.stride + (block_feature + first) / GROUP] = largest;
         }

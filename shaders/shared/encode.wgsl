@@ -18,7 +18,8 @@ struct Params {
     stride: u32,
     /// Whether keys are pre-activations times decoder norms.
     scaled: u32,
-    /// Tiles of rows that follow each other under one tile of features, where rows come in blocks.
+    /// Tiles of rows in a block, where tiles come in blocks: under one tile of features (subgroup.wgsl), or under
+    /// several (tiled.wgsl, whose tiles come row by row where this is 0).
     row_tiles: u32,
 }
 

@@ -1,7 +1,8 @@
 // The body of shaders/encode/tiled.wgsl: the dot products (rule D) of 8 rows and 4 features of each half per
 // thread, in sum_h_i.
-    let tile_row = group.y * ${ROWS}u;
-    let tile_feature = group.x * ${FEATURES}u;
+    let tile = tile_of(group);
+    let tile_row = tile.x * ${ROWS}u;
+    let tile_feature = tile.y * ${FEATURES}u;
     let column = thread % COLUMNS;
     let row = thread / COLUMNS;
 #for l in 0..${LOADS}

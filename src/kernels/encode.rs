@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tile_order::TileOrder;
 use crate::error::Result;
 use crate::gpu::shaders::encode_subgroup;
 use crate::gpu::shaders::encode_tiled::{self, Params, group_maxima, main};
@@ -150,6 +151,14 @@ impl EncodeVariant {
         }
     }
 
+    /// Tiles of rows that a dispatch goes through at a time.
+    fn row_tiles(self, params: &Params, order: TileOrder) -> u32 {
+        match self {
+            Self::Tiled(shape) => order.row_tiles(shape, params),
+            Self::Subgroup { .. } => self.workgroups(params)[0],
+        }
+    }
+
     /// Workgroups of a dispatch.
     fn workgroups(self, &Params { rows, quads, width, .. }: &Params) -> [u32; 3] {
         match self {
@@ -193,6 +202,7 @@ impl fmt::Display for EncodeVariant {
 pub struct Encode {
     pipeline: Pipeline<main::Kernel>,
     variant: EncodeVariant,
+    order: TileOrder,
 }
 
 impl Encode {
@@ -201,7 +211,11 @@ impl Encode {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
+        Ok(Self {
+            pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
+            variant,
+            order: TileOrder::of(gpu),
+        })
     }
 
     /// As [`Encode::new`], for chunks of dead features under these numbers of planes.
@@ -210,13 +224,20 @@ impl Encode {
     /// As [`Encode::new`].
     pub fn compacted(gpu: &Gpu, variant: EncodeVariant, planes: &[(&'static str, u32)]) -> Result<Self> {
         let defines = [&variant.defines()[..], planes, &[("COMPACT", 1)]].concat();
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant, order: TileOrder::of(gpu) })
+    }
+
+    /// The same kernel, for tiles in blocks of so many tiles of rows.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_blocks_of(self, row_tiles: u32) -> Self {
+        Self { order: TileOrder::BlocksOf(row_tiles), ..self }
     }
 
     /// The pre-activations of one chunk of one shard; `row_tiles` is set here.
     pub fn record(&self, recording: &mut Recording, mut bindings: main::Bindings<'_>) {
         let groups = self.variant.workgroups(&bindings.params);
-        bindings.params.row_tiles = groups[0];
+        bindings.params.row_tiles = self.variant.row_tiles(&bindings.params, self.order);
         recording.dispatch(&self.pipeline, bindings, groups);
     }
 }
@@ -225,6 +246,7 @@ impl Encode {
 pub struct GroupMaxima {
     pipeline: Pipeline<group_maxima::Kernel>,
     variant: EncodeVariant,
+    order: TileOrder,
 }
 
 impl GroupMaxima {
@@ -233,7 +255,11 @@ impl GroupMaxima {
     /// # Errors
     /// [`crate::Error::Shader`] if the device refuses it.
     pub fn new(gpu: &Gpu, variant: EncodeVariant) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?, variant })
+        Ok(Self {
+            pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
+            variant,
+            order: TileOrder::of(gpu),
+        })
     }
 
     /// Features in a group.
@@ -244,7 +270,7 @@ impl GroupMaxima {
     /// The maxima of one chunk of one shard, which begins with a group; `row_tiles` is set here.
     pub fn record(&self, recording: &mut Recording, mut bindings: group_maxima::Bindings<'_>) {
         let groups = self.variant.workgroups(&bindings.params);
-        bindings.params.row_tiles = groups[0];
+        bindings.params.row_tiles = self.variant.row_tiles(&bindings.params, self.order);
         recording.dispatch(&self.pipeline, bindings, groups);
     }
 }

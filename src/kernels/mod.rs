@@ -6,15 +6,17 @@ mod check_bounds;
 mod encode;
 mod launch;
 pub(crate) mod probe;
+mod radix;
 mod rescore;
 mod screen;
 mod select;
 mod sort;
+mod tile_order;
 mod to_f16;
 
 pub use check_bounds::CheckBounds;
 pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
-pub use rescore::Rescore;
+pub use rescore::{CandidateOrder, Rescore, RescoreVariant};
 pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
 pub use sort::{Sort, Sorted};

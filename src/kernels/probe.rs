@@ -198,6 +198,7 @@ impl<'a> Probe<'a> {
         let best_groups = self.gpu.buffer_from("probe", &numbers)?;
         let candidates = || self.gpu.buffer("probe", u64::from(ROWS * FEATURES));
         let (candidate_values, candidate_keys) = (candidates()?, candidates()?);
+        let order = rescore.order(self.gpu, ROWS * groups, groups)?;
         let params = rescore::Params {
             rows: ROWS,
             quads: quads(D),
@@ -217,7 +218,10 @@ impl<'a> Probe<'a> {
             candidate_keys: &candidate_keys,
             params,
         };
-        self.run(|recording| rescore.record(recording, bindings))?;
+        self.run(|recording| {
+            rescore.record_order(recording, &best_groups, params, &order);
+            rescore.record(recording, bindings, &order);
+        })?;
         Ok(Rescored { values: self.gpu.read(&candidate_values)?, keys: self.gpu.read(&candidate_keys)? })
     }
 

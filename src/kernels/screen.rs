@@ -97,7 +97,7 @@ impl ScreenBlock {
     pub fn workgroup_bytes(self) -> u32 {
         let staged = (self.rows() + self.features()) * (self.depth / 4 + 2) * 8;
         let products = self.subgroups[0] * self.subgroups[1] * self.tile * (self.tile * self.tiles[1] + 4) * 4;
-        staged + products + self.features() * 16
+        staged + products + self.features() / SCREEN_GROUP * (SCREEN_GROUP + 1) * 16
     }
 
     fn rows(self) -> u32 {

@@ -19,10 +19,10 @@ impl Select {
     }
 
     /// The definitions of `shaders/select.wgsl` for a k.
-    pub fn defines(k: u32) -> [(&'static str, u32); 2] {
+    pub fn defines(k: u32) -> [(&'static str, u32); 3] {
         let workgroup = Self::workgroup(k);
         // Random rows have some 0.7 candidates a thread above the first bound, and few above any other.
-        [("WORKGROUP", workgroup), ("CAPACITY", (4 * workgroup).min(768))]
+        [("WORKGROUP", workgroup), ("SUM_THREADS", workgroup), ("CAPACITY", (4 * workgroup).min(768))]
     }
 
     /// Threads per row: about 2k, so that the k-th largest of their maxima is a tight bound; ranking them costs their

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::radix::{Pairs, RadixSort, shares};
 use crate::error::Result;
 use crate::gpu::shaders::runs::{self, bound, range, scan, write};
-use crate::gpu::shaders::sort::{self, digits, histogram, load, offsets, scatter};
+use crate::gpu::shaders::sort::{self, load};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE, grid};
 
 /// Features of a block of [`Sorted::bounds`].
@@ -16,9 +17,7 @@ pub struct Sorted {
     pub runs: Buffer,
     /// The first run of each 64 features, `[features / 64 + 1]`.
     pub bounds: Buffer,
-    pairs: [Buffer; 2],
-    counters: Buffer,
-    bases: Buffer,
+    pairs: Pairs,
     heads: Buffer,
     totals: Buffer,
     feature_ranges: Buffer,
@@ -47,14 +46,12 @@ impl Sorted {
         ranges: &[Range<u32>],
     ) -> Result<Self> {
         let runs = u64::from(capacity.min(features)) + 1;
-        let pairs = || gpu.buffer("pairs to sort", 2 * u64::from(capacity));
         let feature_ranges: Vec<[u32; 2]> = ranges.iter().map(|range| [range.start, range.end]).collect();
         Ok(Self {
             runs: gpu.buffer("runs", 2 * runs)?,
             bounds: gpu.buffer("bounds of runs", u64::from(features.div_ceil(BOUND_FEATURES)) + 1)?,
-            pairs: [pairs()?, pairs()?],
-            counters: gpu.buffer("sort counters", 256 * u64::from(shares))?,
-            bases: gpu.buffer("sort counters", 256)?,
+            // As many features as there are is the number of what sorts last.
+            pairs: Pairs::new(gpu, shares, capacity, features)?,
             heads: gpu.buffer("sort counters", shares.into())?,
             totals: gpu.buffer("number of runs", 2)?,
             feature_ranges: gpu.buffer_from("ranges of features", &feature_ranges)?,
@@ -73,7 +70,7 @@ impl Sorted {
 
     /// The sorted pairs (feature, entry).
     pub fn pairs(&self) -> &Buffer {
-        &self.pairs[self.passes() % 2]
+        self.pairs.sorted()
     }
 
     /// The number of runs, and of entries in them.
@@ -83,7 +80,8 @@ impl Sorted {
 
     /// All that a sort writes.
     pub(crate) fn written(&self) -> [&Buffer; 9] {
-        let Self { runs, bounds, pairs: [first, second], counters, bases, heads, totals, ranges, .. } = self;
+        let Self { runs, bounds, pairs, heads, totals, ranges, .. } = self;
+        let [first, second, counters, bases] = pairs.written();
         [runs, bounds, first, second, counters, bases, heads, totals, ranges]
     }
 
@@ -91,25 +89,12 @@ impl Sorted {
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
-
-    /// Passes of the sort: 8 bits each, until the number of features itself is sorted.
-    fn passes(&self) -> usize {
-        (u32::BITS - self.features.leading_zeros()).div_ceil(8) as usize
-    }
-}
-
-/// Workgroups that share a sort.
-fn shares(gpu: &Gpu) -> u32 {
-    if gpu.description().is_software() { 16 } else { 64 }
 }
 
 /// The kernels of `shaders/sort.wgsl` and `shaders/runs.wgsl`.
 pub struct Sort {
     load: Pipeline<load::Kernel>,
-    histogram: Pipeline<histogram::Kernel>,
-    digits: Pipeline<digits::Kernel>,
-    offsets: Pipeline<offsets::Kernel>,
-    scatter: Pipeline<scatter::Kernel>,
+    radix: RadixSort,
     count: Pipeline<runs::count::Kernel>,
     scan: Pipeline<scan::Kernel>,
     write: Pipeline<write::Kernel>,
@@ -131,10 +116,7 @@ impl Sort {
         let defines = [("SHARES", shares)];
         Ok(Self {
             load: gpu.pipeline(&defines)?,
-            histogram: gpu.pipeline(&defines)?,
-            digits: gpu.pipeline(&defines)?,
-            offsets: gpu.pipeline(&defines)?,
-            scatter: gpu.pipeline(&defines)?,
+            radix: RadixSort::new(gpu, shares)?,
             count: gpu.pipeline(&defines)?,
             scan: gpu.pipeline(&defines)?,
             write: gpu.pipeline(&defines)?,
@@ -145,22 +127,14 @@ impl Sort {
 
     /// Sorts the entries of all lists, of which list 1 begins at `second`, and finds their runs.
     pub fn record(&self, recording: &mut Recording, entries: &Buffer, counts: &Buffer, second: u32, sorted: &Sorted) {
-        let Sorted { runs, bounds, counters, bases, heads, totals, feature_ranges, ranges, .. } = sorted;
+        let Sorted { runs, bounds, heads, totals, feature_ranges, ranges, .. } = sorted;
         let counts = Slot::from(counts);
         let sentinel = sorted.features;
         let params = sort::Params { second, shift: 0, sentinel };
         let groups = grid(sorted.shares.into());
-        let pairs_out = &sorted.pairs[0];
+        let pairs_out = sorted.pairs.unsorted();
         recording.dispatch(&self.load, load::Bindings { entries, pairs_out, counts, params }, groups);
-        for pass in 0..sorted.passes() {
-            let params = sort::Params { shift: 8 * pass as u32, ..params };
-            let (pairs_in, pairs_out) = (&sorted.pairs[pass % 2], &sorted.pairs[(pass + 1) % 2]);
-            recording.dispatch(&self.histogram, histogram::Bindings { pairs_in, counters, counts, params }, groups);
-            recording.dispatch(&self.digits, digits::Bindings { counters, bases }, [256, 1, 1]);
-            recording.dispatch(&self.offsets, offsets::Bindings { bases }, [1, 1, 1]);
-            let bindings = scatter::Bindings { pairs_in, pairs_out, counters, bases, counts, params };
-            recording.dispatch(&self.scatter, bindings, groups);
-        }
+        self.radix.record(recording, &sorted.pairs, counts);
 
         let pairs = sorted.pairs();
         let blocks = sorted.features.div_ceil(BOUND_FEATURES);

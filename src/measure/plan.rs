@@ -52,6 +52,7 @@ impl Work {
         // Each variant of these is a shader of its own.
         let name = match operation {
             name if name.starts_with("encode_") => "encode",
+            name if name.starts_with("rescore_") => "rescore",
             name if name.starts_with("screen_") => "screen",
             name => name,
         };

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::encode_tiled;
 use crate::gpu::shaders::rescore::{Params, main::Bindings, write_codes};
-use crate::kernels::{EncodeVariant, GroupMaxima, Rescore, quads};
+use crate::kernels::{EncodeVariant, GroupMaxima, Rescore, RescoreVariant, quads};
 use crate::reference;
 
 pub struct Case {
@@ -44,14 +44,16 @@ impl Case {
             (Tensor::new(gpu, &pad(&self.x, d))?, Tensor::new(gpu, &groups_as_entries(best_groups))?);
         let output = || Tensor::poisoned(gpu, rows * groups * group);
         let (candidate_values, candidate_keys) = (output()?, output()?);
+        let order = kernel.order(gpu, (rows * groups) as u32, self.n.div_ceil(group) as u32)?;
+        let params = |first: usize, count: usize| {
+            let [rows, groups, group, first, count] = [rows, groups, group, first, count].map(|size| size as u32);
+            Params { rows, quads: quads(d), groups, group, first, count, scaled: 1, k: 1, ..Default::default() }
+        };
+        submit(gpu, |recording| kernel.record_order(recording, &best_groups, params(0, self.n), &order))?;
         let mut first = 0;
         for &end in cuts {
             let w_enc = Tensor::new(gpu, &pad(&self.w_enc[first * d..end * d], d))?;
             let scalars = Tensor::new(gpu, &[&self.b_enc[first..end], &self.norms[first..end]].concat())?;
-            let [rows, groups, group, k] = [rows, groups, group, 1].map(|size| size as u32);
-            let (quads, count) = (quads(d), (end - first) as u32);
-            let params =
-                Params { rows, quads, groups, group, first: first as u32, count, scaled: 1, k, ..Default::default() };
             submit(gpu, |recording| {
                 let bindings = Bindings {
                     centred: &centred,
@@ -60,9 +62,9 @@ impl Case {
                     best_groups: &best_groups,
                     candidate_values: &candidate_values,
                     candidate_keys: &candidate_keys,
-                    params,
+                    params: params(first, end - first),
                 };
-                kernel.record(recording, bindings);
+                kernel.record(recording, bindings, &order);
             })?;
             first = end;
         }
@@ -111,7 +113,7 @@ impl Case {
     /// The same by computing every key once more.
     pub fn rescored_maxima(&self, gpu: &Gpu, group: usize) -> Result<Vec<f32>> {
         let groups: Vec<u32> = (0..self.rows).flat_map(|_| 0..self.n.div_ceil(group) as u32).collect();
-        let (_, keys) = self.rescore(gpu, &Rescore::new(gpu)?, &groups, group, &[self.n])?;
+        let (_, keys) = self.rescore(gpu, &Rescore::new(gpu, group as u32)?, &groups, group, &[self.n])?;
         let largest = |keys: &[f32]| keys.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         Ok(keys.chunks_exact(group).map(largest).collect())
     }
@@ -201,27 +203,17 @@ impl Codes {
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
-    let kernel = Rescore::new(checker.gpu)?;
-    let mut keys = checker.compare("rescore", FOLD);
-    for (shape, group, groups) in [((1, 1, 1), 4, 1), ((9, 17, 2500), 8, 7), ((33, 100, 1111), 16, 3)] {
-        let case = Case::new(shape);
-        let best_groups = case.some_groups(group, groups);
-        let numbers: Vec<usize> = best_groups.iter().map(|&number| number as usize).collect();
-        let [x, w_enc, b_enc, norms] = [&case.x, &case.w_enc, &case.b_enc, &case.norms].map(|values| f64s(values));
-        let (_, _, expected) = reference::rescore(&x, &w_enc, &b_enc, &norms, case.d, &numbers, group);
-        for cuts in cuts(case.n) {
-            let actual = case.rescore(checker.gpu, &kernel, &best_groups, group, &cuts)?.1;
-            // What is past the last feature is minus infinity in both.
-            let inside = |list: Vec<f64>| list.into_iter().filter(|key| key.is_finite()).collect::<Vec<_>>();
-            keys.close((shape, group, &cuts), &f32s(&inside(f64s(&actual))), &inside(expected.clone()));
-        }
+    let mut checks = Vec::new();
+    for variant in RescoreVariant::ALL {
+        checks.push(check_keys(checker, variant)?);
     }
+    let kernel = Rescore::new(checker.gpu, 8)?;
     let mut codes = checker.compare("rescore.codes", 0.0);
     for (rows, first_row) in [(1, 0), (70, 3)] {
         let case = Codes::random(rows, first_row);
         codes.equal((rows, first_row), &case.write(checker.gpu, &kernel)?, &case.expected());
     }
-    let mut checks = vec![keys.done(), codes.done()];
+    checks.push(codes.done());
     for variant in EncodeVariant::available(checker.gpu.description()) {
         let kernel = GroupMaxima::new(checker.gpu, variant)?;
         let mut maxima = checker.compare("group maxima", 0.0).of_variant(variant);
@@ -235,4 +227,23 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
         checks.push(maxima.done());
     }
     Ok(checks)
+}
+
+fn check_keys(checker: &Checker<'_>, variant: RescoreVariant) -> Result<Check> {
+    let mut keys = checker.compare("rescore", FOLD).of_variant(variant);
+    for (shape, group, groups) in [((1, 1, 1), 4, 1), ((9, 17, 2500), 8, 7), ((33, 100, 1111), 16, 3)] {
+        let case = Case::new(shape);
+        let kernel = Rescore::of_variant(checker.gpu, group as u32, variant)?;
+        let best_groups = case.some_groups(group, groups);
+        let numbers: Vec<usize> = best_groups.iter().map(|&number| number as usize).collect();
+        let [x, w_enc, b_enc, norms] = [&case.x, &case.w_enc, &case.b_enc, &case.norms].map(|values| f64s(values));
+        let (_, _, expected) = reference::rescore(&x, &w_enc, &b_enc, &norms, case.d, &numbers, group);
+        for cuts in cuts(case.n) {
+            let actual = case.rescore(checker.gpu, &kernel, &best_groups, group, &cuts)?.1;
+            // What is past the last feature is minus infinity in both.
+            let inside = |list: Vec<f64>| list.into_iter().filter(|key| key.is_finite()).collect::<Vec<_>>();
+            keys.close((shape, group, &cuts), &f32s(&inside(f64s(&actual))), &inside(expected.clone()));
+        }
+    }
+    Ok(keys.done())
 }

@@ -29,7 +29,7 @@ impl Grouped {
         encode: EncodeVariant,
         group: u32,
     ) -> Result<Option<Self>> {
-        let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu)?);
+        let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu, group)?);
         if !gpu.is_dry_run() && !Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore)? {
             return Ok(None);
         }
@@ -46,7 +46,7 @@ impl Grouped {
             chunks,
             maxima: chunks.buffer(gpu, "maxima of groups", rows, group)?,
         };
-        let groups = Groups::new(gpu, size, parts)?;
+        let groups = Groups::new(gpu, parameters, size, parts)?;
         Ok(Some(Self { maxima, groups, uncertain: gpu.buffer("uncertain rows", 1)? }))
     }
 }

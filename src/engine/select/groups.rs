@@ -8,7 +8,7 @@ use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::{rescore, select};
 use crate::gpu::{Buffer, Gpu, Recording};
-use crate::kernels::{Rescore, Select};
+use crate::kernels::{CandidateOrder, Rescore, Select};
 
 pub(super) struct Groups {
     /// The k largest of the candidates.
@@ -52,17 +52,20 @@ pub(super) struct Scratch {
     /// `[rows, best groups · group]`.
     candidate_values: Buffer,
     candidate_keys: Buffer,
+    order: CandidateOrder,
 }
 
 impl Scratch {
-    pub fn new(gpu: &Gpu, size: GroupSize) -> Result<Self> {
+    fn new(gpu: &Gpu, parameters: &Parameters, size: GroupSize, rescore: &Rescore) -> Result<Self> {
         let rows = size.blocks.rows();
+        let groups = (parameters.config().features as u32).div_ceil(size.group);
         let candidates =
             || gpu.buffer("keys of candidates", u64::from(rows) * u64::from(size.best) * u64::from(size.group));
         Ok(Self {
             best: gpu.buffer("best groups", 4 * u64::from(rows) * u64::from(size.best))?,
             candidate_values: candidates()?,
             candidate_keys: candidates()?,
+            order: rescore.order(gpu, rows * size.best, groups)?,
         })
     }
 }
@@ -77,9 +80,10 @@ pub(super) struct Parts {
 }
 
 impl Groups {
-    pub fn new(gpu: &Gpu, size: GroupSize, parts: Parts) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &Parameters, size: GroupSize, parts: Parts) -> Result<Self> {
         let Parts { select, select_groups, rescore, chunks, maxima } = parts;
-        Ok(Self { select, select_groups, rescore, size, chunks, maxima, scratch: Scratch::new(gpu, size)? })
+        let scratch = Scratch::new(gpu, parameters, size, &rescore)?;
+        Ok(Self { select, select_groups, rescore, size, chunks, maxima, scratch })
     }
 
     /// Groups of a whole chunk.
@@ -120,7 +124,8 @@ impl Groups {
 
     /// The k largest keys in the best groups; the entries' features are numbers of candidates in the row.
     pub fn record_candidates(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock) {
-        let Scratch { best, candidate_values, candidate_keys } = &self.scratch;
+        let Scratch { best, candidate_values, candidate_keys, order } = &self.scratch;
+        self.rescore.record_order(recording, best, self.rescore_params(inputs, block), order);
         for shard in &inputs.parameters.shards {
             let params =
                 rescore::Params { first: shard.first, count: shard.count, ..self.rescore_params(inputs, block) };
@@ -133,7 +138,7 @@ impl Groups {
                 candidate_keys,
                 params,
             };
-            self.rescore.record(recording, bindings);
+            self.rescore.record(recording, bindings, order);
         }
         let width = self.scored(inputs) * self.size.group;
         let params = select::Params {

@@ -75,7 +75,8 @@ impl Screened {
     ) -> Result<Option<Self>> {
         let Settings { variant, groups, pass } = settings;
         let most = if pass == Pass::Training { MOST_GROUPS * groups } else { groups };
-        let (to_f16, screen, rescore) = (ToF16::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
+        let (to_f16, screen) = (ToF16::new(gpu)?, Screen::new(gpu, variant)?);
+        let rescore = Rescore::new(gpu, SCREEN_GROUP)?;
         let quads = parameters.quads();
         let size = GroupSize::new(gpu, parameters, rows, SCREEN_GROUP, [groups, most]);
         let (batch, rows) = (rows, size.blocks.rows());
@@ -108,7 +109,7 @@ impl Screened {
             to_f16,
             screen,
             check_bounds: CheckBounds::new(gpu)?,
-            groups: Groups::new(gpu, size, parts)?,
+            groups: Groups::new(gpu, parameters, size, parts)?,
             rerun: Rerun::new(gpu, parameters, batch, &chunked)?,
             chunked,
             x: Halves::new(gpu, rows, quads)?,

@@ -113,6 +113,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
             [of(&[("ERROR", &[0]), ("LAYER_NORM", &[0, 1])]), of(&[("ERROR", &[1])])].concat()
         }
         "variance" => combinations(&[("ERROR", &[0, 1])]),
+        "rescore_by_group" => combinations(&[("GROUP", &[8, 16])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
@@ -138,7 +139,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "TRAINS"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "SUM_THREADS", "ADMITS", "TRAINS"];
     for source in ALL {
         let known: HashSet<&str> =
             variants(*source).iter().flat_map(|(_, defines)| defines).map(|(name, _)| *name).collect();

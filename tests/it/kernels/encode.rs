@@ -55,6 +55,17 @@ fn every_variant_matches_the_reference_and_the_others_bit_for_bit() {
 }
 
 #[test]
+fn tiles_in_blocks_give_the_bits_of_tiles_row_by_row() {
+    // Bands of 3 tiles of rows, the last one shorter; blocks of 1,024 features, the last one narrower.
+    let case = Case::new((900, 20, 2500));
+    for (variant, encode) in variants().iter().filter(|(variant, _)| matches!(variant, EncodeVariant::Tiled(_))) {
+        let by_row = case.encode(gpu(), encode, case.n).unwrap();
+        let in_blocks = case.encode(gpu(), &encode.clone().in_blocks_of(3), case.n).unwrap();
+        assert!(bits(&in_blocks) == bits(&by_row), "{variant}");
+    }
+}
+
+#[test]
 fn chunks_give_the_bits_of_one_chunk() {
     let case = Case::new((50, 33, 300));
     for (variant, encode) in variants() {

@@ -6,7 +6,7 @@ use super::{deterministic, gpu};
 
 #[test]
 fn every_k_matches_a_sort_in_any_chunks() {
-    for k in [1, 7, 32, 64, 65, 128, 129, 256, 257, 1000, 8192] {
+    for k in [1, 7, 32, 64, 65, 128, 129, 256, 257, 300, 512, 1000, 8192] {
         let select = Select::new(gpu(), k as u32).unwrap();
         for n in [1, 33, k, 1000, 8192] {
             if k > n || (k == 8192 && n > 8192) {
@@ -41,6 +41,25 @@ fn more_rows_than_one_dimension_of_a_dispatch_has_groups() {
     let select = Select::new(gpu(), k as u32).unwrap();
     assert_eq!(case.select(gpu(), &select, k, &[n]).unwrap(), case.expected(k));
     assert_eq!(case.select(gpu(), &select, k, &[3, 17]).unwrap(), case.expected(k));
+}
+
+#[test]
+fn of_many_equals_the_first_are_kept_for_a_large_k() {
+    // Each row of one key, of two that alternate, and of one but for a NaN, an infinity and zeros of both signs.
+    for (k, n) in [(256, 257), (256, 3000), (300, 1000), (512, 1030), (513, 3000)] {
+        let mut rows = vec![vec![1.5_f32; n], vec![-1.5; n], vec![0.0; n], vec![f32::NEG_INFINITY; n]];
+        rows.push((0..n).map(|at| if at % 2 == 0 { 2.0 } else { 3.0 }).collect());
+        rows.push((0..n).map(|at| if at % 3 == 0 { -0.0 } else { 0.0 }).collect());
+        let mut mixed = vec![-0.0; n];
+        (mixed[n - 1], mixed[n / 2], mixed[3]) = (f32::NAN, f32::INFINITY, 1.0);
+        mixed[k / 2..k].fill(0.0);
+        rows.push(mixed);
+        let case = Case { rows: rows.len(), n, pre_activations: rows.concat(), norms: None };
+        let select = Select::new(gpu(), k as u32).unwrap();
+        for chunks in [&[n][..], &[k / 3, 1, k, 64], &[k + 1]] {
+            assert!(case.select(gpu(), &select, k, chunks).unwrap() == case.expected(k), "{k} of {n}, {chunks:?}");
+        }
+    }
 }
 
 #[test]
