@@ -27,15 +27,17 @@ pub struct Sorted {
     features: u32,
     range_count: u32,
     capacity: u32,
+    hot_slots: u32,
 }
 
 impl Sorted {
-    /// Room for `capacity` entries of a model of `features`, whose runs are wanted by `ranges`.
+    /// Room for `capacity` entries of a model of `features`, whose runs are wanted by `ranges`, and at most `hot_slots`
+    /// of which are hot.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>]) -> Result<Self> {
-        Self::with_shares(gpu, shares(gpu), capacity, features, ranges)
+    pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>], hot_slots: u32) -> Result<Self> {
+        Self::with_shares(gpu, shares(gpu), capacity, features, ranges, hot_slots)
     }
 
     /// The same for a [`Sort::with_shares`] of as many.
@@ -45,6 +47,7 @@ impl Sorted {
         capacity: u32,
         features: u32,
         ranges: &[Range<u32>],
+        hot_slots: u32,
     ) -> Result<Self> {
         let runs = u64::from(capacity.min(features)) + 1;
         let pairs = || gpu.buffer("pairs to sort", 2 * u64::from(capacity));
@@ -63,6 +66,7 @@ impl Sorted {
             features,
             range_count: ranges.len() as u32,
             capacity,
+            hot_slots,
         })
     }
 
@@ -100,7 +104,7 @@ impl Sorted {
 
 /// Workgroups that share a sort.
 fn shares(gpu: &Gpu) -> u32 {
-    if gpu.description().is_software() { 16 } else { 64 }
+    if gpu.description().is_software() { 16 } else { 256 }
 }
 
 /// The kernels of `shaders/sort.wgsl` and `shaders/runs.wgsl`.
@@ -164,7 +168,7 @@ impl Sort {
 
         let pairs = sorted.pairs();
         let blocks = sorted.features.div_ceil(BOUND_FEATURES);
-        let params = runs::Params { sentinel, blocks, ranges: sorted.range_count };
+        let params = runs::Params { sentinel, blocks, ranges: sorted.range_count, hot_slots: sorted.hot_slots };
         recording.dispatch(&self.count, runs::count::Bindings { pairs, heads, counts, params }, groups);
         recording.dispatch(&self.scan, scan::Bindings { heads, totals }, [1, 1, 1]);
         recording.dispatch(&self.write, write::Bindings { pairs, heads, runs, totals, counts, params }, groups);

@@ -63,6 +63,14 @@ fn planes() -> Vec<Planes> {
     planes
 }
 
+/// The definitions of what sums rows, in the shapes for GPUs and for the CPU.
+fn row_sums<const N: usize>(values: impl IntoIterator<Item = [u32; N]>, names: [&'static str; N]) -> Vec<Defines> {
+    let named = |values: [u32; N]| names.into_iter().zip(values);
+    let shaped =
+        |values| [[1, 4], [3, 1]].map(|shape| named(values).chain(["COLUMNS", "AHEAD"].into_iter().zip(shape)));
+    values.into_iter().flat_map(shaped).map(Iterator::collect).collect()
+}
+
 /// Every combination of a value of each name.
 fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
     names.iter().fold(vec![vec![]], |all, (name, values)| {
@@ -113,15 +121,23 @@ fn own_variants(source: Source) -> Vec<Defines> {
             [of(&[("ERROR", &[0]), ("LAYER_NORM", &[0, 1])]), of(&[("ERROR", &[1])])].concat()
         }
         "variance" => combinations(&[("ERROR", &[0, 1])]),
-        "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
+        "sort" | "runs" => combinations(&[("SHARES", &[16, 256])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
             .into(),
         "slab" => [[0, 0], [1, 0], [1, 1]].map(|[gate, detached]| vec![("GATE", gate), ("DETACHED", detached)]).into(),
         "product" => combinations(&[("LEFT_DEEP", &[0, 1]), ("RIGHT_DEEP", &[0, 1]), ("ADDS", &[0, 1])]),
-        "squares" => combinations(&[("SECOND", &[0, 1]), ("DENSE", &[0, 1])]),
+        "hot" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]]
+            .map(|[decoder, second, gate]| vec![("DECODER", decoder), ("SECOND", second), ("GATE", gate)])
+            .into(),
+        "squares" => row_sums([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], ["SECOND", "GATE", "DENSE"]),
         "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
-        "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1]), ("DENSE", &[0, 1])]),
+        "update" => {
+            let active = row_sums([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], ["SECOND", "GATE", "DENSE"]);
+            let summed = row_sums([[1]], ["SUMMED"]);
+            let with = |bf16| move |defines: &Defines| [&defines[..], &[("BF16", bf16)]].concat();
+            [active, summed].concat().iter().flat_map(|defines| [0, 1].map(|bf16| with(bf16)(defines))).collect()
+        }
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
         "batch" => combinations(&[("SCALED", &[0, 1])]),
@@ -138,7 +154,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "ADMITS", "TRAINS"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "AHEAD", "ADMITS", "TRAINS"];
     for source in ALL {
         let known: HashSet<&str> =
             variants(*source).iter().flat_map(|(_, defines)| defines).map(|(name, _)| *name).collect();
