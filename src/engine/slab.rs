@@ -269,7 +269,7 @@ impl Slab {
     fn record_encode(&self, recording: &mut Recording, losses: Losses<'_>, chunk: Chunk<'_>) {
         let Losses { parameters, forward, .. } = losses;
         let (centred, entries, guard, rows) = (&forward.centred, &forward.entries, &forward.guard, forward.rows());
-        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0 };
+        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0, screen: Default::default() };
         self.encoded.record(recording, &inputs, RowBlock { first: 0, count: rows }, chunk);
     }
 
@@ -376,6 +376,6 @@ impl Slab {
 fn range_words(chunk: Chunk<'_>) -> [u32; UNIFORM_STRIDE as usize / 4] {
     let range = Range { first_run: chunk.first, end_run: chunk.first + chunk.count, ..Range::default() };
     let mut words = [0; UNIFORM_STRIDE as usize / 4];
-    words[..4].copy_from_slice(&bytemuck::cast::<Range, [u32; 4]>(range));
+    words[..size_of::<Range>() / 4].copy_from_slice(bytemuck::cast_slice(&[range]));
     words
 }

@@ -20,6 +20,7 @@ mod model;
 mod normalize;
 mod norms;
 mod product;
+mod rerun;
 mod rescore;
 mod residual;
 mod screen;
