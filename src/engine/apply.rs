@@ -2,7 +2,7 @@
 
 use super::backward::{Backward, Losses};
 use super::forward::Forward;
-use super::hot::term_defines;
+use super::hot::sum_defines;
 use super::parameters::{Parameters, Shard};
 use super::recipe::{MomentPrecision, Recipe};
 use super::slab::Slab;
@@ -71,9 +71,8 @@ impl Optimizer {
     pub fn new(gpu: &Gpu, parameters: &Parameters, precision: MomentPrecision) -> Result<Self> {
         let planes = parameters.planes().defines();
         let bf16 = u32::from(precision != MomentPrecision::F32);
-        let of_terms = term_defines(parameters.description());
         let own = [("BF16", bf16)];
-        let active = [&planes[..], &of_terms, &sum_shape(gpu), &own].concat();
+        let active = [&planes[..], &sum_defines(gpu, parameters.description()), &own].concat();
         let summed = [&planes[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
         let kernels = Kernels {
             encoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],

@@ -7,14 +7,14 @@ use super::closed::Closed;
 use super::entries::Pass;
 use super::entry;
 use super::forward::Forward;
-use super::hot::{Hot, term_defines};
+use super::hot::{Hot, sum_defines};
 use super::parameters::{CHUNKS, Parameters, Shard};
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::shaders::gate::GRID_WIDTH;
 use crate::gpu::shaders::{bias_gradient, clip, slopes, squares, summary};
 use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording, Slot};
-use crate::kernels::{Sort, Sorted, sum_shape};
+use crate::kernels::{Sort, Sorted};
 
 /// Buffers and kernels of a backward pass.
 pub struct Backward {
@@ -101,7 +101,7 @@ impl Backward {
     pub fn new(gpu: &Gpu, parameters: &Parameters, forward: &Forward) -> Result<Self> {
         let planes = parameters.planes().defines();
         let description = parameters.description();
-        let squares = [&planes[..], &term_defines(description), &sum_shape(gpu)].concat();
+        let squares = [&planes[..], &sum_defines(gpu, description)].concat();
         let kind = description.lists[0].entry;
         let gate = description.gate();
         let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];

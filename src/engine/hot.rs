@@ -9,6 +9,7 @@ use crate::gpu::shaders::bias_gradient::BLOCK_ROWS;
 use crate::gpu::shaders::hot::{LANES, Params, main};
 use crate::gpu::shaders::runs::LEAST_HOT;
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
+use crate::kernels::sum_shape;
 use crate::sae::description::Description;
 
 /// The sums of hot features' gradients.
@@ -30,9 +31,21 @@ fn slots(rows: u32, capacity: u32) -> u32 {
 }
 
 /// The parts of a term in the gradient of a decoder row, as the shaders are told (shaders/shared/terms.wgsl).
-pub fn term_defines(description: &Description) -> [(&'static str, u32); 2] {
-    let gate = description.gate().is_some_and(|gate| !gate.detached);
-    [("SECOND", (description.lists.len() > 1).into()), ("GATE", gate.into())]
+fn term_defines(description: &Description) -> [(&'static str, u32); 2] {
+    [("SECOND", (description.lists.len() > 1).into()), ("GATE", has_two_gradients(description).into())]
+}
+
+/// Whether every term has a part in two gradients.
+fn has_two_gradients(description: &Description) -> bool {
+    description.gate().is_some_and(|gate| !gate.detached)
+}
+
+/// The same, with the shape of the sums of `squares` and `update`.
+pub fn sum_defines(gpu: &Gpu, description: &Description) -> Vec<(&'static str, u32)> {
+    let [columns, (ahead, most)] = sum_shape(gpu);
+    // Rows of two gradients take twice as many registers.
+    let terms = if has_two_gradients(description) { most.min(2) } else { most };
+    [&term_defines(description)[..], &[columns, (ahead, terms)]].concat()
 }
 
 impl Hot {

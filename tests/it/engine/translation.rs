@@ -64,11 +64,12 @@ fn planes() -> Vec<Planes> {
 }
 
 /// The definitions of what sums rows, in the shapes for GPUs and for the CPU.
-fn row_sums<const N: usize>(values: impl IntoIterator<Item = [u32; N]>, names: [&'static str; N]) -> Vec<Defines> {
-    let named = |values: [u32; N]| names.into_iter().zip(values);
-    let shaped =
-        |values| [[1, 4], [3, 1]].map(|shape| named(values).chain(["COLUMNS", "AHEAD"].into_iter().zip(shape)));
-    values.into_iter().flat_map(shaped).map(Iterator::collect).collect()
+fn row_sums() -> Vec<Defines> {
+    let of = |ahead: u32, [second, gate, dense]: [u32; 3]| {
+        let sums = [("SECOND", second), ("GATE", gate), ("DENSE", dense)];
+        [[1, ahead], [3, 1]].map(|[columns, ahead]| [&sums[..], &[("COLUMNS", columns), ("AHEAD", ahead)]].concat())
+    };
+    [of(4, [0, 0, 0]), of(4, [1, 0, 0]), of(2, [0, 1, 0]), of(4, [0, 0, 1])].concat()
 }
 
 /// Every combination of a value of each name.
@@ -130,13 +131,12 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "hot" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]]
             .map(|[decoder, second, gate]| vec![("DECODER", decoder), ("SECOND", second), ("GATE", gate)])
             .into(),
-        "squares" => row_sums([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], ["SECOND", "GATE", "DENSE"]),
+        "squares" => row_sums(),
         "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
         "update" => {
-            let active = row_sums([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], ["SECOND", "GATE", "DENSE"]);
-            let summed = row_sums([[1]], ["SUMMED"]);
-            let with = |bf16| move |defines: &Defines| [&defines[..], &[("BF16", bf16)]].concat();
-            [active, summed].concat().iter().flat_map(|defines| [0, 1].map(|bf16| with(bf16)(defines))).collect()
+            let summed = [1, 3].map(|columns| vec![("SUMMED", 1), ("COLUMNS", columns)]);
+            let with = |defines: &Defines| [0, 1].map(|bf16| [&defines[..], &[("BF16", bf16)]].concat());
+            [row_sums(), summed.into()].concat().iter().flat_map(with).collect()
         }
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
