@@ -3,7 +3,7 @@
 // scalars: planes of [count]; block_dead: [blocks of 1,024 features of the model + 1], the dead ones before each block,
 // then of all;
 // found: [1], the number of dead features; extents: [chunks] Extent, 256 bytes apart; counts: Counts; factor: [1];
-// starts: [rows + 1]; entries: [capacity] vec4<u32>; step: Step.
+// starts: [rows + 1]; entries: [capacity] vec4<u32>; step: Step; guard: Guard.
 // `count` and `write` take a block of 1,024 features per workgroup, `scan` is one workgroup between them; then `extent`
 // describes a chunk of a shard's dead features, `row_starts` where each row's entries begin, and `rename` turns numbers
 // of dead features into features.
@@ -29,6 +29,8 @@ struct Params {
     base: u32,
     /// Whether the loss is scaled by the share of `most` that is there.
     scale_by_share: u32,
+    /// Dead features that there are chunks for; more raise the guard.
+    room: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> scalars: array<u32>;
@@ -41,9 +43,11 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> entries: array<vec4<u32>>;
 @group(0) @binding(8) var<uniform> step: Step;
 @group(0) @binding(9) var<uniform> params: Params;
+@group(0) @binding(10) var<storage, read_write> guard: Guard;
 
 #import counts
 #import grid
+#import guard
 #import prefix_sum
 #import scalars
 #import step
@@ -106,6 +110,9 @@ fn scan(@builtin(local_invocation_index) thread: u32) {
         block_dead[params.blocks] = dead;
         found[0] = dead;
         counts.second = min(params.most, dead) * params.rows;
+        if dead > params.room {
+            raise_guard(TOO_MANY_DEAD, NO_ROW);
+        }
         // SAELens: the share of d / 2 dead features that there are.
         factor[0] = select(1.0, min(f32(dead) / f32(params.most), 1.0), params.scale_by_share != 0u);
     }

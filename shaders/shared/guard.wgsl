@@ -20,6 +20,8 @@ const LIST_FITS: u32 = 32u;
 const TOO_MANY_UNCERTAIN: u32 = 64u;
 /// The entries of an audited row are others in f32.
 const SCREENED_WRONGLY: u32 = 128u;
+/// More features are dead than there are dispatches for: the step is taken again.
+const TOO_MANY_DEAD: u32 = 256u;
 /// A row that is none.
 const NO_ROW: u32 = 0xffffffffu;
 

@@ -22,6 +22,17 @@ const SMALLEST_CHUNK: u32 = 1024;
 /// The most.
 const LARGEST_CHUNK: u32 = 8192;
 
+/// Room for dead features that is worth no change.
+const SMALLEST_ROOM: u32 = LARGEST_CHUNK;
+
+/// The room for the dead features of the next steps, if `dead` are now and there is room for `room` of `features`. All
+/// chunks of a model of a million features would be hundreds of dispatches that do nothing.
+pub fn room_for(dead: u32, room: u32, features: u32) -> u32 {
+    let wanted = dead.saturating_mul(2).max(SMALLEST_ROOM).checked_next_power_of_two().unwrap_or(features);
+    let is_right = room > dead + dead / 4 && room <= wanted.saturating_mul(4);
+    if is_right { room } else { wanted.min(features) }
+}
+
 /// Some of the dead features of a shard, by their place among them.
 struct DeadChunk<'a> {
     shard: &'a Shard,
@@ -83,6 +94,8 @@ pub struct DeadInputs<'a> {
     pub optimizer: &'a Optimizer,
     /// The window of dead features.
     pub recipe: &'a Recipe,
+    /// Dead features that can be worked on; with more the guard is raised.
+    pub room: u32,
 }
 
 impl Dead {
@@ -136,7 +149,7 @@ impl Dead {
         let Self { kernels, block_dead, found, factor, .. } = self;
         let DeadInputs { parameters, forward, .. } = inputs;
         let step = Slot::from(&inputs.optimizer.step);
-        let (counts, starts) = (&forward.entries.counts, &forward.entries.starts[1]);
+        let (counts, starts, guard) = (&forward.entries.counts, &forward.entries.starts[1], &forward.guard);
         if self.list.counted == Counted::WithThisBatch {
             self.record_mark(recording, inputs);
         }
@@ -146,7 +159,7 @@ impl Dead {
             recording.run(&kernels.count, dead::count::Bindings { scalars, block_dead, step, params });
         }
         let params = self.params(inputs, 0, 0);
-        recording.run(&kernels.scan, dead::scan::Bindings { block_dead, found, counts, factor, params });
+        recording.run(&kernels.scan, dead::scan::Bindings { block_dead, found, counts, factor, params, guard });
         for shard in &parameters.shards {
             let (scalars, params) = (&shard.scalars, of_shard(shard));
             recording.run(&kernels.write, dead::write::Bindings { scalars, block_dead, step, params });
@@ -160,7 +173,8 @@ impl Dead {
         let chunks = parameters
             .shards
             .iter()
-            .flat_map(|shard| cuts(shard.count, self.chunk).map(move |dead| DeadChunk { shard, dead }));
+            .flat_map(|shard| cuts(shard.count, self.chunk).map(move |dead| DeadChunk { shard, dead }))
+            .filter(|chunk| chunk.dead.start < inputs.room);
         for (slot, chunk) in (0..).zip(chunks) {
             self.record_chunk(recording, inputs, chunk, slot);
         }
@@ -285,8 +299,9 @@ impl Dead {
     }
 
     fn params(&self, inputs: DeadInputs<'_>, first: u32, count: u32) -> dead::Params {
-        let DeadInputs { parameters, forward, recipe, .. } = inputs;
+        let DeadInputs { parameters, forward, recipe, room, .. } = inputs;
         dead::Params {
+            room,
             first,
             count,
             window: recipe.dead_window_steps(),
@@ -304,7 +319,28 @@ impl Dead {
 
 #[cfg(test)]
 mod tests {
-    use super::cuts;
+    use super::{cuts, room_for};
+
+    #[test]
+    fn room_for_dead_features_follows_their_number_and_seldom_changes() {
+        let features = 1 << 20;
+        let mut changes = 0;
+        let mut room = room_for(0, 0, features);
+        assert_eq!(room, 8192);
+        // Up, and down again, a hundredth at a time.
+        let up = (0..1200).map(|step| (100.0 * 1.01_f64.powi(step)).min(f64::from(features)) as u32);
+        let up: Vec<u32> = up.collect();
+        for dead in up.iter().chain(up.iter().rev()) {
+            let next = room_for(*dead, room, features);
+            assert!(next > *dead || next == features, "{dead} dead, room for {next}");
+            changes += usize::from(next != room);
+            room = next;
+        }
+        assert!((8..20).contains(&changes), "{changes}");
+        assert!(room <= 32_768, "{room}");
+        assert_eq!(room_for(5, features, features), 8192);
+        assert_eq!([room_for(10, 8192, 300), room_for(u32::MAX, 8192, 9000)], [8192, 9000]);
+    }
 
     #[test]
     fn chunks_of_dead_features_grow_and_miss_none() {

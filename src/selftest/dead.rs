@@ -1,12 +1,12 @@
 use std::ops::Range;
 
 use super::check::{Check, Checker};
-use super::tensors::{POISON, Scalars, Tensor, cuts, planes, shards, submit, words, wrong};
+use super::tensors::{AT_REST, POISON, Scalars, Tensor, cuts, planes, shards, submit, words, wrong};
 use crate::engine::parameters::BLOCK_FEATURES;
 use crate::engine::planes::Plane;
 use crate::error::Result;
 use crate::gpu::shaders::Step;
-use crate::gpu::shaders::dead::{Params, count, extent, rename, row_starts, scan, write};
+use crate::gpu::shaders::dead::{Params, TOO_MANY_DEAD, count, extent, rename, row_starts, scan, write};
 use crate::gpu::{Gpu, Slot};
 
 pub struct Case {
@@ -21,6 +21,8 @@ pub struct Case {
     pub scale_by_share: bool,
     /// Dead features that are looked at together.
     pub chunk: u32,
+    /// Dead features that there is room for.
+    pub room: u32,
 }
 
 /// What it finds.
@@ -29,6 +31,8 @@ pub struct Found {
     /// The dead features, and how many that is.
     pub dead: Vec<u32>,
     pub found: u32,
+    /// Status of the guard.
+    pub guard: u32,
     /// Of each chunk of each shard: its width, the dead before it, and the entries wanted per row.
     pub extents: Vec<[u32; 3]>,
     /// Entries of both lists.
@@ -58,6 +62,7 @@ impl Case {
             most: 37,
             scale_by_share: !with_this_batch,
             chunk: 256,
+            room: n as u32,
         }
     }
 
@@ -104,6 +109,7 @@ impl Case {
         let entries = k * self.rows as u32;
         Found {
             found: dead.len() as u32,
+            guard: if dead.len() as u32 > self.room { TOO_MANY_DEAD } else { 0 },
             extents: self.chunks(cuts).into_iter().map(extent).collect(),
             counts: vec![FIRST, entries],
             factor: if self.scale_by_share { share } else { 1.0 },
@@ -127,6 +133,7 @@ impl Case {
         let chunks = self.chunks(cuts);
         let (block_dead, found) = (Tensor::poisoned(gpu, blocks as usize + 1)?, Tensor::poisoned(gpu, 1)?);
         let (extents, factor) = (Tensor::poisoned(gpu, chunks.len() * 64)?, Tensor::poisoned(gpu, 1)?);
+        let guard = Tensor::new(gpu, &AT_REST)?;
         let (starts, counts) = (Tensor::poisoned(gpu, self.rows + 1)?, Tensor::new(gpu, &[FIRST, POISON])?);
         let entry = |at: u32| if at < BASE { [POISON; 4] } else { [self.number(at - BASE), 1, 2, 3] };
         let entries: Vec<[u32; 4]> = (0..BASE + self.k() * self.rows as u32).map(entry).collect();
@@ -141,6 +148,7 @@ impl Case {
             most: self.most,
             chunk_width: self.chunk,
             base: BASE,
+            room: self.room,
             scale_by_share: self.scale_by_share.into(),
             ..Params::default()
         };
@@ -161,8 +169,8 @@ impl Case {
                 recording.run(&counted, count::Bindings { scalars, block_dead, step, params });
             }
             let whole = params(&(0..0));
-            let (found, counts, factor) = (&found, &counts, &factor);
-            recording.run(&scanned, scan::Bindings { block_dead, found, counts, factor, params: whole });
+            let (found, counts, factor, guard) = (&found, &counts, &factor, &guard);
+            recording.run(&scanned, scan::Bindings { block_dead, found, counts, factor, guard, params: whole });
             for (shard, scalars) in shards(cuts).zip(&scalars) {
                 let params = params(&shard);
                 recording.run(&written, write::Bindings { scalars, block_dead, step, params });
@@ -195,6 +203,7 @@ impl Case {
         Ok(Found {
             dead,
             found: found.read()?[0],
+            guard: guard.read()?[0],
             extents: extents.iter().map(|words| [words[0], words[1], words[2]]).collect(),
             counts: counts.read()?,
             factor: factor.read()?[0],
@@ -214,7 +223,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
     let mut lists = checker.compare("dead", 0.0);
     for (n, sparsity) in [(1, 1), (40, 2), (2500, 3), (5000, 300)] {
         for with_this_batch in [false, true] {
-            let case = Case::new(n, sparsity, with_this_batch);
+            let case = Case { room: 500, ..Case::new(n, sparsity, with_this_batch) };
             for cuts in cuts(n) {
                 let (actual, expected) = (case.find(checker.gpu, &cuts)?, case.expected(&cuts));
                 let name = (n, sparsity, with_this_batch, &cuts);
@@ -225,6 +234,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
                 lists.equal((name, "renamed"), &actual.features, &expected.features);
                 lists.equal((name, "found"), &[actual.found], &[expected.found]);
                 lists.equal((name, "factor"), &[actual.factor], &[expected.factor]);
+                lists.equal((name, "guard"), &[actual.guard], &[expected.guard]);
             }
         }
     }

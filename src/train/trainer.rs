@@ -15,7 +15,7 @@ use crate::engine::state::{StateSink, StateSource};
 use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Pending, Timing};
-use crate::sae::description::Keep;
+use crate::sae::description::{Keep, ListSpec};
 use crate::sae::{Sae, SaeConfig, Weights, as_trained};
 
 /// Results of a finished step.
@@ -70,7 +70,7 @@ pub struct Trainer {
     in_flight: VecDeque<InFlight>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
-    /// A list may be full, or screening unsure, and batches are kept until their steps are known to be taken.
+    /// A list may be full, dead features too many or screening unsure, and batches are kept until their steps are known to be taken.
     may_take_again: bool,
     screening: Option<ScreeningPolicy>,
     /// [`Trainer::fill_list`].
@@ -133,7 +133,7 @@ impl Trainer {
         let method = step.forward().selector().method();
         let screening = ScreeningPolicy::new(method, config.usual_l0());
         let lists = config.describe().lists;
-        let mut lists = lists.iter();
+        let may_fill = |list: &ListSpec| matches!(list.keep, Keep::Admitted { .. } | Keep::Dead { .. });
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
         Ok(Self {
@@ -142,7 +142,7 @@ impl Trainer {
             step,
             in_flight: VecDeque::new(),
             settled: VecDeque::new(),
-            may_take_again: screening.is_some() || lists.any(|list| matches!(list.keep, Keep::Admitted { .. })),
+            may_take_again: screening.is_some() || lists.iter().any(may_fill),
             screening,
             forced_fills: 0,
             submitted: 0,
@@ -311,7 +311,8 @@ impl Trainer {
     }
 
     fn finish_oldest(&mut self) -> Result<Option<Progress>> {
-        // By lists, by slabs, and by lists again where the list was not full after all; or screened, and in f32.
+        // By lists, by slabs, and by lists again where the list was not full after all; or screened, in f32, and with
+        // room for all dead features.
         for _attempt in 0..3 {
             let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
             let InFlight { pending, timing, learning_rate, path, screen, numbers, batch } = oldest;
@@ -326,6 +327,7 @@ impl Trainer {
                 Outcome::Done(mut results) => {
                     self.add_to_profile(timing)?;
                     self.finished += 1;
+                    self.step.make_room_for_dead(results.dead);
                     match (&mut self.screening, screen) {
                         (Some(_), Some(ScreenMode::Off)) => results.uncertain_rows = self.recipe.batch as u32,
                         (Some(screening), _) => screening.finished(results.uncertain_rows > 0),

@@ -14,8 +14,8 @@ impl TrainingStep {
     /// # Errors
     /// [`crate::Error::Shader`].
     pub fn held_out_program(&self, gpu: &Gpu, rows: u32) -> Result<Program> {
-        let &Self { ref parameters, ref forward, finding, .. } = self;
-        let finding = Finding { screen: ScreenMode::Complete, ..finding };
+        let Self { parameters, forward, recorded, .. } = self;
+        let finding = Finding { screen: ScreenMode::Complete, ..recorded.finding };
         let mut recording = Recording::default();
         forward.record_center(&mut recording, parameters, rows);
         forward.record_codes(&mut recording, parameters, rows, finding);

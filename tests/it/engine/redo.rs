@@ -1,6 +1,11 @@
 //! Steps that are taken again because entries did not fit their list.
 
+use monosem::engine::parameters::Parameters;
+use monosem::engine::planes::Planes;
+use monosem::engine::select::{SelectionMethod, Tuning};
+use monosem::engine::stage::World;
 use monosem::engine::state::{StateSink, Tile};
+use monosem::engine::step::{Outcome, StepInput, TrainingStep};
 use monosem::rng::{Purpose, Rng};
 use monosem::sae::{AuxK, AuxKForm, SaeConfig, TopK};
 use monosem::train::{Progress, Recipe, Trainer, initialize};
@@ -70,6 +75,46 @@ fn steps_that_are_taken_again_leave_the_bits_and_reports_of_a_run_without() {
         assert!(before_again == before, "the copied state differs, {full:?}");
         assert!(after_again == after, "the last state differs, {full:?}");
     }
+}
+
+/// Twice as many dead features as there is room for after the first steps, all at once.
+#[test]
+fn features_that_die_at_once_are_worked_on_as_if_room_had_been_made_for_them() {
+    let features = 20_000;
+    let architecture = TopK { auxk: Some(AuxK::new(AuxKForm::Normalised)), ..TopK::new(7) }.into();
+    let config = SaeConfig { architecture, ..config(features) };
+    let batches = batches(3, STEPS);
+    let initial = initialize(&config, 3, &batches[0].rows.to_f32()).unwrap();
+    let recipe = Recipe { dead_window: 2 * BATCH as u64, ..recipe(features, STEPS) };
+    let tuning = Tuning::usual(gpu().description(), SelectionMethod::Chunked);
+
+    let parameters = Parameters::allocate(gpu(), &config, Planes::training(&config.describe())).unwrap();
+    let mut roomy = TrainingStep::new(gpu(), parameters, recipe.clone(), tuning, World::Solo).unwrap();
+    roomy.fill(gpu(), &initial).unwrap();
+    let mut dead = Vec::new();
+    for (taken, batch) in (0..).zip(&batches) {
+        let input = StepInput { rows: batch.rows.view(), learning_rate: recipe.learning_rate_at(taken) };
+        let pending = roomy.submit(gpu(), input).unwrap();
+        let Outcome::Done(results) = roomy.results(gpu(), pending).unwrap() else { panic!("it is taken again") };
+        dead.push(results.dead);
+    }
+    let mut expected = State::default();
+    roomy.copy_state(gpu(), &mut expected).unwrap();
+
+    let mut trainer = Trainer::with_tuning(gpu(), &initial, recipe, tuning).unwrap();
+    let mut found = Vec::new();
+    for batch in &batches {
+        found.extend(trainer.step(batch).unwrap());
+    }
+    while let Some(finished) = trainer.next_finished().unwrap() {
+        found.push(finished);
+    }
+    let found: Vec<u32> = found.iter().map(|progress| progress.dead).collect();
+    assert_eq!(found, dead);
+    assert!(dead[0] == 0 && dead[3] > 16_384, "{dead:?}");
+    let mut state = State::default();
+    trainer.copy_state(&mut state).unwrap();
+    assert!(state == expected, "the states differ");
 }
 
 #[test]

@@ -19,6 +19,17 @@ fn every_size_and_form_matches_the_reference_in_any_shards() {
 }
 
 #[test]
+fn more_dead_features_than_there_is_room_for_raise_the_guard() {
+    let case = Case::new(2500, 3, false);
+    let dead = case.dead().len() as u32;
+    for (room, raised) in [(0, true), (dead - 1, true), (dead, false), (dead + 1, false)] {
+        let case = Case { room, ..Case::new(2500, 3, false) };
+        let found = case.find(gpu(), &[1024, 2500]).unwrap();
+        assert_eq!((found.guard != 0, &found), (raised, &case.expected(&[1024, 2500])), "room for {room} of {dead}");
+    }
+}
+
+#[test]
 fn more_blocks_than_threads_are_counted() {
     let case = Case::new(300 * 1024 + 7, 50, false);
     let cuts = [100 * 1024, case.last_fired.len()];
