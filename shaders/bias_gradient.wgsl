@@ -58,8 +58,18 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if params.adds != 0u {
         sum = row_blocks[at];
     }
-    for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
-        sum = fma(vec4(params.one), gradient[row * params.quads + quad], sum);
+    let end = min((block + 1u) * BLOCK_ROWS, params.rows);
+    for (var row = block * BLOCK_ROWS; row < end; row += 8u) {
+        // All are read before the first is used.
+#for i in 0..8
+        let row_${i} = gradient[min(row + ${i}u, end - 1u) * params.quads + quad];
+#end
+        // In a chain without conditions Mesa would take the common factor out.
+#for i in 0..8
+        if row + ${i}u < end {
+            sum = fma(vec4(params.one), row_${i}, sum);
+        }
+#end
     }
     row_blocks[at] = sum;
 }
@@ -89,14 +99,28 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         var sum = vec4(0.0);
         if feature < end {
 #if CLOSED
-            for (var at = feature - params.first; at < min(feature + 64u, end) - params.first; at++) {
-                sum = fma(vec4(scalar(SLOPES, at)), w_enc[at * params.quads + column], sum);
+            let last = min(feature + 64u, end) - params.first;
+            for (var at = feature - params.first; at < last; at += 4u) {
+#for i in 0..4
+                let feature_${i} = min(at + ${i}u, last - 1u);
+                let slope_${i} = select(0.0, scalar(SLOPES, feature_${i}), at + ${i}u < last);
+                let row_${i} = w_enc[feature_${i} * params.quads + column];
+#end
+#for i in 0..4
+                sum = fma(vec4(slope_${i}), row_${i}, sum);
+#end
             }
 #else
             let last = bounds[feature / 64u + 1u];
-            for (var run = bounds[feature / 64u]; run < last; run++) {
-                let feature_here = runs[run].x - params.first;
-                sum = fma(vec4(scalar(SLOPES, feature_here)), w_enc[feature_here * params.quads + column], sum);
+            for (var run = bounds[feature / 64u]; run < last; run += 4u) {
+#for i in 0..4
+                let feature_${i} = runs[min(run + ${i}u, last - 1u)].x - params.first;
+                let slope_${i} = select(0.0, scalar(SLOPES, feature_${i}), run + ${i}u < last);
+                let row_${i} = w_enc[feature_${i} * params.quads + column];
+#end
+#for i in 0..4
+                sum = fma(vec4(slope_${i}), row_${i}, sum);
+#end
             }
 #end
         }
@@ -122,9 +146,6 @@ fn sums_of(feature: u32) -> vec4<f32> {
 #if CLOSED
     losses = vec2(scalar(LOSS, feature), scalar(CLOSED_LOSS, feature));
 #else
-    if word(RUN, feature) == 0u {
-        return vec4(0.0);
-    }
 #if EXTRAS
     losses = vec2(scalar(LOSS, feature), 0.0);
 #end
@@ -136,7 +157,12 @@ fn sums_of(feature: u32) -> vec4<f32> {
 #for i in 0..${OWN}
     square = fma(scalar(OWN_SUM_${i}, feature), scalar(OWN_SUM_${i}, feature), square);
 #end
+#if CLOSED
     return vec4(square, losses, 0.0);
+#else
+    // Without a run what the planes hold is stale.
+    return select(vec4(0.0), vec4(square, losses, 0.0), word(RUN, feature) != 0u);
+#end
 }
 
 /// As `chunks`, of these sums: a workgroup per chunk, 16 blocks of 1,024 features at a time.
@@ -152,8 +178,16 @@ fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     for (var first = begin; first < end; first += 64u * 256u) {
         var sum = vec4(0.0);
         let own = first + thread * 64u;
-        for (var feature = own; feature < min(own + 64u, end); feature++) {
-            sum = fma(vec4(params.one), sums_of(feature - params.first), sum);
+        let last = min(own + 64u, end);
+        for (var feature = own; feature < last; feature += 4u) {
+#for i in 0..4
+            let sums_${i} = sums_of(min(feature + ${i}u, last - 1u) - params.first);
+#end
+#for i in 0..4
+            if feature + ${i}u < last {
+                sum = fma(vec4(params.one), sums_${i}, sum);
+            }
+#end
         }
         workgroupBarrier();
         parts[thread] = sum;

@@ -9,6 +9,8 @@ struct Params {
     /// Blocks of 64 features.
     blocks: u32,
     ranges: u32,
+    /// Room for hot runs.
+    hot_slots: u32,
 }
 
 @group(0) @binding(0) var<storage, read> pairs: array<vec2<u32>>;
@@ -132,6 +134,9 @@ fn bound(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
 }
 
+/// A run of fewer terms is never hot.
+const LEAST_HOT: u32 = 64u;
+
 @compute @workgroup_size(64)
 fn range(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let own = group_index(group) * 64u + thread;
@@ -142,5 +147,7 @@ fn range(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         ranges[own * 64u + 1u] = end;
         ranges[own * 64u + 2u] = runs[first].y;
         ranges[own * 64u + 3u] = runs[end].y;
+        // There are then no more of them than slots (hot.wgsl).
+        ranges[own * 64u + 4u] = max(LEAST_HOT, (totals[1] + params.hot_slots - 1u) / params.hot_slots);
     }
 }

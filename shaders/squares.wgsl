@@ -2,9 +2,11 @@
 // SQUARES_DEC; where CLOSED is 1, of all rows of the shard, for the closed form (closed.wgsl) may have a gradient for
 // any. runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads]
 // vec4, with CLOSED a row more in centred, the sum of the others; w_dec: [count, quads] vec4;
-// scalars: planes of [count]; range: Range. 32 threads per row.
+// scalars: planes of [count]; hot: [slots, quads] vec4, the sums of hot runs (hot.wgsl); range: Range. 32 threads per
+// row.
 // Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 are theirs, [features, quads].
 #define SECOND 1
+#define GATE 0
 #define DENSE 0
 struct Params {
     rows: u32,
@@ -28,8 +30,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read> g1: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> w_dec: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> scalars: array<u32>;
-@group(0) @binding(7) var<uniform> range: Range;
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(7) var<storage, read> hot: array<vec4<f32>>;
+@group(0) @binding(8) var<uniform> range: Range;
+@group(0) @binding(9) var<uniform> params: Params;
 
 #import entry_list
 #import grid
@@ -37,8 +40,11 @@ struct Params {
 #import row_sum
 #import scalars
 #import terms
+#import term_from
+#import sums
 #import encoder_sum
 #import decoder_sum
+#import decoder_gradient
 
 /// A feature, counted in the shard, and the terms of its run; a feature of `params.count` is none.
 struct Row {
@@ -84,6 +90,23 @@ fn row_count() -> u32 {
 #end
 }
 
+#if DENSE
+#else
+fn is_hot(row: Row) -> bool {
+    return row.end - row.begin >= range.hot;
+}
+
+/// The sums of a hot run.
+fn hot_sums(row: Row, column: u32) -> Sums {
+    let line = row.begin / range.hot * params.quads;
+    var sums = Sums();
+#for c in 0..${COLUMNS}
+    sums.column_${c} = hot[line + min(column + ROW_THREADS * ${c}u, params.quads - 1u)];
+#end
+    return sums;
+}
+#end
+
 @compute @workgroup_size(64)
 fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % ROW_THREADS;
@@ -94,7 +117,16 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var lanes = vec4(0.0);
         if is_row {
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
+#if DENSE
                 let sums = encoder_sums(row.begin, row.end, column);
+#else
+                var sums = Sums();
+                if is_hot(row) {
+                    sums = hot_sums(row, column);
+                } else {
+                    sums = encoder_sums(row.begin, row.end, column);
+                }
+#end
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
 #if DENSE
@@ -136,8 +168,18 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #else
             let pull = 0.0;
 #end
+            let second = second_list(row.begin, row.end);
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
-                let sums = decoder_sums(row.begin, row.end, column);
+#if DENSE
+                let sums = decoder_sums(row.begin, second, row.end, column);
+#else
+                var sums = Sums();
+                if is_hot(row) {
+                    sums = hot_sums(row, column);
+                } else {
+                    sums = decoder_sums(row.begin, second, row.end, column);
+                }
+#end
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
                     let v = w_dec[feature * params.quads + column + ROW_THREADS * ${c}u];

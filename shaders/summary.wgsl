@@ -1,9 +1,11 @@
 // Sums the scalars of each run's terms by rule B into the planes of its feature: RUN, SLOPES, ALONG, FIRED, and where
 // terms have extras PULL, LOSS, CLOSED_LOSS and the gradients of OWN scalars.
-// runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; scalars: planes of [count]; range:
-// Range. Eight threads per run, a block of rows each at a time.
+// runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; scalars: planes of [count]; hot_runs:
+// [slots], where each hot run's number goes (hot.wgsl); range: Range. Eight threads per run, a block of rows each at a
+// time.
 // The extras of a term: (slope along the decoder row, pull on its norm, gradient of OWN_0, penalty), (gradients of
 // OWN_1 and OWN_2, loss of the closed form, -).
+#define AHEAD 4
 struct Params {
     /// First feature of the shard.
     first: u32,
@@ -21,14 +23,16 @@ struct Params {
 @group(0) @binding(0) var<storage, read> runs: array<vec2<u32>>;
 @group(0) @binding(1) var<storage, read> terms: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> scalars: array<u32>;
-@group(0) @binding(3) var<uniform> range: Range;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> hot_runs: array<u32>;
+@group(0) @binding(4) var<uniform> range: Range;
+@group(0) @binding(5) var<uniform> params: Params;
 
 #import entry_list
 #import grid
 #import range
 #import planes
 #import terms
+#import term_from
 
 const TEAM: u32 = 8u;
 const TEAMS: u32 = 8u;
@@ -38,21 +42,6 @@ var<workgroup> block_sums: array<vec4<f32>, 64>;
 #for x in 0..${EXTRAS}
 var<workgroup> block_extras_${x}: array<vec4<f32>, 64>;
 #end
-
-/// The first term of [low, high) whose block is at least `block`.
-fn term_from(block: u32, low: u32, high: u32) -> u32 {
-    var first = low;
-    var end = high;
-    while first < end {
-        let middle = first + (end - first) / 2u;
-        if block_of(terms[middle * STRIDE].x) < block {
-            first = middle + 1u;
-        } else {
-            end = middle;
-        }
-    }
-    return first;
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -82,21 +71,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 var extra_${x} = vec4(0.0);
 #end
                 let last = term_from(block + 1u, first_term, end_term);
-                for (var at = term_from(block, first_term, end_term); at < last; at++) {
-                    let term = terms[at * STRIDE];
-                    let p = bitcast<f32>(term.y);
-                    let a = bitcast<vec2<f32>>(term.zw);
-                    let fired = select(0.0, 1.0, list == 0u && a.x > 0.0);
-#if EXTRAS
-                    sum = vec4(fma(params.one, p, sum.x), 0.0, sum.z + fired, 0.0);
+                for (var at = term_from(block, first_term, end_term); at < last; at += ${AHEAD}u) {
+                    // All are read before the first is used.
+#for i in 0..${AHEAD}
+                    let place_${i} = min(at + ${i}u, last - 1u) * STRIDE;
+                    let term_${i} = terms[place_${i}];
 #for x in 0..${EXTRAS}
-                    let of_term_${x} = bitcast<vec4<f32>>(terms[at * STRIDE + 1u + ${x}u]);
-                    extra_${x} = fma(vec4(params.one), of_term_${x}, extra_${x});
+                    let extra_${i}_${x} = bitcast<vec4<f32>>(terms[place_${i} + 1u + ${x}u]);
+#end
+#end
+#for i in 0..${AHEAD}
+                    if at + ${i}u < last {
+                        let p = bitcast<f32>(term_${i}.y);
+                        let a = bitcast<vec2<f32>>(term_${i}.zw);
+                        let fired = select(0.0, 1.0, list == 0u && a.x > 0.0);
+#if EXTRAS
+                        sum = vec4(fma(params.one, p, sum.x), 0.0, sum.z + fired, 0.0);
+#for x in 0..${EXTRAS}
+                        extra_${x} = fma(vec4(params.one), extra_${i}_${x}, extra_${x});
 #end
 #else
-                    // Of a0 and a1 one is zero.
-                    let along = fma(params.one, a.x, a.y);
-                    sum = vec4(fma(params.one, p, sum.x), fma(along, p, sum.y), sum.z + fired, 0.0);
+                        // Of a0 and a1 one is zero.
+                        let along = fma(params.one, a.x, a.y);
+                        sum = vec4(fma(params.one, p, sum.x), fma(along, p, sum.y), sum.z + fired, 0.0);
+#end
+                    }
 #end
                 }
                 workgroupBarrier();
@@ -115,6 +114,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         if is_run && lane == 0u {
             let feature = runs[run].x - params.first;
+            if end_term - first_term >= range.hot {
+                hot_runs[first_term / range.hot] = run;
+            }
             scalars[RUN * params.count + feature] = run + 1u;
             scalars[SLOPES * params.count + feature] = bitcast<u32>(total.x);
             scalars[FIRED * params.count + feature] = u32(total.z);

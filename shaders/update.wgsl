@@ -1,16 +1,19 @@
 // Adam over the rows of a shard, each matrix apart: those that have a run, with their gradient summed on the way, or
-// those that have none (SILENT). Adam over the features' own scalars: the bias where BIASED is 1, and OWN others.
+// with SUMMED those whose gradient is known: 0 of a row without a run, the sum of a hot run (hot.wgsl). Adam over the
+// features' own scalars: the bias where BIASED is 1, and OWN others.
 // runs: [runs + 1] (feature, first term); terms: [capacity, 1 + EXTRAS] vec4<u32>; centred, g0, g1: [rows, quads] vec4,
 // with CLOSED a row more in centred, the sum of the others; scalars, marks: planes of [count]; weights, m, v: [count,
-// quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard.
+// quads] of one matrix; range: Range; step: Step; clip: Clip; guard: Guard. With SUMMED the sums of hot runs, [slots,
+// quads] vec4, take the place of terms.
 // 32 threads per row. Nothing is written once the guard is raised. Gradients by rule B, norms by rule R
 // (docs/architecture.md).
 // Where DENSE is 1 the gradients are known: a range is of features, and centred and g0 are theirs, [features, quads].
 // Where BF16 is 1, m and v are bf16, vec2<u32>, with stochastic rounding: to the nearest, v would never move by less
 // than a 512th of itself, and a step is a thousandth.
 #define SECOND 1
+#define GATE 0
 #define DENSE 0
-#define SILENT 0
+#define SUMMED 0
 #define BF16 0
 struct Params {
     rows: u32,
@@ -42,7 +45,11 @@ alias Moments = vec4<f32>;
 #end
 
 @group(0) @binding(0) var<storage, read> runs: array<vec2<u32>>;
+#if SUMMED
+@group(0) @binding(1) var<storage, read> hot: array<vec4<f32>>;
+#else
 @group(0) @binding(1) var<storage, read> terms: array<vec4<u32>>;
+#end
 @group(0) @binding(2) var<storage, read> centred: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> g0: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> g1: array<vec4<f32>>;
@@ -67,8 +74,14 @@ alias Moments = vec4<f32>;
 #import row_sum
 #import scalars
 #import terms
+#import sums
+#import decoder_gradient
+#if SUMMED
+#else
+#import term_from
 #import encoder_sum
 #import decoder_sum
+#end
 #if BF16
 #import philox
 
@@ -121,11 +134,19 @@ struct Row {
 
 /// The `at`-th row; `run_word` is its word in the plane RUN, should it be the shard's `at`-th feature.
 fn row_at(at: u32, run_word: u32) -> Row {
-#if SILENT
-    if at >= params.count || run_word != 0u {
+#if SUMMED
+    if at >= params.count {
         return Row(params.count, 0u, 0u);
     }
-    return Row(at, 0u, 0u);
+    if run_word == 0u {
+        return Row(at, 0u, 0u);
+    }
+    let begin = runs[run_word - 1u].y;
+    if runs[run_word].y - begin < range.hot {
+        return Row(params.count, 0u, 0u);
+    }
+    let slot = begin / range.hot;
+    return Row(at, slot, slot + 1u);
 #else
 #if DENSE
     let feature = range.first_run + at;
@@ -135,21 +156,34 @@ fn row_at(at: u32, run_word: u32) -> Row {
     if run >= range.end_run {
         return Row(params.count, 0u, 0u);
     }
-    return Row(runs[run].x - params.first, runs[run].y, runs[run + 1u].y);
+    let begin = runs[run].y;
+    let end = runs[run + 1u].y;
+    return Row(select(params.count, runs[run].x - params.first, end - begin < range.hot), begin, end);
 #end
 #end
 }
 
 fn row_count() -> u32 {
-#if SILENT
+#if SUMMED
     return params.count;
 #else
     return range.end_run - range.first_run;
 #end
 }
 
-#if SILENT
-var<workgroup> silent_rows: array<u32, ROWS_PER_WORKGROUP>;
+#if SUMMED
+var<workgroup> known_rows: array<u32, ROWS_PER_WORKGROUP>;
+
+/// The sums of a hot run, or 0.
+fn known_sums(row: Row, column: u32) -> Sums {
+    var sums = Sums();
+    if row.begin < row.end {
+#for c in 0..${COLUMNS}
+        sums.column_${c} = hot[row.begin * params.quads + min(column + ROW_THREADS * ${c}u, params.quads - 1u)];
+#end
+    }
+    return sums;
+}
 #end
 
 /// Takes four elements a step further.
@@ -165,13 +199,13 @@ fn update_at(feature: u32, quad: u32, matrix: u32, gradient: vec4<f32>) -> vec4<
 
 /// Whether every row of the workgroup is none; to be called by the whole workgroup.
 fn all_are_none(is_row: bool, thread: u32) -> bool {
-#if SILENT
+#if SUMMED
     // Where most rows have a run, most workgroups have nothing to do.
     if thread % ROW_THREADS == 0u {
-        silent_rows[thread / ROW_THREADS] = select(0u, 1u, is_row);
+        known_rows[thread / ROW_THREADS] = select(0u, 1u, is_row);
     }
-    let silent = workgroupUniformLoad(&silent_rows);
-    return silent[0] + silent[1] == 0u;
+    let known = workgroupUniformLoad(&known_rows);
+    return known[0] + known[1] == 0u;
 #else
     return false;
 #end
@@ -190,8 +224,8 @@ fn encoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             continue;
         }
         for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
-#if SILENT
-            let sums = Sums();
+#if SUMMED
+            let sums = known_sums(row, column);
 #else
             let sums = encoder_sums(row.begin, row.end, column);
 #end
@@ -238,23 +272,26 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var lanes = vec4(0.0);
         if is_row {
             let norm = scalar(NORM, feature);
-            var along = 0.0;
+            // Without a run it has none of its own, and what the planes hold of others is stale.
+            let has_sums = row.begin < row.end;
+            let along = select(0.0, scalar(ALONG, feature), has_sums);
             var pull = 0.0;
-#if SILENT
 #if CLOSED
             pull = scalar(PULL, feature);
-#end
 #else
-            along = scalar(ALONG, feature);
 #if EXTRAS
-            pull = scalar(PULL, feature);
+            pull = select(0.0, scalar(PULL, feature), has_sums);
 #end
+#end
+#if SUMMED
+#else
+            let second = second_list(row.begin, row.end);
 #end
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
-#if SILENT
-                let sums = Sums();
+#if SUMMED
+                let sums = known_sums(row, column);
 #else
-                let sums = decoder_sums(row.begin, row.end, column);
+                let sums = decoder_sums(row.begin, second, row.end, column);
 #end
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {

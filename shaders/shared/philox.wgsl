@@ -1,17 +1,17 @@
 /// The high half of a 64-bit product, out of 16-bit halves.
 fn high_product(a: u32, b: u32) -> u32 {
-    let low = (a & 0xffffu) * (b & 0xffffu);
-    let left = (a >> 16u) * (b & 0xffffu);
-    let right = (a & 0xffffu) * (b >> 16u);
-    let middle = (low >> 16u) + (left & 0xffffu) + (right & 0xffffu);
-    return (a >> 16u) * (b >> 16u) + (left >> 16u) + (right >> 16u) + (middle >> 16u);
+    let low = a & 0xffffu;
+    let high = a >> 16u;
+    let left = high * (b & 0xffffu) + ((low * (b & 0xffffu)) >> 16u);
+    let right = low * (b >> 16u) + (left & 0xffffu);
+    return high * (b >> 16u) + (left >> 16u) + (right >> 16u);
 }
 
-/// Philox4x32-10, as src/rng.rs.
+/// Philox4x32-7, as src/rng.rs has it for rounding.
 fn philox(index: vec2<u32>, stream: u32, purpose: u32, seed: vec2<u32>) -> vec4<u32> {
     var counter = vec4(index, stream, purpose);
     var key = seed;
-    for (var round = 0u; round < 10u; round++) {
+    for (var round = 0u; round < 7u; round++) {
         let low0 = counter.x * 0xd2511f53u;
         let low1 = counter.z * 0xcd9e8d57u;
         let high0 = high_product(counter.x, 0xd2511f53u);

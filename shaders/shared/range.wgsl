@@ -4,4 +4,6 @@ struct Range {
     end_run: u32,
     first_term: u32,
     end_term: u32,
+    /// A run of as many terms is hot (hot.wgsl).
+    hot: u32,
 }

@@ -1,4 +1,4 @@
-#define SHARES 64
+#define SHARES 256
 /// Pairs that a workgroup takes at a time.
 const TILE: u32 = 256u;
 

@@ -2,6 +2,7 @@
 
 use super::backward::{Backward, Losses};
 use super::forward::Forward;
+use super::hot::sum_defines;
 use super::parameters::{Parameters, Shard};
 use super::recipe::{MomentPrecision, Recipe};
 use super::slab::Slab;
@@ -9,6 +10,7 @@ use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::kernels::sum_shape;
 use crate::sae::description::{Inference, Role};
 
 /// Adam's moments of a matrix of a shard, or of a row of the model.
@@ -69,12 +71,13 @@ impl Optimizer {
     pub fn new(gpu: &Gpu, parameters: &Parameters, precision: MomentPrecision) -> Result<Self> {
         let planes = parameters.planes().defines();
         let bf16 = u32::from(precision != MomentPrecision::F32);
-        let second = u32::from(parameters.description().has_second_gradient());
-        let defines = |silent: u32| [&planes[..], &[("SECOND", second), ("BF16", bf16), ("SILENT", silent)]].concat();
+        let own = [("BF16", bf16)];
+        let active = [&planes[..], &sum_defines(gpu, parameters.description()), &own].concat();
+        let summed = [&planes[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
         let kernels = Kernels {
-            encoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
-            decoder: [gpu.pipeline(&defines(0))?, gpu.pipeline(&defines(1))?],
-            own: gpu.pipeline(&defines(1))?,
+            encoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
+            decoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
+            own: gpu.pipeline(&summed)?,
             model: gpu.pipeline(&[])?,
             activity: gpu.pipeline(&planes)?,
         };
@@ -157,22 +160,24 @@ impl Optimizer {
     ) {
         let Losses { parameters, forward, .. } = losses;
         let (shard, moments) = (&parameters.shards[number], &self.moments[number]);
-        let (runs, terms, scalars) = (&backward.sorted.runs, &backward.terms, &shard.scalars);
+        let (runs, scalars) = (&backward.sorted.runs, &shard.scalars);
         let (step, clip, guard) = (Slot::from(&self.step), Slot::from(&backward.clip), Slot::from(&forward.guard));
         let params = update_params(parameters, forward.rows(), recipe, shard);
         let ranges = &backward.ranges[number];
         let active = ranges.iter().map(|range| {
             let groups = backward.groups(backward.most_runs(*range), update::ROWS_PER_WORKGROUP);
-            (0, *range, update::Params { groups, ..params })
+            (0, [&backward.terms; 2], *range, update::Params { groups, ..params })
         });
-        // Of a feature without a run no gradient is read.
-        for (silent, range, params) in active.chain([(1, ranges[0], params)]) {
+        let hot = &backward.hot;
+        // Of their ranges these need but what all have in common.
+        let summed = (1, [&hot.encoder, &hot.decoder], ranges[0], params);
+        for (kernel, [encoder_terms, decoder_terms], range, params) in active.chain([summed]) {
             let [g0, g1] = losses.gradients(range.level);
             let range = backward.sorted.range(range.number);
             let Moments { m, v } = &moments.w_enc;
             let bindings = update::encoder::Bindings {
                 runs,
-                terms,
+                terms: encoder_terms,
                 centred: &forward.centred,
                 weights: &shard.w_enc,
                 m,
@@ -184,11 +189,11 @@ impl Optimizer {
                 params,
                 marks: scalars,
             };
-            recording.run(&self.kernels.encoder[silent], bindings);
+            recording.run(&self.kernels.encoder[kernel], bindings);
             let Moments { m, v } = &moments.w_dec;
             let bindings = update::decoder::Bindings {
                 runs,
-                terms,
+                terms: decoder_terms,
                 g0,
                 g1,
                 scalars,
@@ -201,7 +206,7 @@ impl Optimizer {
                 guard,
                 params,
             };
-            recording.run(&self.kernels.decoder[silent], bindings);
+            recording.run(&self.kernels.decoder[kernel], bindings);
         }
     }
 

@@ -7,6 +7,7 @@ use super::closed::Closed;
 use super::entries::Pass;
 use super::entry;
 use super::forward::Forward;
+use super::hot::{Hot, sum_defines};
 use super::parameters::{CHUNKS, Parameters, Shard};
 use super::recipe::Recipe;
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub struct Backward {
     pub ranges: Vec<Vec<LevelRange>>,
     /// The contribution of each sorted entry to its feature's gradients: `[capacity]` (place, p, a0, a1).
     pub terms: Buffer,
+    /// Gradients of features with many terms.
+    pub hot: Hot,
     /// By blocks of rows, `[row blocks, quads]` vec4.
     pub row_blocks: Buffer,
     /// The encoder's part of b_dec's gradient by chunk, `[CHUNKS, quads]` vec4.
@@ -79,7 +82,7 @@ pub struct Losses<'a> {
 }
 
 impl<'a> Losses<'a> {
-    fn lists(self) -> u32 {
+    pub(super) fn lists(self) -> u32 {
         self.forward.entries.starts.len() as u32
     }
 
@@ -98,17 +101,20 @@ impl Backward {
     pub fn new(gpu: &Gpu, parameters: &Parameters, forward: &Forward) -> Result<Self> {
         let planes = parameters.planes().defines();
         let description = parameters.description();
-        let with_second = [&planes[..], &[("SECOND", description.has_second_gradient().into())]].concat();
+        let squares = [&planes[..], &sum_defines(gpu, description)].concat();
         let kind = description.lists[0].entry;
         let gate = description.gate();
         let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
-        let slopes = [&with_second[..], &entry::defines(kind, Pass::Training), &of_gate].concat();
+        let second = [("SECOND", description.has_second_gradient().into())];
+        let slopes = [&planes[..], &second, &entry::defines(kind, Pass::Training), &of_gate].concat();
         let kernels = Kernels {
             sort: Sort::new(gpu)?,
             slopes: gpu.pipeline_with_entry(entry::entry(kind), &slopes)?,
-            summary: gpu.pipeline(&planes)?,
-            squares_encoder: gpu.pipeline(&with_second)?,
-            squares_decoder: gpu.pipeline(&with_second)?,
+            // Terms with two extras would take too many registers.
+            summary: gpu
+                .pipeline(&[&planes[..], &[("AHEAD", if description.extras() > 1 { 2 } else { 4 })]].concat())?,
+            squares_encoder: gpu.pipeline(&squares)?,
+            squares_decoder: gpu.pipeline(&squares)?,
             bias_rows: gpu.pipeline(&planes)?,
             bias_chunks: gpu.pipeline(&planes)?,
             bias_squares: gpu.pipeline(&planes)?,
@@ -122,9 +128,11 @@ impl Backward {
         let width = u64::from(parameters.quads()) * 4;
         let row_blocks = forward.rows().div_ceil(bias_gradient::BLOCK_ROWS);
         let codes = &gpu.for_part("codes");
+        let hot = Hot::new(gpu, parameters, forward)?;
         let gpu = &gpu.for_part("gradients");
         Ok(Self {
-            sorted: Sorted::new(codes, capacity, parameters.features(), &features)?,
+            sorted: Sorted::new(codes, capacity, parameters.features(), &features, hot.slots())?,
+            hot,
             ranges,
             terms: codes.buffer("terms", 4 * u64::from(1 + description.extras()) * u64::from(capacity))?,
             row_blocks: gpu.buffer("gradient by row block", u64::from(row_blocks) * width)?,
@@ -147,7 +155,10 @@ impl Backward {
             if let Some(closed) = &self.kernels.closed {
                 closed.record_shift(recording, losses, recipe, shard);
             }
-            ranges.iter().for_each(|range| self.record_terms(recording, losses, shard, *range));
+            for range in ranges {
+                self.record_terms(recording, losses, shard, *range);
+                self.hot.record(recording, self, losses, *range);
+            }
             if let Some(closed) = &self.kernels.closed {
                 closed.record(recording, losses, recipe, shard, 0..shard.count);
             }
@@ -232,6 +243,7 @@ impl Backward {
             runs: &self.sorted.runs,
             terms: &self.terms,
             scalars: &shard.scalars,
+            hot_runs: &self.hot.runs,
             range: self.sorted.range(range.number),
             params: summary::Params {
                 first: shard.first,
@@ -259,10 +271,11 @@ impl Backward {
         let params = self.squares_params(losses, recipe, shard, groups);
         let (runs, terms, scalars) = (&self.sorted.runs, &self.terms, &shard.scalars);
         let (centred, range) = (&losses.forward.centred, self.sorted.range(range.number));
-        let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, range, params };
+        let hot = &self.hot.encoder;
+        let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, hot, range, params };
         recording.run(&self.kernels.squares_encoder, bindings);
-        let w_dec = &shard.w_dec;
-        let bindings = squares::decoder::Bindings { runs, terms, g0, g1, w_dec, scalars, range, params };
+        let (w_dec, hot) = (&shard.w_dec, &self.hot.decoder);
+        let bindings = squares::decoder::Bindings { runs, terms, g0, g1, w_dec, scalars, hot, range, params };
         recording.run(&self.kernels.squares_decoder, bindings);
     }
 

@@ -12,6 +12,7 @@ pub mod entries;
 pub mod entry;
 pub mod field;
 pub mod forward;
+pub mod hot;
 pub mod parameters;
 pub mod path;
 pub mod planes;

@@ -14,6 +14,7 @@ use super::select::{self, Chunk, Chunks, Encoded, RowBlock, SCRATCH_BYTES};
 use crate::error::Result;
 use crate::gpu::shaders::{Range, bias_gradient, product, slab, squares, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
+use crate::kernels::sum_shape;
 use crate::sae::description::Keep;
 
 /// Buffers and kernels of a step by slabs. The pre-activations of a chunk, `[rows, features of a chunk]`, are where the
@@ -65,8 +66,8 @@ impl Kernels {
         let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
         let elements = [&planes[..], &entry::defines(kind, Pass::Training), &of_gate].concat();
         let bf16 = u32::from(recipe.moments != MomentPrecision::F32);
-        let dense = [&planes[..], &[("SECOND", 0), ("DENSE", 1)]].concat();
-        let updates = [&dense[..], &[("BF16", bf16), ("SILENT", 0)]].concat();
+        let dense = [&planes[..], &sum_shape(gpu), &[("SECOND", 0), ("DENSE", 1)]].concat();
+        let updates = [&dense[..], &[("BF16", bf16)]].concat();
         let product = |left_deep: u32, right_deep: u32, adds: u32| {
             gpu.pipeline(&[("LEFT_DEEP", left_deep), ("RIGHT_DEEP", right_deep), ("ADDS", adds)])
         };
@@ -191,10 +192,12 @@ impl Slab {
                 let params = backward.squares_params(losses, recipe, shard, groups);
                 let (runs, terms, scalars) = (&backward.sorted.runs, &backward.terms, &shard.scalars);
                 let (centred, g0, range) = (&self.encoder_rows, &self.decoder_rows, self.range(number));
-                let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, range, params };
+                let hot = &backward.hot.encoder;
+                let bindings = squares::encoder::Bindings { runs, terms, centred, scalars, hot, range, params };
                 recording.run(&self.kernels.squares_encoder, bindings);
                 let w_dec = &shard.w_dec;
-                let bindings = squares::decoder::Bindings { runs, terms, g0, g1: g0, w_dec, scalars, range, params };
+                let bindings =
+                    squares::decoder::Bindings { runs, terms, g0, g1: g0, w_dec, scalars, hot, range, params };
                 recording.run(&self.kernels.squares_decoder, bindings);
             }
             backward.record_shard_chunks(recording, losses, shard, &self.kernels.bias_chunks);
@@ -373,6 +376,6 @@ impl Slab {
 fn range_words(chunk: Chunk<'_>) -> [u32; UNIFORM_STRIDE as usize / 4] {
     let range = Range { first_run: chunk.first, end_run: chunk.first + chunk.count, ..Range::default() };
     let mut words = [0; UNIFORM_STRIDE as usize / 4];
-    words[..4].copy_from_slice(&bytemuck::cast::<Range, [u32; 4]>(range));
+    words[..size_of::<Range>() / 4].copy_from_slice(bytemuck::cast_slice(&[range]));
     words
 }

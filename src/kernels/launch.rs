@@ -2,9 +2,9 @@
 
 use super::groups_for;
 use crate::gpu::shaders::{
-    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, normalize,
-    norms, product, rerun, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance,
-    widen,
+    activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, hot, mark, merge, model,
+    normalize, norms, product, rerun, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update,
+    variance, widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -77,6 +77,7 @@ launch! {
     runs::range: |p| groups_for::<runs::range::Kernel>(p.ranges.into());
     slopes::main: |p| groups_for::<slopes::main::Kernel>(p.threads.into());
     summary::main: |p| grid(p.groups.into());
+    hot::main: |p| grid(p.groups.into());
     squares::encoder: |p| grid(p.groups.into());
     squares::decoder: |p| grid(p.groups.into());
     closed::shift: |p| groups_for::<closed::shift::Kernel>(p.count.into());

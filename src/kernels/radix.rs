@@ -47,7 +47,7 @@ impl Pairs {
 
 /// Workgroups that share a sort.
 pub fn shares(gpu: &Gpu) -> u32 {
-    if gpu.description().is_software() { 16 } else { 64 }
+    if gpu.description().is_software() { 16 } else { 256 }
 }
 
 /// The kernels of the passes.

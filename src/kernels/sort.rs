@@ -26,15 +26,17 @@ pub struct Sorted {
     features: u32,
     range_count: u32,
     capacity: u32,
+    hot_slots: u32,
 }
 
 impl Sorted {
-    /// Room for `capacity` entries of a model of `features`, whose runs are wanted by `ranges`.
+    /// Room for `capacity` entries of a model of `features`, whose runs are wanted by `ranges`, and at most `hot_slots`
+    /// of which are hot.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>]) -> Result<Self> {
-        Self::with_shares(gpu, shares(gpu), capacity, features, ranges)
+    pub fn new(gpu: &Gpu, capacity: u32, features: u32, ranges: &[Range<u32>], hot_slots: u32) -> Result<Self> {
+        Self::with_shares(gpu, shares(gpu), capacity, features, ranges, hot_slots)
     }
 
     /// The same for a [`Sort::with_shares`] of as many.
@@ -44,6 +46,7 @@ impl Sorted {
         capacity: u32,
         features: u32,
         ranges: &[Range<u32>],
+        hot_slots: u32,
     ) -> Result<Self> {
         let runs = u64::from(capacity.min(features)) + 1;
         let feature_ranges: Vec<[u32; 2]> = ranges.iter().map(|range| [range.start, range.end]).collect();
@@ -60,6 +63,7 @@ impl Sorted {
             features,
             range_count: ranges.len() as u32,
             capacity,
+            hot_slots,
         })
     }
 
@@ -138,7 +142,7 @@ impl Sort {
 
         let pairs = sorted.pairs();
         let blocks = sorted.features.div_ceil(BOUND_FEATURES);
-        let params = runs::Params { sentinel, blocks, ranges: sorted.range_count };
+        let params = runs::Params { sentinel, blocks, ranges: sorted.range_count, hot_slots: sorted.hot_slots };
         recording.dispatch(&self.count, runs::count::Bindings { pairs, heads, counts, params }, groups);
         recording.dispatch(&self.scan, scan::Bindings { heads, totals }, [1, 1, 1]);
         recording.dispatch(&self.write, write::Bindings { pairs, heads, runs, totals, counts, params }, groups);

@@ -6,6 +6,7 @@ use super::tensors::{POISON, Tensor, pad, random, words};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::count::VALUE;
+use crate::gpu::shaders::runs::LEAST_HOT;
 use crate::reference::lists::{self, Entry, Term};
 
 /// An entry of a list.
@@ -131,6 +132,8 @@ pub struct Runs {
     /// Where each run's terms begin, then their number.
     pub starts: Vec<usize>,
     pub terms: Vec<HostTerm>,
+    /// Terms of a hot run.
+    pub hot: u32,
 }
 
 impl Runs {
@@ -148,7 +151,7 @@ impl Runs {
             terms.push(HostTerm { row, list, p: slopes[at], a0, a1 });
         }
         starts.push(terms.len());
-        Self { n: lists.n, features, starts, terms }
+        Self { n: lists.n, features, starts, terms, hot: LEAST_HOT }
     }
 
     /// The terms of a run.
@@ -167,9 +170,21 @@ impl Runs {
     }
 
     /// The same with their terms, as the device has them.
-    pub fn range(&self, shard: &Range<usize>) -> [u32; 4] {
+    pub fn range(&self, shard: &Range<usize>) -> [u32; 5] {
         let Range { start, end } = self.within(shard);
-        [start, end, self.starts[start], self.starts[end]].map(|number| number as u32)
+        let [start, end, first, last] = [start, end, self.starts[start], self.starts[end]].map(|number| number as u32);
+        [start, end, first, last, self.hot]
+    }
+
+    /// The hot runs by their slots; `otherwise` where there is none.
+    pub fn hot_runs(&self, otherwise: impl Fn(usize) -> u32) -> Vec<u32> {
+        let mut runs: Vec<u32> = (0..self.terms.len() / self.hot as usize + 1).map(otherwise).collect();
+        for (run, terms) in self.starts.windows(2).enumerate() {
+            if terms[1] - terms[0] >= self.hot as usize {
+                runs[terms[0] / self.hot as usize] = run as u32;
+            }
+        }
+        runs
     }
 
     /// The first run of each block of 64 features.

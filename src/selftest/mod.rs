@@ -33,6 +33,8 @@ pub mod encode;
 #[doc(hidden)]
 pub mod gate;
 #[doc(hidden)]
+pub mod hot;
+#[doc(hidden)]
 pub mod lists;
 #[doc(hidden)]
 pub mod mark;
@@ -111,7 +113,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 37] = [
+const OPERATIONS: [(&str, Operation); 38] = [
     ("widen", widen::check),
     ("normalize", normalize::check),
     ("center", center::check),
@@ -133,6 +135,7 @@ const OPERATIONS: [(&str, Operation); 37] = [
     ("sort", sort::check),
     ("slopes", slopes::check),
     ("summary", summary::check),
+    ("hot", hot::check),
     ("closed", closed::check),
     ("squares", squares::check),
     ("bias_gradient", bias_gradient::check),

@@ -8,6 +8,9 @@ use crate::gpu::Gpu;
 use crate::kernels::{Sort, Sorted};
 use crate::reference::lists;
 
+/// Room for hot runs.
+const HOT_SLOTS: u32 = 9;
+
 /// What a sort makes of lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -19,13 +22,14 @@ pub struct Outcome {
     pub runs: Vec<[u32; 2]>,
     /// The first run of each block of 64 features, then their number.
     pub bounds: Vec<u32>,
-    /// Runs and pairs of each shard.
-    pub ranges: Vec<[u32; 4]>,
+    /// Runs and pairs of each shard, and the terms of a hot run.
+    pub ranges: Vec<[u32; 5]>,
 }
 
 /// The same on the host.
 pub fn expected(lists: &Lists, cuts: &[usize]) -> Outcome {
-    let runs = Runs::random(1, lists);
+    let mut runs = Runs::random(1, lists);
+    runs.hot = runs.hot.max(runs.terms.len().div_ceil(HOT_SLOTS as usize) as u32);
     let pair = |at: usize| [lists.entries[at].feature, lists.place(at) as u32];
     Outcome {
         pairs: lists::sort(&lists.reference()).into_iter().map(pair).collect(),
@@ -42,7 +46,7 @@ pub fn sort(gpu: &Gpu, shares: u32, lists: &Lists, cuts: &[usize]) -> Result<Out
     let ranges: Vec<Range<u32>> = shards(cuts).map(|shard| shard.start as u32..shard.end as u32).collect();
     // More room than there are entries, as when a list of dead features is not full.
     let capacity = lists.entries.len() as u32 + 300;
-    let sorted = Sorted::with_shares(gpu, shares, capacity, lists.n as u32, &ranges)?;
+    let sorted = Sorted::with_shares(gpu, shares, capacity, lists.n as u32, &ranges, HOT_SLOTS)?;
     for buffer in sorted.written() {
         gpu.upload(buffer, 0, &vec![POISON; buffer.bytes() as usize / 4]);
     }
@@ -57,7 +61,7 @@ pub fn sort(gpu: &Gpu, shares: u32, lists: &Lists, cuts: &[usize]) -> Result<Out
     pairs.truncate(totals[1] as usize);
     let mut bounds: Vec<u32> = gpu.read(&sorted.bounds)?;
     bounds.truncate(lists.n.div_ceil(64) + 1);
-    let ranges = ranges.iter().map(|words| [words[0], words[1], words[2], words[3]]).collect();
+    let ranges = ranges.iter().map(|words| std::array::from_fn(|at| words[at])).collect();
     Ok(Outcome { pairs, totals, runs, bounds, ranges })
 }
 
@@ -68,7 +72,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
         [(1, 1, [1, 0]), (5, 40, [3, 0]), (90, 300, [7, 5]), (300, 2500, [33, 2]), (20, 70_000, [40, 9])]
     {
         let lists = Lists::random(1, rows, n, per_row, true);
-        for (shares, cuts) in [16, 64].into_iter().zip(cuts(n).into_iter().cycle()) {
+        for (shares, cuts) in [16, 256].into_iter().zip(cuts(n).into_iter().cycle()) {
             let (actual, expected) = (sort(checker.gpu, shares, &lists, &cuts)?, expected(&lists, &cuts));
             let name = (rows, n, per_row, shares);
             pairs.equal(name, &actual.pairs, &expected.pairs);

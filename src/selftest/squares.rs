@@ -1,11 +1,12 @@
 use super::check::{Check, Checker, FOLD};
+use super::hot::hot_sums;
 use super::lists::{Batch, Lists};
 use super::tensors::{Scalars, Tensor, cuts, f32s, f64s, floats, pad, planes, random, shards, submit};
 use crate::engine::planes::Plane;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::squares::{Params, decoder, encoder};
-use crate::kernels::quads;
+use crate::kernels::{quads, sum_shape};
 use crate::reference::{self, lists};
 
 pub struct Case {
@@ -55,10 +56,11 @@ impl Case {
     /// The squared norms with so many workgroups in a dispatch.
     pub fn squares(&self, gpu: &Gpu, project: bool, groups: u32, cuts: &[usize]) -> Result<Squares<f32>> {
         let Batch { d, ref runs, .. } = self.batch;
-        let defines = [&planes().defines()[..], &[self.batch.second()]].concat();
+        let defines = [&planes().defines()[..], &[self.batch.second()], &sum_shape(gpu)].concat();
         let of_encoder = gpu.pipeline::<encoder::Kernel>(&defines)?;
         let of_decoder = gpu.pipeline::<decoder::Kernel>(&defines)?;
         let device = self.batch.upload(gpu)?;
+        let hot = hot_sums(gpu, &self.batch, &device, groups)?;
         let (norms, along) = (self.norms(), self.along());
         let mut squares = Squares { encoder: Vec::new(), decoder: Vec::new() };
         for shard in shards(cuts) {
@@ -83,6 +85,7 @@ impl Case {
                     terms,
                     centred: &device.centred,
                     scalars: &scalars,
+                    hot: &hot.encoder,
                     range: (&range).into(),
                     params,
                 };
@@ -94,6 +97,7 @@ impl Case {
                     g1: &device.g1,
                     w_dec: &w_dec,
                     scalars: &scalars,
+                    hot: &hot.decoder,
                     range: (&range).into(),
                     params,
                 };

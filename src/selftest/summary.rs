@@ -17,6 +17,8 @@ pub struct Summaries {
     pub fired: Vec<u32>,
     /// The plane of runs, of all features.
     pub runs: Vec<u32>,
+    /// The hot runs by their slots.
+    pub hot_runs: Vec<u32>,
 }
 
 /// The summaries with so many workgroups in a dispatch. Planes of features without a run stay poison.
@@ -24,6 +26,7 @@ pub fn summary(gpu: &Gpu, batch: &Batch, groups: u32, cuts: &[usize]) -> Result<
     let pipeline = gpu.pipeline::<main::Kernel>(&planes().defines())?;
     let runs = &batch.runs;
     let device = runs.upload(gpu)?;
+    let hot_runs = Tensor::poisoned(gpu, runs.hot_runs(|_| 0).len())?;
     let [mut run_planes, mut slopes, mut along, mut fired] = [const { Vec::new() }; 4];
     for shard in shards(cuts) {
         let scalars = Scalars::new(gpu, planes(), shard.len())?;
@@ -38,7 +41,8 @@ pub fn summary(gpu: &Gpu, batch: &Batch, groups: u32, cuts: &[usize]) -> Result<
         };
         submit(gpu, |recording| {
             let (runs, terms, range) = (&device.runs, &device.terms, (&range).into());
-            recording.run(&pipeline, main::Bindings { runs, terms, scalars: &scalars, range, params });
+            recording
+                .run(&pipeline, main::Bindings { runs, terms, scalars: &scalars, hot_runs: &hot_runs, range, params });
         })?;
         let read = scalars.read(&[Plane::Run, Plane::Slopes, Plane::Along, Plane::Fired])?;
         run_planes.extend(&read[0]);
@@ -49,7 +53,13 @@ pub fn summary(gpu: &Gpu, batch: &Batch, groups: u32, cuts: &[usize]) -> Result<
             fired.push(read[3][feature]);
         }
     }
-    Ok(Summaries { slopes: floats(&slopes), along: floats(&along), fired, runs: run_planes })
+    Ok(Summaries {
+        slopes: floats(&slopes),
+        along: floats(&along),
+        fired,
+        runs: run_planes,
+        hot_runs: hot_runs.read()?,
+    })
 }
 
 /// Scalars that a term of a gated SAE carries, in the order of `PLANES_OF_EXTRAS`.
@@ -69,6 +79,7 @@ pub fn extras(gpu: &Gpu, batch: &Batch, extras: &[[f32; EXTRAS]], cuts: &[usize]
     });
     let terms = Tensor::new(gpu, &words.collect::<Vec<_>>())?;
     let run_words = Tensor::new(gpu, &runs.words())?;
+    let hot_runs = Tensor::poisoned(gpu, runs.hot_runs(|_| 0).len())?;
     let mut sums = Vec::new();
     for shard in shards(cuts) {
         let scalars = Scalars::new(gpu, &planes, shard.len())?;
@@ -83,7 +94,8 @@ pub fn extras(gpu: &Gpu, batch: &Batch, extras: &[[f32; EXTRAS]], cuts: &[usize]
         };
         submit(gpu, |recording| {
             let (runs, terms, range) = (&run_words, &terms, (&range).into());
-            recording.run(&pipeline, main::Bindings { runs, terms, scalars: &scalars, range, params });
+            recording
+                .run(&pipeline, main::Bindings { runs, terms, scalars: &scalars, hot_runs: &hot_runs, range, params });
         })?;
         let read = scalars.read(&[&PLANES_OF_EXTRAS[..], &[Plane::Run, Plane::Slopes, Plane::Fired]].concat())?;
         sums.extend(runs.within(&shard).map(|run| {
@@ -139,6 +151,7 @@ pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {
             sums.close((name, "along"), &actual.along, &expected.iter().map(|sum| sum.along).collect::<Vec<_>>());
             counts.equal((name, "fired"), &actual.fired, &expected.iter().map(|sum| sum.fired).collect::<Vec<_>>());
             counts.equal((name, "runs"), &actual.runs, &run_plane(&batch));
+            counts.equal((name, "hot runs"), &actual.hot_runs, &batch.runs.hot_runs(|_| POISON));
         }
     }
     Ok(vec![sums.done(), extra_sums.done(), counts.done()])

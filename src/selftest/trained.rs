@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use half::bf16;
 
+use super::hot::hot_sums;
 use super::lists::Batch;
 use super::tensors::{AT_REST, Scalars, Tensor, bits, f32s, f64s, floats, pad, planes, random, shards, submit, unpad};
 use crate::engine::apply::{StepConstants, step_constants};
@@ -13,7 +14,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::update::{Params, decoder, encoder, own};
 use crate::gpu::shaders::{Clip, Step};
-use crate::kernels::quads;
+use crate::kernels::{quads, sum_shape};
 use crate::reference::{self, Adam, adam, lists};
 
 pub const ADAM: Adam = Adam { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 0 };
@@ -199,18 +200,20 @@ impl Model<f32> {
     /// A step on the device.
     pub fn update(&mut self, gpu: &Gpu, batch: &Batch, settings: &Settings, cuts: &[usize]) -> Result<()> {
         let d = self.d;
-        let defines = |silent: u32| {
-            let own = [batch.second(), ("BF16", settings.bf16.into()), ("SILENT", silent)];
-            [&planes().defines()[..], &own].concat()
-        };
-        let encoders = [gpu.pipeline::<encoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
-        let decoders = [gpu.pipeline::<decoder::Kernel>(&defines(0))?, gpu.pipeline(&defines(1))?];
-        let scalars_of_features = gpu.pipeline::<own::Kernel>(&defines(1))?;
+        let own = [("BF16", settings.bf16.into())];
+        let active = [&planes().defines()[..], &[batch.second()], &sum_shape(gpu), &own].concat();
+        let summed = [&planes().defines()[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
+        let encoders = [gpu.pipeline::<encoder::Kernel>(&active)?, gpu.pipeline(&summed)?];
+        let decoders = [gpu.pipeline::<decoder::Kernel>(&active)?, gpu.pipeline(&summed)?];
+        let scalars_of_features = gpu.pipeline::<own::Kernel>(&summed)?;
         let runs = &batch.runs;
         let summaries: Vec<_> = (0..runs.features.len()).map(|run| lists::summary(&runs.reference(run))).collect();
         let slopes: Vec<f32> = summaries.iter().map(|sum| sum.slopes as f32).collect();
         let along: Vec<f32> = summaries.iter().map(|sum| sum.along as f32).collect();
         let device = batch.upload(gpu)?;
+        let hot = hot_sums(gpu, batch, &device, settings.groups)?;
+        let of_terms = &*device.runs.terms;
+        let terms = [[of_terms; 2], [&*hot.encoder, &*hot.decoder]];
         let clip = Tensor::new(gpu, &[Clip { norm: 1.0, coefficient: settings.coefficient }])?;
         let (guard, step) = (Tensor::new(gpu, &settings.guard)?, Tensor::new(gpu, &[device_step(settings.step)])?);
         for shard in shards(cuts) {
@@ -240,10 +243,10 @@ impl Model<f32> {
                 one: 1.0,
             };
             submit(gpu, |recording| {
-                for (encoder, decoder) in encoders.iter().zip(&decoders) {
+                for ((encoder, decoder), terms) in encoders.iter().zip(&decoders).zip(terms) {
                     let bindings = encoder::Bindings {
                         runs: &device.runs.runs,
-                        terms: &device.runs.terms,
+                        terms: terms[0],
                         centred: &device.centred,
                         weights: &w_enc.values,
                         m: &w_enc.m,
@@ -258,7 +261,7 @@ impl Model<f32> {
                     recording.run(encoder, bindings);
                     let bindings = decoder::Bindings {
                         runs: &device.runs.runs,
-                        terms: &device.runs.terms,
+                        terms: terms[1],
                         g0: &device.g0,
                         g1: &device.g1,
                         scalars: &scalars,

@@ -11,13 +11,14 @@ use naga::{BinaryOperator, Expression, Function, MathFunction, Module, ScalarKin
 use crate::engine::translation::{parse, variants};
 
 /// The shaders whose results are equal on any number of devices and shards.
-const PROMISED: [&str; 17] = [
+const PROMISED: [&str; 18] = [
     "activity",
     "bias_gradient",
     "center",
     "clip",
     "count",
     "decode",
+    "hot",
     "merge",
     "model",
     "norms",

@@ -63,6 +63,15 @@ fn planes() -> Vec<Planes> {
     planes
 }
 
+/// The definitions of what sums rows, in the shapes for GPUs and for the CPU.
+fn row_sums() -> Vec<Defines> {
+    let of = |ahead: u32, [second, gate, dense]: [u32; 3]| {
+        let sums = [("SECOND", second), ("GATE", gate), ("DENSE", dense)];
+        [[1, ahead], [3, 1]].map(|[columns, ahead]| [&sums[..], &[("COLUMNS", columns), ("AHEAD", ahead)]].concat())
+    };
+    [of(4, [0, 0, 0]), of(4, [1, 0, 0]), of(2, [0, 1, 0]), of(4, [0, 0, 1])].concat()
+}
+
 /// Every combination of a value of each name.
 fn combinations(names: &[(&'static str, &[u32])]) -> Vec<Defines> {
     names.iter().fold(vec![vec![]], |all, (name, values)| {
@@ -114,15 +123,22 @@ fn own_variants(source: Source) -> Vec<Defines> {
         }
         "variance" => combinations(&[("ERROR", &[0, 1])]),
         "rescore_by_group" => combinations(&[("GROUP", &[8, 16])]),
-        "sort" | "runs" => combinations(&[("SHARES", &[16, 64])]),
+        "sort" | "runs" => combinations(&[("SHARES", &[16, 256])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
             .into(),
         "slab" => [[0, 0], [1, 0], [1, 1]].map(|[gate, detached]| vec![("GATE", gate), ("DETACHED", detached)]).into(),
         "product" => combinations(&[("LEFT_DEEP", &[0, 1]), ("RIGHT_DEEP", &[0, 1]), ("ADDS", &[0, 1])]),
-        "squares" => combinations(&[("SECOND", &[0, 1]), ("DENSE", &[0, 1])]),
+        "hot" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]]
+            .map(|[decoder, second, gate]| vec![("DECODER", decoder), ("SECOND", second), ("GATE", gate)])
+            .into(),
+        "squares" => row_sums(),
         "closed" => combinations(&[("OF_DEAD", &[0, 1]), ("LOG", &[0, 1])]),
-        "update" => combinations(&[("SECOND", &[0, 1]), ("SILENT", &[0, 1]), ("BF16", &[0, 1]), ("DENSE", &[0, 1])]),
+        "update" => {
+            let summed = [1, 3].map(|columns| vec![("SUMMED", 1), ("COLUMNS", columns)]);
+            let with = |defines: &Defines| [0, 1].map(|bf16| [&defines[..], &[("BF16", bf16)]].concat());
+            [row_sums(), summed.into()].concat().iter().flat_map(with).collect()
+        }
         "dead" => combinations(&[("WITH_THIS_BATCH", &[0, 1])]),
         "admit" => combinations(&[("BY_CUT", &[0, 1]), ("SCALED", &[0, 1])]),
         "batch" => combinations(&[("SCALED", &[0, 1])]),
@@ -139,7 +155,7 @@ fn own_variants(source: Source) -> Vec<Defines> {
 #[test]
 fn every_definition_that_chooses_is_chosen() {
     // What a shader defines besides are sizes, and planes, which an SAE may leave out.
-    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "SUM_THREADS", "ADMITS", "TRAINS"];
+    let sizes = ["LEVELS", "COLUMNS", "CAPACITY", "CAPACITY_QUADS", "SUM_THREADS", "AHEAD", "ADMITS", "TRAINS"];
     for source in ALL {
         let known: HashSet<&str> =
             variants(*source).iter().flat_map(|(_, defines)| defines).map(|(name, _)| *name).collect();

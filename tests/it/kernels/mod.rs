@@ -13,6 +13,7 @@ mod count;
 mod dead;
 mod decode;
 mod encode;
+mod hot;
 mod mark;
 mod merge;
 mod model;

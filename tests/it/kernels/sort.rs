@@ -8,7 +8,7 @@ use super::gpu;
 #[track_caller]
 fn assert_sorted(name: &str, lists: &Lists, cuts: &[usize]) {
     let expected = expected(lists, cuts);
-    for shares in [16, 64, 16] {
+    for shares in [16, 256, 16] {
         let actual = sort(gpu(), shares, lists, cuts).unwrap();
         assert!(actual == expected, "{name}, {shares} shares, shards to {cuts:?}");
     }

@@ -1,7 +1,7 @@
 use monosem::selftest::FOLD;
 use monosem::selftest::lists::{Batch, Lists};
 use monosem::selftest::summary::{expected, expected_extras, extras, random_extras, run_plane, summary};
-use monosem::selftest::tensors::{bits, cuts};
+use monosem::selftest::tensors::{POISON, bits, cuts};
 
 use super::{assert_close, coarse, gpu, rule_b};
 
@@ -26,6 +26,7 @@ fn every_size_matches_the_reference_in_any_shards_by_any_number_of_workgroups() 
         assert_close(&name("along"), &whole.along, &sums.iter().map(|sum| sum.along).collect::<Vec<_>>(), FOLD);
         assert_eq!(whole.fired, sums.iter().map(|sum| sum.fired).collect::<Vec<_>>());
         assert_eq!(whole.runs, run_plane(&batch));
+        assert_eq!(whole.hot_runs, batch.runs.hot_runs(|_| POISON));
         for cuts in cuts(n) {
             for groups in [1, 2, 5000] {
                 assert_eq!(summary(gpu(), &batch, groups, &cuts).unwrap(), whole, "{cuts:?}, {groups} workgroups");
