@@ -16,6 +16,10 @@ const PARAMETER_NOT_FINITE: u32 = 8u;
 const LIST_FULL: u32 = 16u;
 /// Entries of a step without lists would have fitted them: it is taken again.
 const LIST_FITS: u32 = 32u;
+/// More rows are to be selected again in f32 than there is room for: the step is taken again.
+const TOO_MANY_UNCERTAIN: u32 = 64u;
+/// The entries of an audited row are others in f32.
+const SCREENED_WRONGLY: u32 = 128u;
 /// A row that is none.
 const NO_ROW: u32 = 0xffffffffu;
 

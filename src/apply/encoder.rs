@@ -108,7 +108,7 @@ impl Encoder {
     }
 
     /// The number of rows of the last finished batch that screening could not prove exact, copies that filled it
-    /// included; if there were any, all were selected by chunks.
+    /// included: their codes were found in f32.
     pub fn uncertain_rows(&self) -> u32 {
         self.uncertain_rows
     }

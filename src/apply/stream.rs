@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::data::RowsView;
 use crate::engine::entries::Pass;
-use crate::engine::forward::{Forward, Room, count_rows};
+use crate::engine::forward::{Finding, Forward, Room, count_rows};
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
-use crate::engine::select::Tuning;
+use crate::engine::select::{ScreenMode, Tuning};
 use crate::engine::step::{check_guard, is_list_full};
 use crate::error::{Error, Result};
 use crate::gpu::shaders::Guard;
@@ -48,7 +48,8 @@ impl DeviceSae {
         let mut recording = Recording::default();
         recording.clear(&forward.guard);
         forward.record_center(&mut recording, parameters, rows);
-        forward.record_codes(&mut recording, parameters, rows, parameters.config().usual_l0() as u32);
+        let finding = Finding { k: parameters.config().usual_l0() as u32, screen: ScreenMode::Complete };
+        forward.record_codes(&mut recording, parameters, rows, finding);
         recording
     }
 

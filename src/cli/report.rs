@@ -95,8 +95,8 @@ impl RunReport {
                 self.summary["uncertain_steps"] = (*uncertain_steps).into();
                 if *uncertain_steps > 0 {
                     tell(&format!(
-                        "note: f16 screening fell back to f32 in {uncertain_steps} of {steps} steps: --screening f32 \
-                         may be faster"
+                        "note: f16 screening was not sure of some rows in {uncertain_steps} of {steps} steps: their \
+                         features were found in f32, which takes longer and changes nothing"
                     ));
                 }
                 if let Some(profile) = profile {

@@ -9,9 +9,13 @@ use half::{bf16, f16};
 use super::spares::Spares;
 use crate::storage::Dtype;
 
-/// Values of whole rows, one row after another.
+/// Values of whole rows, one row after another. Clones share them.
+#[derive(Clone, Debug)]
+pub struct RowValues(Arc<Lent>);
+
+/// Values in memory that is given back.
 #[derive(Debug)]
-pub struct RowValues {
+struct Lent {
     values: Values,
     /// Where the memory goes when it is dropped.
     home: Option<Arc<Spares<Values>>>,
@@ -52,6 +56,14 @@ impl Values {
         }
     }
 
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::F16(values) => bytemuck::cast_slice_mut(values),
+            Self::Bf16(values) => bytemuck::cast_slice_mut(values),
+            Self::F32(values) => bytemuck::cast_slice_mut(values),
+        }
+    }
+
     fn view(&self) -> RowsView<'_> {
         match self {
             Self::F16(values) => RowsView::F16(values),
@@ -75,14 +87,18 @@ impl RowValues {
     pub(super) fn zeroed(dtype: Dtype, count: usize) -> Self {
         let mut values = Values::new(dtype);
         values.resize(count);
-        Self { values, home: None }
+        Self::of(values, None)
+    }
+
+    fn of(values: Values, home: Option<Arc<Spares<Values>>>) -> Self {
+        Self(Arc::new(Lent { values, home }))
     }
 
     /// `count` values that are to be written over, in memory of `spares` if there is some.
     pub(super) fn reused(spares: &Arc<Spares<Values>>, dtype: Dtype, count: usize) -> Self {
         let mut values = spares.take().unwrap_or_else(|| Values::new(dtype));
         values.resize(count);
-        Self { values, home: Some(spares.clone()) }
+        Self::of(values, Some(spares.clone()))
     }
 
     /// Type of the values: f16, bf16 or f32.
@@ -107,40 +123,44 @@ impl RowValues {
 
     /// The values.
     pub fn view(&self) -> RowsView<'_> {
-        self.values.view()
+        self.0.values.view()
     }
 
     #[cfg(feature = "arrow")]
     pub(super) fn truncate(&mut self, count: usize) {
-        self.values.resize(count.min(self.len()));
+        let count = count.min(self.len());
+        self.values_mut().resize(count);
     }
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        match &mut self.values {
-            Values::F16(values) => bytemuck::cast_slice_mut(values),
-            Values::Bf16(values) => bytemuck::cast_slice_mut(values),
-            Values::F32(values) => bytemuck::cast_slice_mut(values),
-        }
+        self.values_mut().bytes_mut()
+    }
+
+    /// The values, in memory of their own.
+    fn values_mut(&mut self) -> &mut Values {
+        &mut Arc::make_mut(&mut self.0).values
     }
 }
 
 impl From<Vec<f32>> for RowValues {
     fn from(values: Vec<f32>) -> Self {
-        Self { values: Values::F32(values), home: None }
+        Self::of(Values::F32(values), None)
     }
 }
 
-impl Clone for RowValues {
+impl Clone for Lent {
     /// In memory of where its own came from, if there is some.
     fn clone(&self) -> Self {
         let Some(home) = &self.home else { return Self { values: self.values.clone(), home: None } };
-        let mut copy = Self::reused(home, self.dtype(), self.len());
-        copy.bytes_mut().copy_from_slice(self.view().bytes());
-        copy
+        let view = self.values.view();
+        let mut values = home.take().unwrap_or_else(|| Values::new(view.dtype()));
+        values.resize(view.len());
+        values.bytes_mut().copy_from_slice(view.bytes());
+        Self { values, home: Some(home.clone()) }
     }
 }
 
-impl Drop for RowValues {
+impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             home.give_back(std::mem::replace(&mut self.values, Values::F32(Vec::new())));
@@ -285,15 +305,21 @@ mod tests {
         let mut first = RowValues::reused(&spares, Dtype::BF16, 100);
         first.bytes_mut().fill(1);
         let place = first.view().bytes().as_ptr();
-        let copy = first.clone();
+        // A clone has the same memory, until one of both is written.
+        let mut clone = first.clone();
+        assert_eq!(clone.view().bytes().as_ptr(), place);
+        clone.bytes_mut()[0] = 2;
+        let written = clone.view().bytes().as_ptr();
+        assert!(written != place && first.view().bytes() == [1; 200]);
         drop(first);
         let second = RowValues::reused(&spares, Dtype::BF16, 50);
         assert_eq!((second.view().bytes().as_ptr(), second.len()), (place, 50));
-        assert!(copy.view().bytes() == [1; 200] && spares.count() == 0);
-        // The copy's memory is lent as well.
-        let place = copy.view().bytes().as_ptr();
-        drop(copy);
-        assert_eq!(RowValues::reused(&spares, Dtype::BF16, 100).view().bytes().as_ptr(), place);
+        assert!(clone.view().bytes()[..2] == [2, 1] && spares.count() == 0);
+        let same = clone.clone();
+        drop(clone);
+        assert!(same.view().bytes()[..2] == [2, 1] && spares.count() == 0);
+        drop(same);
+        assert_eq!(RowValues::reused(&spares, Dtype::BF16, 100).view().bytes().as_ptr(), written);
         drop(second);
         assert_eq!(spares.count(), 2);
     }

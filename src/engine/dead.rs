@@ -8,7 +8,7 @@ use super::forward::Forward;
 use super::parameters::{BLOCK_FEATURES, Parameters, Shard};
 use super::planes::Plane;
 use super::recipe::Recipe;
-use super::select::{Chunks, Limits, MAX_MULTIPLY_ADDS};
+use super::select::{Chunks, Limits, max_multiply_adds};
 use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::error::Result;
 use crate::gpu::shaders::{dead, encode_tiled, mark, residual, select_wide, variance};
@@ -111,7 +111,7 @@ impl Dead {
             ratio: gpu.pipeline(&[("ERROR", 1)])?,
             residual: gpu.pipeline(&[("ERROR", 1), ("LAYER_NORM", 0)])?,
         };
-        let limits = Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS };
+        let limits = Limits { rows, group: 1, multiply_adds: max_multiply_adds(gpu.description()) };
         let chunk = Chunks::new(gpu, parameters, &limits).features().min(LARGEST_CHUNK);
         let chunks = parameters.shards.iter().flat_map(|shard| cuts(shard.count, chunk)).count();
         let gpu = &gpu.for_part("auxiliary loss");

@@ -4,7 +4,7 @@ use super::entries::{Entries, Pass};
 use super::field::{Decoder, Field, Level, Listed};
 use super::parameters::Parameters;
 use super::rows::StoredRows;
-use super::select::{self, Selector, Tuning};
+use super::select::{self, ScreenMode, Selector, Tuning};
 use crate::data::RowsView;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{center, count, residual};
@@ -19,6 +19,15 @@ pub struct Room {
     pub rows: usize,
     /// Active features per row, at most, of each or on average; where that is not fixed it does not matter.
     pub k: usize,
+}
+
+/// What codes are found, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Active features per row, of each or on average, where that is fixed.
+    pub k: u32,
+    /// How far screening is gone by, where there is any.
+    pub screen: ScreenMode,
 }
 
 /// Buffers and kernels of a forward pass over at most `rows` rows.
@@ -228,10 +237,11 @@ impl Forward {
         }
     }
 
-    /// Finds the codes of the first `rows` rows: `k` per row, of each or on average, where that is fixed.
-    pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32, k: u32) {
+    /// Finds the codes of the first `rows` rows.
+    pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32, finding: Finding) {
         let (centred, entries, guard) = (&self.centred, &self.entries, &self.guard);
-        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows, k });
+        let Finding { k, screen } = finding;
+        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows, k, screen });
     }
 
     /// Counts and decodes the codes of the first `rows` rows.

@@ -266,7 +266,7 @@ impl Slab {
     fn record_encode(&self, recording: &mut Recording, losses: Losses<'_>, chunk: Chunk<'_>) {
         let Losses { parameters, forward, .. } = losses;
         let (centred, entries, guard, rows) = (&forward.centred, &forward.entries, &forward.guard, forward.rows());
-        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0 };
+        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0, screen: Default::default() };
         self.encoded.record(recording, &inputs, RowBlock { first: 0, count: rows }, chunk);
     }
 

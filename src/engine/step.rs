@@ -3,23 +3,25 @@
 
 mod held_out;
 
+use std::ops::Range;
+
 use super::apply::{Optimizer, StepConstants};
 use super::backward::{Backward, Losses};
 use super::dead::{Dead, DeadInputs};
 use super::entries::Pass;
 use super::entry;
-use super::forward::{Forward, Room};
+use super::forward::{Finding, Forward, Room};
 use super::parameters::Parameters;
 use super::path::StepPath;
 use super::recipe::Recipe;
-use super::select::Tuning;
+use super::select::{ScreenMode, Tuning};
 use super::slab::Slab;
 use super::stage::{Exchange, StagePrograms, Stages, World};
 use super::state::{self, StatePart, StateSink, StateSource, state_tensors};
 use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::data::RowsView;
 use crate::error::{Divergence, Error, Result};
-use crate::gpu::shaders::{Clip as ClipResult, Guard, Step, center};
+use crate::gpu::shaders::{Clip as ClipResult, Guard, Step, center, rerun};
 use crate::gpu::{Buffer, Gpu, Pause, Pending, Pipeline, Timing, shaders};
 
 /// Parameters and optimizer on the device, and the program that takes them one step further.
@@ -39,8 +41,12 @@ pub struct TrainingStep {
     path: StepPath,
     world: World,
     taken: u32,
-    /// Active features per row of the step that `programs` take, where that is fixed.
-    k: u32,
+    /// Of the step that `programs` take.
+    finding: Finding,
+    /// Of the steps that follow.
+    screen: ScreenMode,
+    /// The rows of the step that are audited.
+    audited: Range<u32>,
 }
 
 /// The rows of a step, and what the schedule says of it.
@@ -67,7 +73,7 @@ pub struct StepResults {
     pub gradient_norm: f32,
     /// Features that have not fired for the recipe's window.
     pub dead: u32,
-    /// Rows that screening could not prove exact; if there are any, all were selected by chunks.
+    /// Rows that screening could not prove exact, and that were selected again in f32.
     pub uncertain_rows: u32,
 }
 
@@ -81,6 +87,9 @@ pub enum Outcome {
     ListFull,
     /// The same after a step by slabs whose entries would have fitted their list.
     ListFits,
+    /// The same after a step in which screening was not sure of more rows than there is room to select again
+    /// ([`TrainingStep::set_screen`]).
+    TooManyUncertain,
 }
 
 /// The buffers that are read after a step.
@@ -108,6 +117,10 @@ impl<'a> Reported<'a> {
         always.into_iter().chain(fields).chain(self.penalty.into_iter().flatten()).collect()
     }
 }
+
+/// Steps from one audit of the screening to the next, and rows that are looked at.
+const AUDIT_STEPS: u32 = 256;
+const AUDIT_ROWS: u32 = 8;
 
 /// Buffers that are read after the step of any architecture.
 const ALWAYS: usize = 6;
@@ -142,7 +155,9 @@ impl TrainingStep {
             path: StepPath::Lists,
             world,
             taken: 0,
-            k: most_k as u32,
+            finding: Finding { k: most_k as u32, screen: ScreenMode::Complete },
+            screen: ScreenMode::Complete,
+            audited: 0..0,
             backward,
             parameters,
             forward,
@@ -170,7 +185,7 @@ impl TrainingStep {
             forward.record_center(r, parameters, rows);
             variance.record(r, VarianceInputs { x: &forward.x, sums: &forward.field.sums, b_dec: &parameters.b_dec });
             if slab.is_none() {
-                forward.record_codes(r, parameters, rows, self.k);
+                forward.record_codes(r, parameters, rows, self.finding);
             }
         });
         step.meet(Exchange::Keys);
@@ -276,7 +291,7 @@ impl TrainingStep {
             return Err(Error::Config(format!("a step takes {batch} rows of {d} values, not {values} values")));
         }
         self.taken += 1;
-        self.follow_k(gpu)?;
+        self.follow(gpu)?;
         self.forward.upload(gpu, rows, d)?;
         let sparsity = self.recipe.sparsity_at(u64::from(self.taken) - 1);
         let constants = StepConstants { number: self.taken, learning_rate, sparsity };
@@ -284,15 +299,28 @@ impl TrainingStep {
         Ok(())
     }
 
+    /// From the next step on, screening is gone by so far; owners that share a model go by it completely.
+    pub fn set_screen(&mut self, screen: ScreenMode) {
+        self.screen = screen;
+    }
+
     /// Takes the programs of the k of the last step that was begun: those of another are recorded anew.
-    fn follow_k(&mut self, gpu: &Gpu) -> Result<()> {
+    fn follow(&mut self, gpu: &Gpu) -> Result<()> {
         let step = u64::from(self.taken.saturating_sub(1));
         let k = self.recipe.k_at(step, self.parameters.config()).unwrap_or(0) as u32;
-        if k != self.k {
-            self.k = k;
-            self.forward.entries.set_per_row(gpu, self.forward.rows(), k);
+        let (finding, before) = (Finding { k, screen: self.screen }, self.finding);
+        if finding != before {
+            self.finding = finding;
+            if k != before.k {
+                self.forward.entries.set_per_row(gpu, self.forward.rows(), k);
+            }
             let programs = self.stages(None).programs(gpu)?;
             std::mem::replace(&mut self.programs, programs).hand_pace_to(&mut self.programs);
+        }
+        let audited = audited(self.taken, self.forward.rows());
+        if audited != self.audited {
+            self.forward.selector().audit(gpu, audited.clone());
+            self.audited = audited;
         }
         Ok(())
     }
@@ -308,7 +336,7 @@ impl TrainingStep {
     pub fn take_again(&mut self, gpu: &Gpu, outcome: &Outcome, steps: u32) {
         self.take_back(gpu, steps);
         self.set_path(match outcome {
-            Outcome::Done(_) => self.path,
+            Outcome::Done(_) | Outcome::TooManyUncertain => self.path,
             Outcome::ListFull => StepPath::Slabs,
             Outcome::ListFits => StepPath::Lists,
         });
@@ -376,7 +404,7 @@ impl TrainingStep {
         state::restore(gpu, source, &tensors, &self.state_parts())?;
         self.parameters.compute_norms(gpu, &self.norms)?;
         self.taken = taken;
-        self.follow_k(gpu)
+        self.follow(gpu)
     }
 
     fn state_parts(&self) -> Vec<Vec<StatePart>> {
@@ -417,6 +445,9 @@ impl TrainingStep {
         }
         if does_list_fit(guard) {
             return Ok(Outcome::ListFits);
+        }
+        if are_too_many_uncertain(guard) {
+            return Ok(Outcome::TooManyUncertain);
         }
         check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
@@ -498,10 +529,25 @@ fn does_list_fit(guard: Guard) -> bool {
     guard.status & center::LIST_FITS != 0 && guard.status & center::INPUT_NOT_FINITE == 0
 }
 
+/// Whether screening left more rows uncertain than there is room to select again.
+fn are_too_many_uncertain(guard: Guard) -> bool {
+    guard.status & rerun::TOO_MANY_UNCERTAIN != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+}
+
+/// The rows that are selected again in f32 in the step of this number, to see whether screening found the same: in a
+/// long run each of a batch comes to its turn.
+fn audited(step: u32, rows: u32) -> Range<u32> {
+    if !step.is_multiple_of(AUDIT_STEPS) {
+        return 0..0;
+    }
+    let first = step / AUDIT_STEPS * AUDIT_ROWS % rows;
+    first..rows.min(first + AUDIT_ROWS)
+}
+
 /// Fails if a guard is raised.
 ///
 /// # Errors
-/// [`Error::Diverged`], or [`Error::Device`] if a list is full.
+/// [`Error::Diverged`], or [`Error::Device`] if a list is full or screening was caught to be wrong.
 pub fn check_guard(guard: Guard) -> Result<()> {
     use center::{GRADIENT_NOT_FINITE, INPUT_NOT_FINITE, LOSS_NOT_FINITE};
     // The complement of the row is that of shaders/shared/guard.wgsl.
@@ -514,6 +560,14 @@ pub fn check_guard(guard: Guard) -> Result<()> {
     }
     let (what, row) = match guard.status {
         0 => return Ok(()),
+        rerun::SCREENED_WRONGLY => {
+            return Err(Error::Device(format!(
+                "f16 screening found other features than f32 in row {} of the batch: this device or its driver computes \
+                 wrongly now and then. Of the last {AUDIT_STEPS} steps any may be wrong: resume from a checkpoint \
+                 before them, with --screening f32",
+                !guard.row
+            )));
+        }
         _ if raised(INPUT_NOT_FINITE) => (Divergence::InputNotFinite, row),
         _ if raised(LOSS_NOT_FINITE) => (Divergence::LossNotFinite, row),
         _ if raised(GRADIENT_NOT_FINITE) => (Divergence::GradientNotFinite, None),

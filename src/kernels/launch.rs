@@ -3,7 +3,8 @@
 use super::groups_for;
 use crate::gpu::shaders::{
     activity, admit, batch, bias_gradient, center, clip, closed, count, dead, decode, mark, merge, model, normalize,
-    norms, product, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance, widen,
+    norms, product, rerun, residual, runs, select_wide, slab, slopes, squares, summary, threshold, update, variance,
+    widen,
 };
 use crate::gpu::{Launch, grid};
 
@@ -46,6 +47,9 @@ launch! {
         u64::from(p.rows) * u64::from(p.pieces) * u64::from(decode::PIECE_THREADS));
     residual::main: |p| rows(p.rows);
     norms::main: |p| rows(p.count);
+
+    rerun::gather: |p| groups_for::<rerun::gather::Kernel>(u64::from(p.room) * u64::from(p.quads));
+    rerun::scatter: |p| groups_for::<rerun::scatter::Kernel>(u64::from(p.room) * u64::from(p.k));
 
     batch::begin: |_| [1, 1, 1];
     batch::histogram: |p| grid(u64::from(p.threads / batch::THREADS));

@@ -281,7 +281,10 @@ impl<'a> Sample<'a> {
         let guard = &gpu.buffer("guard", 2)?;
         let mut recording = Recording::default();
         let (k, entries) = (parameters.config().k().unwrap_or(0) as u32, &entries);
-        selector.record(&mut recording, &Inputs { parameters, centred, entries, guard, rows, k });
+        selector.record(
+            &mut recording,
+            &Inputs { parameters, centred, entries, guard, rows, k, screen: Default::default() },
+        );
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;
         Ok(Trial { tuning, program, entries: entries.list.clone(), times: Times::ENDLESS })

@@ -91,7 +91,7 @@ pub enum Event<'a> {
     StepsFinished {
         /// Steps of the run so far.
         steps: u64,
-        /// Steps of this process that f16 screening left to f32, because it could not prove a row exact.
+        /// Steps of this process with rows that were selected in f32, because f16 screening could not prove theirs.
         uncertain_steps: u64,
         /// Method that found the active features.
         selection: &'a str,

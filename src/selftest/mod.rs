@@ -47,6 +47,8 @@ pub mod norms;
 #[doc(hidden)]
 pub mod product;
 #[doc(hidden)]
+pub mod rerun;
+#[doc(hidden)]
 pub mod rescore;
 #[doc(hidden)]
 pub mod residual;
@@ -109,7 +111,7 @@ impl Report {
 
 type Operation = fn(&Checker<'_>) -> Result<Vec<Check>>;
 
-const OPERATIONS: [(&str, Operation); 36] = [
+const OPERATIONS: [(&str, Operation); 37] = [
     ("widen", widen::check),
     ("normalize", normalize::check),
     ("center", center::check),
@@ -122,6 +124,7 @@ const OPERATIONS: [(&str, Operation); 36] = [
     ("to_f16", to_f16::check),
     ("screen", screen::check),
     ("check_bounds", check_bounds::check),
+    ("rerun", rerun::check),
     ("gate", gate::check),
     ("count", count::check),
     ("decode", decode::check),

@@ -5,6 +5,7 @@ mod features;
 mod geometric_median;
 mod initialize;
 mod profile;
+mod screening;
 mod trainer;
 mod validation;
 

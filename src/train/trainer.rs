@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use super::Profile;
+use super::screening::ScreeningPolicy;
 use crate::data::{Batch, Provenance, RowNumbers};
 use crate::engine::parameters::{DeviceWeights, Parameters};
 use crate::engine::path::StepPath;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
-use crate::engine::select::{Screening, SelectionMethod, Tuning};
+use crate::engine::select::{ScreenMode, Screening, SelectionMethod, Tuning};
 use crate::engine::stage::World;
 use crate::engine::state::{StateSink, StateSource};
 use crate::engine::step::{Outcome, StepInput, StepResults, TrainingStep};
@@ -42,8 +43,8 @@ pub struct Progress {
     pub sparsity_coefficient: Option<f64>,
     /// Features that have not fired for the recipe's window of tokens.
     pub dead: u32,
-    /// Rows that screening could not prove exact; if there are any, all were selected by chunks, and the step took
-    /// longer.
+    /// Rows that were selected in f32 because screening could not prove theirs: all of them where there had been too
+    /// many.
     pub uncertain_rows: u32,
     /// How it was computed, where active features may not fit their list.
     pub path: Option<StepPath>,
@@ -54,9 +55,10 @@ struct InFlight {
     timing: Option<Timing>,
     learning_rate: f64,
     path: StepPath,
+    screen: Option<ScreenMode>,
     /// The rows of the data that are in the batch, where that is known.
     numbers: RowNumbers,
-    /// The batch, if a list may be too short for it.
+    /// The batch, if it may have to be taken again.
     batch: Option<Batch>,
 }
 
@@ -68,8 +70,9 @@ pub struct Trainer {
     in_flight: VecDeque<InFlight>,
     /// Finished ahead of being asked for.
     settled: VecDeque<Progress>,
-    /// A list may be full, and batches are kept until their steps are known to be taken.
-    lists_may_fill: bool,
+    /// A list may be full, or screening unsure, and batches are kept until their steps are known to be taken.
+    may_take_again: bool,
+    screening: Option<ScreeningPolicy>,
     /// [`Trainer::fill_list`].
     forced_fills: u32,
     submitted: u64,
@@ -128,6 +131,9 @@ impl Trainer {
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let step = TrainingStep::new(gpu, parameters, recipe.clone(), tuning, World::Solo)?;
         let method = step.forward().selector().method();
+        let screening = ScreeningPolicy::new(method, config.usual_l0());
+        let lists = config.describe().lists;
+        let mut lists = lists.iter();
         // One more than are ahead: the oldest is read after the newest is submitted.
         step.reserve_staging(gpu, STEPS_AHEAD + 1)?;
         Ok(Self {
@@ -136,7 +142,8 @@ impl Trainer {
             step,
             in_flight: VecDeque::new(),
             settled: VecDeque::new(),
-            lists_may_fill: config.describe().lists.iter().any(|list| matches!(list.keep, Keep::Admitted { .. })),
+            may_take_again: screening.is_some() || lists.any(|list| matches!(list.keep, Keep::Admitted { .. })),
+            screening,
             forced_fills: 0,
             submitted: 0,
             finished: 0,
@@ -215,11 +222,13 @@ impl Trainer {
             self.step.raise_list_full(&self.gpu);
         }
         let (learning_rate, path) = (self.recipe.learning_rate_at(self.submitted), self.step.path());
+        let screen = self.screening.as_ref().map(|screening| screening.mode(self.submitted));
+        self.step.set_screen(screen.unwrap_or_default());
         let input = StepInput { rows: batch.rows.view(), learning_rate };
         let (pending, timing) = submit(&mut self.step, &self.gpu, input)?;
-        let kept = self.lists_may_fill.then(|| batch.clone());
+        let kept = self.may_take_again.then(|| batch.clone());
         let numbers = batch.numbers.clone();
-        self.in_flight.push_back(InFlight { pending, timing, learning_rate, path, numbers, batch: kept });
+        self.in_flight.push_back(InFlight { pending, timing, learning_rate, path, screen, numbers, batch: kept });
         self.submitted += 1;
         Ok(())
     }
@@ -235,7 +244,7 @@ impl Trainer {
 
     /// Waits for every step that may have to be taken again: a copy of the state must be that of all steps before it.
     fn settle(&mut self) -> Result<()> {
-        while self.lists_may_fill
+        while self.may_take_again
             && let Some(progress) = self.finish_oldest()?
         {
             self.settled.push_back(progress);
@@ -302,10 +311,10 @@ impl Trainer {
     }
 
     fn finish_oldest(&mut self) -> Result<Option<Progress>> {
-        // By lists, by slabs, and by lists again where the list was not full after all.
+        // By lists, by slabs, and by lists again where the list was not full after all; or screened, and in f32.
         for _attempt in 0..3 {
             let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
-            let InFlight { pending, timing, learning_rate, path, numbers, batch } = oldest;
+            let InFlight { pending, timing, learning_rate, path, screen, numbers, batch } = oldest;
             let outcome = self.step.results(&self.gpu, pending).map_err(|error| match error {
                 Error::Diverged { row, file, what, .. } => {
                     let row = row.map(|place| numbers.get(place as usize).copied().unwrap_or(place));
@@ -314,9 +323,14 @@ impl Trainer {
                 other => other,
             })?;
             match outcome {
-                Outcome::Done(results) => {
+                Outcome::Done(mut results) => {
                     self.add_to_profile(timing)?;
                     self.finished += 1;
+                    match (&mut self.screening, screen) {
+                        (Some(_), Some(ScreenMode::Off)) => results.uncertain_rows = self.recipe.batch as u32,
+                        (Some(screening), _) => screening.finished(results.uncertain_rows > 0),
+                        (None, _) => {}
+                    }
                     return Ok(Some(self.progress(results, learning_rate, path)));
                 }
                 outcome => self.take_again(&outcome, batch)?,
@@ -327,6 +341,17 @@ impl Trainer {
 
     /// Takes the oldest step, which ended so and whose batch this is, and all after it again.
     fn take_again(&mut self, outcome: &Outcome, oldest: Option<Batch>) -> Result<()> {
+        if let (Outcome::TooManyUncertain, Some(screening)) = (outcome, &mut self.screening) {
+            let is_first = !screening.has_given_way();
+            let steps = screening.gives_way(self.finished);
+            if is_first {
+                log::warn!(
+                    "step {}: f16 screening is not sure of many rows, so the next {steps} steps find their features in \
+                     f32, and later ones where that happens again; no result depends on it",
+                    self.finished + 1
+                );
+            }
+        }
         let mut batches = vec![oldest];
         for InFlight { pending, batch, .. } in std::mem::take(&mut self.in_flight) {
             pending.wait(&self.gpu)?;
@@ -351,7 +376,7 @@ impl Trainer {
     /// Has the next `times` submissions find a list full, whether it is or not.
     #[doc(hidden)]
     pub fn fill_list(&mut self, times: u32) {
-        (self.lists_may_fill, self.forced_fills) = (true, times);
+        (self.may_take_again, self.forced_fills) = (true, times);
     }
 
     fn add_to_profile(&mut self, timing: Option<Timing>) -> Result<()> {

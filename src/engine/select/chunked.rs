@@ -21,15 +21,21 @@ pub(super) struct Chunked {
 impl Chunked {
     /// Compiles the kernels, for about `k` entries per row, and makes the scratch for at most `rows` rows at a time.
     pub fn new(gpu: &Gpu, parameters: &Parameters, [rows, k]: [u32; 2], variant: EncodeVariant) -> Result<Self> {
+        let encoded = Encoded::new(gpu, parameters, rows, variant)?;
         Ok(Self {
-            encoded: Encoded::new(gpu, parameters, rows, variant)?,
+            encoded: Encoded { chunks: encoded.chunks.balanced(parameters), ..encoded },
             select: Arc::new(Select::new(gpu, k)?),
             uncertain: gpu.buffer("uncertain rows", 1)?,
         })
     }
 
-    /// The codes of some rows.
-    pub fn record_rows(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock) {
+    /// The same kernels over other chunks or rows.
+    pub fn with(&self, encoded: Encoded) -> Self {
+        Self { encoded, select: self.select.clone(), uncertain: self.uncertain.clone() }
+    }
+
+    /// Writes the codes of some rows to a list.
+    pub fn record_rows(&self, recording: &mut Recording, inputs: &Inputs<'_>, list: &Buffer, block: RowBlock) {
         let &Inputs { parameters, k, .. } = inputs;
         for chunk in self.encoded.chunks.of(parameters) {
             self.encoded.record(recording, inputs, block, chunk);
@@ -47,15 +53,15 @@ impl Chunked {
                 scaled: inputs.scaled(),
             };
             let (pre_activations, scalars) = (&self.encoded.pre_activations, &chunk.shard.scalars);
-            let entries = &inputs.entries.list;
-            self.select.record(recording, select::main::Bindings { pre_activations, scalars, entries, params });
+            let bindings = select::main::Bindings { pre_activations, scalars, entries: list, params };
+            self.select.record(recording, bindings);
         }
     }
 }
 
 impl Selector for Chunked {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
-        self.record_rows(recording, inputs, RowBlock { first: 0, count: inputs.rows });
+        self.record_rows(recording, inputs, &inputs.entries.list, RowBlock { first: 0, count: inputs.rows });
     }
 
     fn method(&self) -> SelectionMethod {

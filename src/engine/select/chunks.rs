@@ -2,7 +2,7 @@
 
 use crate::engine::parameters::{Parameters, Shard};
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{AdapterDescription, Buffer, Gpu};
 
 /// The most bytes that a scratch buffer of a selection takes.
 pub const SCRATCH_BYTES: u64 = 128 << 20;
@@ -11,15 +11,22 @@ pub const SCRATCH_BYTES: u64 = 128 << 20;
 /// dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most: a twentieth of a second on a device that makes 1 TFLOP/s, or with matrix
-/// units 5.
-pub(in crate::engine) const MAX_MULTIPLY_ADDS: u64 = 1 << 35;
-pub(super) const MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS: u64 = 1 << 37;
+/// Multiply-adds of one dispatch at most: some twentieth of a second on a discrete GPU of 5 TFLOP/s, and on any other
+/// device of 1.
+pub(in crate::engine) fn max_multiply_adds(adapter: &AdapterDescription) -> u64 {
+    if adapter.kind == "discrete" { 1 << 37 } else { 1 << 35 }
+}
+
+/// The same for matrix units, which make four times as many.
+pub(super) fn max_multiply_adds_of_matrix_units(adapter: &AdapterDescription) -> u64 {
+    4 * max_multiply_adds(adapter)
+}
 
 /// Features that all tiles divide, so that a chunk of many ends with a whole one.
 const TILES: u64 = 1024;
 
-/// Rows that all tiles divide.
+/// Features, and rows, that all tiles for GPUs divide.
+const TILE_FEATURES: u32 = 128;
 const TILE_ROWS: u32 = 128;
 
 /// Features that are worked on at a time, of one shard.
@@ -63,6 +70,16 @@ impl Chunks {
         let most = features.min(MAX_CHUNK).min(u64::from(largest).next_multiple_of(unit));
         let unit = if most >= TILES && most < largest.into() { TILES } else { unit };
         Self((most.max(unit) / unit * unit) as u32)
+    }
+
+    /// Chunks of as equal a size as whole tiles allow: a last one that is small leaves most of a GPU idle.
+    pub fn balanced(self, parameters: &Parameters) -> Self {
+        let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
+        let most = self.0 / TILE_FEATURES * TILE_FEATURES;
+        if most == 0 || largest <= most {
+            return self;
+        }
+        Self(largest.div_ceil(largest.div_ceil(most)).next_multiple_of(TILE_FEATURES))
     }
 
     /// Features of a whole chunk.

@@ -1,7 +1,7 @@
 //! The pre-activations of a chunk of features at a time.
 
 use super::Inputs;
-use super::chunks::{Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, RowBlock};
+use super::chunks::{Chunk, Chunks, Limits, RowBlock, max_multiply_adds};
 use crate::engine::parameters::Parameters;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::encode_tiled;
@@ -29,7 +29,8 @@ impl Encoded {
                 gpu.description()
             )));
         }
-        let chunks = Chunks::new(gpu, parameters, &Limits { rows, group: 1, multiply_adds: MAX_MULTIPLY_ADDS });
+        let limits = Limits { rows, group: 1, multiply_adds: max_multiply_adds(gpu.description()) };
+        let chunks = Chunks::new(gpu, parameters, &limits);
         Ok(Self { encode, chunks, pre_activations: chunks.buffer(gpu, "pre-activations", rows, 1)? })
     }
 

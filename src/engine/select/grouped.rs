@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::chunks::{Chunks, Limits, MAX_MULTIPLY_ADDS};
+use super::chunks::{Chunks, Limits, max_multiply_adds};
 use super::groups::{GroupSize, Groups, Parts};
-use super::{Inputs, SelectionMethod, Selector};
+use super::{Inputs, ScreenMode, SelectionMethod, Selector};
 use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::encode_tiled;
@@ -34,9 +34,10 @@ impl Grouped {
             return Ok(None);
         }
         let k = parameters.config().usual_l0() as u32;
-        let size = GroupSize::new(gpu, parameters, rows, group, k);
+        let size = GroupSize::new(gpu, parameters, rows, group, [k, k]);
         let rows = size.blocks.rows();
-        let chunks = Chunks::new(gpu, parameters, &Limits { rows, group, multiply_adds: MAX_MULTIPLY_ADDS });
+        let limits = Limits { rows, group, multiply_adds: max_multiply_adds(gpu.description()) };
+        let chunks = Chunks::new(gpu, parameters, &limits).balanced(parameters);
         let select = Arc::new(Select::new(gpu, k)?);
         let parts = Parts {
             select_groups: select.clone(),
@@ -52,6 +53,7 @@ impl Grouped {
 
 impl Selector for Grouped {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
+        let inputs = &Inputs { screen: ScreenMode::Complete, ..*inputs };
         for block in self.groups.size.blocks.of(inputs.rows) {
             for chunk in self.groups.chunks.of(inputs.parameters) {
                 let params = encode_tiled::Params {

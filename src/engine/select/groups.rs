@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Inputs;
 use super::chunks::{Chunk, Chunks, RowBlock, RowBlocks};
+use super::{Inputs, ScreenMode};
 use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::{rescore, select};
@@ -28,16 +28,20 @@ pub(super) struct Groups {
 pub(super) struct GroupSize {
     /// Features in a group.
     pub group: u32,
-    /// Groups that are scored, of each row.
+    /// Groups that are scored, of each row, unless the caller wants more or fewer.
+    pub usual: u32,
+    /// Groups that there is room for.
     pub best: u32,
     /// Rows that are worked on at a time.
     pub blocks: RowBlocks,
 }
 
 impl GroupSize {
-    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, group: u32, best: u32) -> Self {
-        let best = best.min((parameters.config().features as u32).div_ceil(group));
-        Self { group, best, blocks: RowBlocks::new(gpu, rows, best * group) }
+    /// With room for `most` groups.
+    pub fn new(gpu: &Gpu, parameters: &Parameters, rows: u32, group: u32, [usual, most]: [u32; 2]) -> Self {
+        let all = (parameters.config().features as u32).div_ceil(group);
+        let [usual, best] = [usual, most].map(|groups| groups.min(all));
+        Self { group, usual, best, blocks: RowBlocks::new(gpu, rows, best * group) }
     }
 }
 
@@ -83,6 +87,14 @@ impl Groups {
         self.chunks.features() / self.size.group
     }
 
+    /// Groups that are scored, of each row.
+    pub fn scored(&self, inputs: &Inputs<'_>) -> u32 {
+        match inputs.screen {
+            ScreenMode::Optimistic { groups } => groups.max(inputs.k).min(self.size.best),
+            _ => self.size.usual,
+        }
+    }
+
     /// The best groups, `[rows of a block, best groups]` entries whose keys are their bounds or maxima.
     pub fn best(&self) -> &Buffer {
         &self.scratch.best
@@ -91,11 +103,11 @@ impl Groups {
     /// Merges a chunk's maxima into the best so far.
     pub fn record_merge(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock, chunk: Chunk<'_>) {
         let Self { size, scratch: Scratch { best, .. }, .. } = self;
-        let before = (chunk.shard.first + chunk.first) / size.group;
+        let (before, scored) = ((chunk.shard.first + chunk.first) / size.group, self.scored(inputs));
         let params = select::Params {
             rows: block.count,
-            k: size.best,
-            filled: (before - inputs.parameters.first() / size.group).min(size.best),
+            k: scored,
+            filled: (before - inputs.parameters.first() / size.group).min(scored),
             first: before,
             width: chunk.count.div_ceil(size.group),
             stride: self.stride(),
@@ -123,7 +135,7 @@ impl Groups {
             };
             self.rescore.record(recording, bindings);
         }
-        let width = self.size.best * self.size.group;
+        let width = self.scored(inputs) * self.size.group;
         let params = select::Params {
             rows: block.count,
             first_row: block.first,
@@ -154,7 +166,7 @@ impl Groups {
             rows: block.count,
             first_row: block.first,
             quads: inputs.parameters.quads(),
-            groups: self.size.best,
+            groups: self.scored(inputs),
             group: self.size.group,
             scaled: inputs.scaled(),
             k: inputs.k,

@@ -10,10 +10,11 @@ mod grouped;
 mod groups;
 mod growing;
 mod policy;
+mod rerun;
 mod screened;
 mod tuning;
 
-pub(super) use chunks::{Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, RowBlock, SCRATCH_BYTES};
+pub(super) use chunks::{Chunk, Chunks, Limits, RowBlock, SCRATCH_BYTES, max_multiply_adds};
 pub(super) use encoded::Encoded;
 pub use policy::{Screening, SelectionMethod, SelectionShape};
 pub use tuning::Tuning;
@@ -39,9 +40,12 @@ pub trait Selector: Send + Sync {
     /// The method.
     fn method(&self) -> SelectionMethod;
 
-    /// The number of rows that screening did not prove exact, `[1]`: where it is not 0, the batch was selected by
-    /// chunks.
+    /// Begins with the number of rows that screening did not prove exact: those were selected again in f32.
     fn uncertain(&self) -> &Buffer;
+
+    /// From what is submitted next on, also selects the rows of this range again, and compares: the guard is raised
+    /// where screening found others. Without screening there is nothing to compare.
+    fn audit(&self, _gpu: &Gpu, _rows: std::ops::Range<u32>) {}
 
     /// What encodes a chunk at a time, where the SAE decides how many features are active.
     fn encoded(&self) -> Option<&Encoded> {
@@ -76,6 +80,24 @@ pub struct Inputs<'a> {
     pub rows: u32,
     /// Active features per row, of each or on average, where that is fixed.
     pub k: u32,
+    /// How far screening is gone by.
+    pub screen: ScreenMode,
+}
+
+/// How a screened selection goes about it. Its codes are the same in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScreenMode {
+    /// It scores its usual number of groups. A batch with more uncertain rows than there is room for is selected by
+    /// chunks at once, for which dispatches are ready that mostly do nothing.
+    #[default]
+    Complete,
+    /// The guard is raised for such a batch, whose step is then taken again.
+    Optimistic {
+        /// Groups per row that are scored, as far as there is room.
+        groups: u32,
+    },
+    /// It selects by chunks.
+    Off,
 }
 
 impl Inputs<'_> {
@@ -141,7 +163,7 @@ fn selector_of_k(
             Grouped::new(gpu, parameters, rows, encode, group).map(|sound| sound.map(|sound| Box::new(sound) as _))
         }
         SelectionMethod::Screened { variant, groups } => {
-            Screened::new(gpu, parameters, rows, encode, screened::Settings { variant, groups })
+            Screened::new(gpu, parameters, rows, encode, screened::Settings { variant, groups, pass })
                 .map(|sound| sound.map(|sound| Box::new(sound) as _))
         }
     };

@@ -1,14 +1,17 @@
-//! The groups with the largest bounds from f16, the k largest keys in them, and all chunks in f32 if those are not
-//! proven to be the k largest.
+//! The groups with the largest bounds from f16, the k largest keys in them, and for rows where those are not proven to
+//! be the k largest all keys in f32.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunked::Chunked;
 use super::chunks::{
-    Chunk, Chunks, Limits, MAX_MULTIPLY_ADDS, MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS, RowBlock, SCRATCH_BYTES,
+    Chunk, Chunks, Limits, RowBlock, SCRATCH_BYTES, max_multiply_adds, max_multiply_adds_of_matrix_units,
 };
 use super::groups::{GroupSize, Groups, Parts};
-use super::{Inputs, SelectionMethod, Selector};
+use super::rerun::Rerun;
+use super::{Inputs, ScreenMode, SelectionMethod, Selector};
+use crate::engine::entries::Pass;
 use crate::engine::parameters::Parameters;
 use crate::error::Result;
 use crate::gpu::shaders::{check_bounds, screen_portable, to_f16};
@@ -24,6 +27,8 @@ pub(super) struct Settings {
     pub variant: ScreenVariant,
     /// Groups that are scored, of each row.
     pub groups: u32,
+    /// Training may have more of them scored.
+    pub pass: Pass,
 }
 
 pub(super) struct Screened {
@@ -31,15 +36,19 @@ pub(super) struct Screened {
     screen: Screen,
     check_bounds: CheckBounds,
     groups: Groups,
-    /// For what is not certain; its pre-activations lie where the maxima do.
+    /// For whole batches; its pre-activations lie where the maxima do.
     chunked: Chunked,
+    /// For the rows that are not certain.
+    rerun: Rerun,
     /// Of a block of rows.
     x: Halves,
     /// Of a chunk's weights.
     w: Halves,
     settings: Settings,
-    uncertain: Buffer,
 }
+
+/// How many times the usual number of groups training may come to score.
+const MOST_GROUPS: u32 = 2;
 
 /// Rows in f16.
 struct Halves {
@@ -64,11 +73,12 @@ impl Screened {
         encode: EncodeVariant,
         settings: Settings,
     ) -> Result<Option<Self>> {
-        let Settings { variant, groups } = settings;
+        let Settings { variant, groups, pass } = settings;
+        let most = if pass == Pass::Training { MOST_GROUPS * groups } else { groups };
         let (to_f16, screen, rescore) = (ToF16::new(gpu)?, Screen::new(gpu, variant)?, Rescore::new(gpu)?);
         let quads = parameters.quads();
-        let size = GroupSize::new(gpu, parameters, rows, SCREEN_GROUP, groups);
-        let rows = size.blocks.rows();
+        let size = GroupSize::new(gpu, parameters, rows, SCREEN_GROUP, [groups, most]);
+        let (batch, rows) = (rows, size.blocks.rows());
         let chunked = Chunked::new(gpu, parameters, [rows, parameters.config().usual_l0() as u32], encode)?;
         if !gpu.is_dry_run() {
             let probe = Probe::new(gpu)?;
@@ -79,12 +89,14 @@ impl Screened {
             }
         }
         let is_fast = variant.is_cooperative() && !gpu.description().is_software();
-        let multiply_adds = if is_fast { MAX_MULTIPLY_ADDS_OF_MATRIX_UNITS } else { MAX_MULTIPLY_ADDS };
+        let multiply_adds = if is_fast { max_multiply_adds_of_matrix_units } else { max_multiply_adds };
+        let multiply_adds = multiply_adds(gpu.description());
         // The weights of a chunk must fit in f16 too, and its maxima where the pre-activations of another are.
         let weights_fit = SCRATCH_BYTES.min(gpu.max_binding_bytes()) / (u64::from(half_quads(quads)) * 8);
         let maxima_fit = u64::from(chunked.encoded.stride()) * u64::from(SCREEN_GROUP);
         let most = Chunks::new(gpu, parameters, &Limits { rows, group: SCREEN_GROUP, multiply_adds }).features();
         let chunks = Chunks::at_most(parameters, SCREEN_GROUP, weights_fit.min(maxima_fit).min(most.into()));
+        let chunks = chunks.balanced(parameters);
         let parts = Parts {
             select: chunked.select.clone(),
             select_groups: Arc::new(Select::new(gpu, groups)?),
@@ -97,11 +109,11 @@ impl Screened {
             screen,
             check_bounds: CheckBounds::new(gpu)?,
             groups: Groups::new(gpu, size, parts)?,
+            rerun: Rerun::new(gpu, parameters, batch, &chunked)?,
             chunked,
             x: Halves::new(gpu, rows, quads)?,
             w: Halves::new(gpu, chunks.features(), quads)?,
             settings,
-            uncertain: gpu.buffer("uncertain rows", 1)?,
         }))
     }
 
@@ -114,16 +126,19 @@ impl Screened {
             self.groups.record_merge(recording, inputs, block, chunk);
         }
         self.groups.record_candidates(recording, inputs, block);
-        if self.leaves_out(parameters) {
+        // Keys as they are: were a negative one counted as 0, a group between would seem to be ruled out.
+        if self.leaves_out(inputs) {
             let bindings = check_bounds::main::Bindings {
                 best_bounds: self.groups.best(),
                 entries: &entries.list,
-                uncertain: &self.uncertain,
+                audit: &self.rerun.audit,
+                reruns: &self.rerun.list,
                 params: check_bounds::Params {
                     rows: block.count,
                     first_row: block.first,
-                    groups: self.groups.size.best,
+                    groups: self.groups.scored(inputs),
                     k: inputs.k,
+                    room: self.rerun.room,
                 },
             };
             self.check_bounds.record(recording, bindings);
@@ -131,9 +146,16 @@ impl Screened {
         self.groups.record_codes(recording, inputs, block);
     }
 
+    fn record_in_f32(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
+        for block in self.groups.size.blocks.of(inputs.rows) {
+            self.chunked.record_rows(recording, inputs, &inputs.entries.list, block);
+        }
+    }
+
     /// Whether there are groups that are not scored.
-    fn leaves_out(&self, parameters: &Parameters) -> bool {
-        u64::from(self.groups.size.best) * u64::from(SCREEN_GROUP) < parameters.config().features as u64
+    fn leaves_out(&self, inputs: &Inputs<'_>) -> bool {
+        let features = inputs.parameters.config().features as u64;
+        u64::from(self.groups.scored(inputs)) * u64::from(SCREEN_GROUP) < features
     }
 
     fn record_bounds(&self, recording: &mut Recording, inputs: &Inputs<'_>, block: RowBlock, chunk: Chunk<'_>) {
@@ -187,26 +209,31 @@ impl<'a> HalvesOf<'a> {
 
 impl Selector for Screened {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
-        recording.clear(&self.uncertain);
-        let blocks = || self.groups.size.blocks.of(inputs.rows);
-        for block in blocks() {
+        recording.clear(&self.rerun.list);
+        if inputs.screen == ScreenMode::Off {
+            return self.record_in_f32(recording, inputs);
+        }
+        for block in self.groups.size.blocks.of(inputs.rows) {
             self.record_block(recording, inputs, block);
         }
-        if self.leaves_out(inputs.parameters) {
-            recording.only_if(&self.uncertain, |recording| {
-                for block in blocks() {
-                    self.chunked.record_rows(recording, inputs, block);
-                }
-            });
+        if self.leaves_out(inputs) {
+            self.rerun.record(recording, inputs);
+            if inputs.screen == ScreenMode::Complete && inputs.rows > self.rerun.room {
+                recording.only_if(self.rerun.overfull(), |recording| self.record_in_f32(recording, inputs));
+            }
         }
     }
 
     fn method(&self) -> SelectionMethod {
-        let Settings { variant, groups } = self.settings;
+        let Settings { variant, groups, .. } = self.settings;
         SelectionMethod::Screened { variant, groups }
     }
 
     fn uncertain(&self) -> &Buffer {
-        &self.uncertain
+        &self.rerun.list
+    }
+
+    fn audit(&self, gpu: &Gpu, rows: Range<u32>) {
+        gpu.upload(&self.rerun.audit, 0, &[rows.start, rows.end - rows.start]);
     }
 }

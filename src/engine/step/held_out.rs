@@ -2,7 +2,8 @@
 
 use super::{TrainingStep, check_guard};
 use crate::data::RowsView;
-use crate::engine::forward::count_rows;
+use crate::engine::forward::{Finding, count_rows};
+use crate::engine::select::ScreenMode;
 use crate::error::Result;
 use crate::gpu::shaders::Guard;
 use crate::gpu::{Gpu, Program, Recording};
@@ -13,10 +14,11 @@ impl TrainingStep {
     /// # Errors
     /// [`crate::Error::Shader`].
     pub fn held_out_program(&self, gpu: &Gpu, rows: u32) -> Result<Program> {
-        let &Self { ref parameters, ref forward, k, .. } = self;
+        let &Self { ref parameters, ref forward, finding, .. } = self;
+        let finding = Finding { screen: ScreenMode::Complete, ..finding };
         let mut recording = Recording::default();
         forward.record_center(&mut recording, parameters, rows);
-        forward.record_codes(&mut recording, parameters, rows, k);
+        forward.record_codes(&mut recording, parameters, rows, finding);
         forward.record_decode(&mut recording, parameters, rows);
         forward.record_residual(&mut recording, parameters, rows);
         gpu.program(recording)

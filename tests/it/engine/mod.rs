@@ -9,6 +9,7 @@ pub mod neighbors;
 pub mod order;
 pub mod owners;
 pub mod redo;
+pub mod rerun;
 pub mod rescue;
 pub mod run;
 pub mod screening;

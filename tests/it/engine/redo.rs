@@ -13,7 +13,7 @@ const STEPS: u64 = 9;
 
 /// The tiles of a state.
 #[derive(Default, PartialEq)]
-struct State(Vec<Tile>);
+pub struct State(Vec<Tile>);
 
 impl StateSink for State {
     fn offer(&mut self, tile: Tile) -> Result<Option<Tile>> {

@@ -19,6 +19,7 @@ mod model;
 mod normalize;
 mod norms;
 mod product;
+mod rerun;
 mod rescore;
 mod residual;
 mod screen;
