@@ -145,6 +145,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "device": description.name,
         "driver": description.driver,
         "backend": description.backend,
+        "kind": description.kind,
         "max_binding_bytes": gpu.max_binding_bytes(),
         "data": arguments.data,
         "sae": arguments.sae,

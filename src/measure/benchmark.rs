@@ -7,7 +7,7 @@ use crate::data::RowsView;
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
-use crate::engine::select::Tuning;
+use crate::engine::select::{ScreenMode, SelectionMethod, Tuning};
 use crate::engine::stage::World;
 use crate::engine::step::{Outcome, StepInput, TrainingStep};
 use crate::error::{Error, Result};
@@ -61,9 +61,13 @@ impl StepBenchmark {
         let config = weights.config();
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let learning_rate = recipe.learning_rate;
-        let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
+        let mut step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
         step.fill(gpu, weights)?;
         let tuning = Tuning { method: step.forward().selector().method(), ..tuning };
+        if let SelectionMethod::Screened { groups, .. } = tuning.method {
+            // As in training.
+            step.set_screen(ScreenMode::Optimistic { groups });
+        }
         let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, taken: 0 };
         this.step()?;
         Ok(this)
@@ -109,6 +113,9 @@ impl StepBenchmark {
                 Err(Error::Device("active features do not fit their list: the step was not taken".into()))
             }
             outcome => {
+                if outcome == Outcome::TooManyUncertain {
+                    self.step.set_screen(ScreenMode::Complete);
+                }
                 self.step.take_again(&self.gpu, &outcome, 1);
                 Ok(false)
             }
