@@ -27,7 +27,7 @@ FEATURES = (131_072, 1_048_576)
 
 IN_F32 = "encode select rescore".split()
 SCREENED = "to_f16 screen select rescore".split()
-PROOF = "check_bounds gate encode".split()
+PROOF = "check_bounds gate rerun encode".split()
 LARGE = "decode slopes squares update".split()
 SMALL = "sort bias_gradient variance".split()
 REST = "center count residual runs summary clip model activity".split()
@@ -132,7 +132,7 @@ def gpu_of(bench):
     f32, bandwidth = 1e-12 * bench["ceiling_flops_per_second"], 1e-9 * bench["ceiling_bytes_per_second"]
     # What says nothing of itself has a core for each half TFLOP/s, and a cache of 4 MB.
     own = Gpu(bench["device"], (), "", f32, None, bandwidth, 4, max(2, 2 * f32), encode=0.5, screen=None, own_rows=0.3)
-    return replace((known + [own])[0], binding=bench["max_binding_bytes"])
+    return replace((known + [own])[0], kind=bench["kind"], binding=bench["max_binding_bytes"])
 
 
 # Each variant of these is a shader, and so a name of its own in `bench`.
@@ -174,7 +174,8 @@ def compare(bench):
     """Prints a measurement beside what was expected; gives what the two do not agree on."""
     sizes, gpu = sizes_of(bench), gpu_of(bench)
     model = kernels(sizes, gpu, "cooperative" in bench["selection"])
-    against = f"the datasheet of {gpu.name}" if gpu.source else "its own peak rates: no GPU that the model knows"
+    own = "its own peak rates, as " + ("a CPU" if bench["kind"] == "software" else "a GPU") + " that the model does not know"
+    against = f"the datasheet of {gpu.name}" if gpu.source else own
     print(f"\n{sizes.n} features, d {sizes.d}, k {sizes.k}, {sizes.rows} rows, moments {bench['moments']}")
     print(f"{bench['selection']}; {bench['device']} ({bench['driver']})\nagainst {against}")
     print(f"multiply-adds: {1e-12 * bench['ceiling_flops_per_second']:.2f} of {gpu.f32:.2f} TFLOP/s, "

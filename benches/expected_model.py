@@ -28,6 +28,7 @@ class Gpu:
     own_rows: float  # the share of bandwidth where every thread reads a row of its own
     issue: float = 0.5  # instructions per FLOP of f32: 0.25 where a multiply-add can be issued with another
     dispatch: float = 4e-6  # seconds of a dispatch that does nothing: launch, barrier, drain
+    kind: str = "discrete"
     memory: float = math.inf  # GB
     binding: int = 2**31 - 16  # bytes of the largest binding: wgpu's bound under Vulkan and DX12
 
@@ -42,11 +43,11 @@ GPUS = [
         matrix=122.8, bandwidth=960, cache=96, cores=96, own_rows=0.3, memory=24, **RDNA3),
     Gpu("M3 Max", ("m3 max",), "apple.com: 40 cores, 400 GB/s; not published: 128 multiply-adds a core at 1.39 GHz, "
         "as many in f16, 48 MB", f32=14.2, matrix=14.2, bandwidth=400, cache=48, cores=40, encode=0.4, screen=0.25,
-        own_rows=0.3, dispatch=8e-6, binding=2**40),
+        own_rows=0.3, dispatch=8e-6, kind="integrated", binding=2**40),
     Gpu("Arc B580", ("b580",), "intel.com, product page: 233 TOPS in int8, half of it in f16", f32=13.7, matrix=116.7,
         bandwidth=456, cache=18, cores=20, encode=0.5, screen=None, own_rows=0.3, memory=12),
     Gpu("Radeon 780M", ("780m", "phoenix"), "amd.com, product page: 12 units at 2.7 GHz; two channels of DDR5-5600",
-        f32=8.3, matrix=16.6, bandwidth=89.6, cache=2, cores=12, own_rows=0.15, **RDNA3),
+        f32=8.3, matrix=16.6, bandwidth=89.6, cache=2, cores=12, own_rows=0.15, kind="integrated", **RDNA3),
     Gpu("H200", ("h200",), "NVIDIA H200 datasheet", bandwidth=4800, memory=141, **HOPPER),
 ]
 # Those of docs/performance.md.
@@ -125,14 +126,17 @@ def shards(s, gpu):
     return [min(most, s.n - first) for first in range(0, s.n, most)]
 
 
-def chunks(s, gpu, rows, group, multiply_adds, most=math.inf):
-    """Features of a chunk, and the number of chunks (src/engine/select/chunks.rs)."""
+def chunks(s, gpu, rows, group, on_matrix_units=False, most=math.inf):
+    """Features of a chunk, before and after it is balanced, and the number of chunks (src/engine/select/chunks.rs)."""
+    multiply_adds = (2**37 if gpu.kind == "discrete" else 2**35) * (4 if on_matrix_units else 1)
     features = min(2**27 * group // (4 * rows), multiply_adds // (rows * 4 * s.quads()), most, 2**20)
     largest, unit = max(shards(s, gpu)), 4 * max(group, 4)
     most = min(features, math.ceil(largest / unit) * unit)
     unit = 1024 if 1024 <= most < largest else unit
-    size = max(most, unit) // unit * unit
-    return size, sum(math.ceil(features / size) for features in shards(s, gpu))
+    size = balanced = max(most, unit) // unit * unit
+    if 0 < size // 128 * 128 < largest:
+        balanced = math.ceil(math.ceil(largest / math.ceil(largest / (size // 128 * 128))) / 128) * 128
+    return size, balanced, sum(math.ceil(features / balanced) for features in shards(s, gpu))
 
 
 def row_blocks(s, candidates):
@@ -166,22 +170,23 @@ def rescore(s, gpu, candidates, dispatches):
 def selection(s, gpu, cooperative):
     """The kernels that find the codes (src/engine/select/)."""
     if s.selection == "chunked":
-        chunk, count = chunks(s, gpu, s.rows, 1, 2**35)
+        _, chunk, count = chunks(s, gpu, s.rows, 1)
         left = s.rows * s.n
         return {"encode": encode(s, gpu, count, left, chunk), "select": select(s, gpu, count, s.k, 4 * left, chunk)}
-    best = min(s.groups or s.k, math.ceil(s.n / s.group))
-    blocks, rows = row_blocks(s, best * s.group)
+    all_groups = math.ceil(s.n / s.group)
+    best = min(s.groups or s.k, all_groups)
+    # Training may come to score twice as many.
+    blocks, rows = row_blocks(s, min(2 * s.groups or s.k, all_groups) * s.group)
     candidates, left = s.rows * best * s.group, s.rows * math.ceil(s.n / s.group)
     found = {"rescore": rescore(s, gpu, candidates, blocks * (len(shards(s, gpu)) + 1))}
     if s.selection == "grouped":
-        chunk, count = chunks(s, gpu, rows, s.group, 2**35)
+        _, chunk, count = chunks(s, gpu, rows, s.group)
         found["encode"] = encode(s, gpu, blocks * count, left, chunk)
         found["select"] = select(s, gpu, blocks * (count + 1), best, 4 * (left + candidates), chunk)
         return found
-    f32_chunk, f32_count = chunks(s, gpu, rows, 1, 2**35)
+    scratch, f32_chunk, _ = chunks(s, gpu, rows, 1)
     half_row = math.ceil(s.quads() / 8) * 64
-    most = min(2**27 // half_row, f32_chunk * s.group)
-    chunk, count = chunks(s, gpu, rows, s.group, 2**37 if cooperative else 2**35, most)
+    _, chunk, count = chunks(s, gpu, rows, s.group, cooperative, min(2**27 // half_row, f32_chunk * s.group))
     halves = (s.n + s.rows) * half_row
     # Rows that the last cache does not hold are read for every 128 features.
     again = 0 if fits(s.rows * half_row, gpu) else s.rows * half_row * s.n / 128
@@ -193,10 +198,11 @@ def selection(s, gpu, cooperative):
     found["select"] = select(s, gpu, blocks * (count + 1), best, 4 * (left + candidates), chunk)
     if best * s.group < s.n:
         found["check_bounds"] = Kernel(0, 16 * s.rows * (s.k + best), blocks, chain=s.k + best)
-        found["gate"] = Kernel(0, None, 1)
-        # The chunks in f32, which find nothing to do.
-        found["encode"] = Kernel(0, None, blocks * f32_count)
-        found["select"] = replace(found["select"], dispatches=found["select"].dispatches + blocks * f32_count)
+        # Up to 128 rows are selected again, in wide chunks in f32; these dispatches mostly find nothing to do.
+        room = min(128, s.rows)
+        *_, again = chunks(s, gpu, room, 1, most=scratch * rows // room)
+        found |= {"gate": Kernel(0, None, 1), "rerun": Kernel(0, None, 2), "encode": Kernel(0, None, again)}
+        found["select"] = replace(found["select"], dispatches=found["select"].dispatches + again)
     return found
 
 
