@@ -174,7 +174,8 @@ def compare(bench):
     """Prints a measurement beside what was expected; gives what the two do not agree on."""
     sizes, gpu = sizes_of(bench), gpu_of(bench)
     model = kernels(sizes, gpu, "cooperative" in bench["selection"])
-    own = "its own peak rates, as " + ("a CPU" if bench["kind"] == "software" else "a GPU") + " that the model does not know"
+    what = "CPU" if bench["kind"] == "software" else "GPU"
+    own = f"its own peak rates, as a {what} that the model does not know"
     against = f"the datasheet of {gpu.name}" if gpu.source else own
     print(f"\n{sizes.n} features, d {sizes.d}, k {sizes.k}, {sizes.rows} rows, moments {bench['moments']}")
     print(f"{bench['selection']}; {bench['device']} ({bench['driver']})\nagainst {against}")
