@@ -10,7 +10,6 @@ DEPENDENT_READ = 0.3e-6  # seconds, from the last cache; from memory some 0.5e-6
 CACHE_GAIN = 3  # what the last cache holds is read so many times as fast as memory
 ISSUED = 0.5  # of all issue slots, in kernels that are no product
 RESIDENT = 16  # workgroups of 64 threads a core
-SHARES = 64  # workgroups of a sort (src/kernels/sort.rs)
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,17 @@ class Gpu:
     own_rows: float  # the share of bandwidth where every thread reads a row of its own
     issue: float = 0.5  # instructions per FLOP of f32: 0.25 where a multiply-add can be issued with another
     dispatch: float = 4e-6  # seconds of a dispatch that does nothing: launch, barrier, drain
-    kind: str = "discrete"
+    kind: str = "discrete"  # or integrated, or software
     memory: float = math.inf  # GB
     binding: int = 2**31 - 16  # bytes of the largest binding: wgpu's bound under Vulkan and DX12
 
 
-HOPPER = dict(f32=66.9, matrix=989.4, cache=50, cores=132, encode=0.5, screen=0.10, own_rows=0.5)
-RDNA3 = dict(encode=0.3, screen=0.4, issue=0.25)
+HOPPER = dict(f32=66.9, matrix=989.4, cache=50, cores=132, encode=0.5, screen=0.135, own_rows=0.5)
+RDNA3 = dict(encode=0.3, screen=0.45, issue=0.25)
 GPUS = [
     Gpu("H100 SXM", ("h100 80gb hbm3", "h100 sxm"), "NVIDIA H100 whitepaper", bandwidth=3352, memory=80, **HOPPER),
     Gpu("RTX 4090", ("rtx 4090",), "NVIDIA Ada whitepaper, appendix A", f32=82.6, matrix=165.2, bandwidth=1008,
-        cache=72, cores=128, encode=0.5, screen=0.4, own_rows=0.5, memory=24),
+        cache=72, cores=128, encode=0.5, screen=0.45, own_rows=0.5, memory=24),
     Gpu("RX 7900 XTX", ("7900 xtx", "navi31"), "amd.com, product page; f32 with two issued at once", f32=61.4,
         matrix=122.8, bandwidth=960, cache=96, cores=96, own_rows=0.3, memory=24, **RDNA3),
     Gpu("M3 Max", ("m3 max",), "apple.com: 40 cores, 400 GB/s; not published: 128 multiply-adds a core at 1.39 GHz, "
@@ -158,13 +157,36 @@ def select(s, gpu, merged, best, bytes, chunk):
 
 def encode(s, gpu, dispatches, left, chunk):
     bytes = 4 * s.n * s.d + s.field() + 4 * left
-    # A chunk that the last cache does not hold is read for every tile of 128 rows.
-    again = 0 if fits(chunk * s.row(), gpu) else 4 * s.n * s.d * (s.rows / 128 - 1)
+    # A chunk that the last cache does not hold is read for every tile of 128 rows, or by blocks of 2,048 rows and 1,024
+    # features (src/kernels/tile_order.rs).
+    again = 4 * s.n * s.d * (s.rows / 128 - 1)
+    if gpu.kind == "integrated" and chunk * s.row() > 2**24:
+        again = 4 * s.n * s.d * s.rows / 2048 + s.field() * s.n / 1024
+    again = 0 if fits(chunk * s.row(), gpu) else again
     return Kernel(2 * s.rows * s.n * s.d, bytes, dispatches, 0.6, gpu.encode, memory=bytes + again)
 
 
-def rescore(s, gpu, candidates, dispatches):
-    return Kernel(2 * candidates * s.d, candidates * s.row(), dispatches, gpu.own_rows)
+def sorting(gpu, pairs, largest):
+    """The dispatches of a sort, and the reads in it that wait for one another (src/kernels/radix.rs)."""
+    passes = math.ceil(largest.bit_length() / 8)
+    tiles = math.ceil(pairs / 256 / (16 if gpu.kind == "software" else 64))
+    return 4 * passes, passes * (17 * tiles + 20)
+
+
+def rescore(s, gpu, blocks, best):
+    """On GPUs by groups, of which a workgroup has 128 candidates and stages each group once."""
+    pairs, parts, size = s.rows * best, len(shards(s, gpu)), s.group * s.row()
+    counts = 2 * pairs * s.group * s.d, min(pairs * s.group, s.n) * s.row()
+    if gpu.kind == "software":
+        return Kernel(*counts, blocks * (parts + 1), gpu.own_rows, memory=pairs * size)
+    groups = math.ceil(s.n / s.group)
+    once = groups * (1 - math.exp(-pairs / groups))
+    asked = min(pairs, once + pairs * s.group / 128)
+    x = pairs * s.row()
+    memory, cached = (s.field(), x) if fits(s.field(), gpu) else (x, 0)
+    slices = s.quads() / 4 * rounds(2 * pairs * s.group / 128, gpu)
+    return Kernel(*counts, blocks * (parts + 2), 0.5, memory=memory + once * size,
+                  cached=cached + (asked - once) * size, chain=slices)
 
 
 def selection(s, gpu, cooperative):
@@ -177,8 +199,11 @@ def selection(s, gpu, cooperative):
     best = min(s.groups or s.k, all_groups)
     # Training may come to score twice as many.
     blocks, rows = row_blocks(s, min(2 * s.groups or s.k, all_groups) * s.group)
-    candidates, left = s.rows * best * s.group, s.rows * math.ceil(s.n / s.group)
-    found = {"rescore": rescore(s, gpu, candidates, blocks * (len(shards(s, gpu)) + 1))}
+    candidates, left = s.rows * best * s.group, s.rows * all_groups
+    found = {"rescore": rescore(s, gpu, blocks, best)}
+    if gpu.kind != "software":
+        dispatches, chain = sorting(gpu, rows * best, all_groups - 1)
+        found["sort"] = Kernel(0, 0, blocks * dispatches, chain=blocks * chain)
     if s.selection == "grouped":
         _, chunk, count = chunks(s, gpu, rows, s.group)
         found["encode"] = encode(s, gpu, blocks * count, left, chunk)
@@ -217,15 +242,20 @@ def kernels(s, gpu, cooperative=True):
         times = fields * entries * row
         return dict(memory=memory + fields * field, cached=times) if fits(field, gpu) else dict(memory=memory + times)
 
-    passes, tiles = math.ceil(n.bit_length() / 8), math.ceil(entries / 256 / SHARES)
+    found = selection(s, gpu, cooperative)
+    # The candidates and the entries are sorted by the same kernels, of which `bench` counts the entries' bytes.
+    candidates = found.get("sort", Kernel(0, 0, 0))
+    dispatches, chain = sorting(gpu, entries, n)
+    tiles = math.ceil(entries / 256 / (16 if gpu.kind == "software" else 64))
     per_chunk = math.ceil(n / 64 / 1024) * 1024
-    return selection(s, gpu, cooperative) | {
+    return found | {
         "center": Kernel(rows * d, 2 * field, 1, 0.6),
         "variance": Kernel(5 * rows * d, 2 * field, 3, 0.6, chain=256 + rows / 256),
         "count": Kernel(0, 16 * entries, 1, chain=s.k),
         "decode": Kernel(2 * entries * d, entries * row + field, parts, 0.6, instructions=200 / 4 * entries * d),
         "residual": Kernel(8 * rows * d, 3 * field, 1, 0.6),
-        "sort": Kernel(0, 24 * entries * (1 + passes), 1 + 4 * passes, chain=tiles + passes * (17 * tiles + 20)),
+        "sort": Kernel(0, 24 * entries * (1 + dispatches // 4), 1 + dispatches + candidates.dispatches,
+                       chain=tiles + chain + candidates.chain),
         "runs": Kernel(0, 16 * entries, 5, chain=8 * tiles + 3 * math.log2(max(2, active))),
         "slopes": Kernel(2 * entries * d, entries * row + field, parts, gpu.own_rows, **gathering(entries * row, 1)),
         "summary": Kernel(0, 16 * entries, parts, chain=12 * rounds(active / 8, gpu)),
@@ -248,20 +278,22 @@ REASONS = {
         "Mesa's compilers 74 to 76 % of the loop are multiply-adds; two barriers a stage of 8 or 16 dimensions, "
         "which a core's other workgroup hides in part. Others reach 0.35 in WGSL on an M1 (FL33TW00D/wgpu-mm).",
     "screen":
-        "a tenth of the peak on Hopper, whose full rate takes instructions (WGMMA) that Vulkan does not have, 0.4 on "
+        "0.135 of the peak on Hopper, whose full rate takes instructions (WGMMA) that Vulkan does not have, 0.45 on "
         "Ada and RDNA3, a quarter on Apple, whose matrices are of 8 x 8. One stage, two barriers, 128 sums a thread, "
-        "and an epilogue in which eight lanes read one bank. A kernel of this kind elsewhere: 8 % of cuBLAS on an "
+        "and products that leave through workgroup memory. A kernel of this kind elsewhere: 8 % of cuBLAS on an "
         "H100, 45 % on Blackwell (waynehacking8/blackwell-tensorcore-kernels).",
     "to_f16": "0.7 of the bandwidth: it streams. Rounding by integers takes 131 instructions for four elements.",
     "select":
         "0.7 of the bandwidth: it streams; but for each row and chunk some 60 keys are ranked against each other, at "
         "half of the issue slots.",
     "rescore":
-        "each thread reads a weight row of its own, 32 lines a load: 0.5 of the bandwidth on NVIDIA, whose cache "
-        "lines have sectors of 32 bytes, 0.3 on the others, 0.15 where a last cache of 2 MB must hold the lines.",
+        "half of the bandwidth: pairs of a group and a row are sorted by group, the weights of a group cross memory "
+        "once (0.4 GB at n 131,072, 2.6 GB at 1,048,576), rows of the batch come from the last cache where that "
+        "holds them. 48 slices a workgroup, each waited for.",
     "slopes":
-        "reads two rows a thread as `rescore` does, but only B·k of them, one from the last cache where that holds "
-        "the batch.",
+        "each thread reads two rows of its own, 32 lines a load: 0.5 of the bandwidth on NVIDIA, whose cache lines "
+        "have sectors of 32 bytes, 0.3 on the others, 0.15 where a last cache of 2 MB must hold the lines. Rows of "
+        "the batch come from the last cache where that holds them.",
     "decode":
         "0.6 of the bandwidth: rows of 3 KB in pieces of 128 bytes. Or, where that takes longer, half of the issue "
         "slots at 200 instructions (148 to 246 by compiler) an entry and vector: nearly every entry begins another "
@@ -272,7 +304,9 @@ REASONS = {
     "update":
         "0.75 of the bandwidth: six streams in pieces of 512 bytes. Moments in bf16 take 300 instructions a vector "
         "for their rounding, at half of the issue slots.",
-    "sort": "64 workgroups whatever the device, each with 32 tiles of 64 pairs one after another: it waits.",
+    "sort":
+        "64 workgroups whatever the device, each with 32 tiles of 64 pairs one after another: it waits. It sorts "
+        "entries by feature, and candidates by group.",
     "bias_gradient":
         "waits for a chain of 256 rows, and one of the runs of a chunk; the encoder rows of active features.",
     "variance": "waits for a chain of 256 rows, in 48 workgroups.",

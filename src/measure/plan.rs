@@ -239,7 +239,8 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         kernel("center", rows * d, 2 * field),
         kernel("variance", 5 * rows * d, 2 * field),
         kernel("select", 0, 4 * left + 4 * again),
-        kernel("rescore", 2 * again * d, 4 * again * d),
+        // Rows that score the same features share them.
+        kernel("rescore", 2 * again * d, 4 * again.min(n) * d),
         kernel("decode", 2 * rows * k * d, entries + field),
         kernel("residual", 8 * rows * d, 3 * field),
         kernel("count", 0, 16 * rows * k),
