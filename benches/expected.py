@@ -6,7 +6,7 @@
     python3 benches/expected.py --json           the same as data, for every GPU that the model knows
     python3 benches/expected.py --compare OUT    measured against expected: OUT/bench-*.json, from benches/gpu.sh
 
-A GPU that the model knows (benches/expected_model.py) is compared with what its datasheet says, any other with the peak
+A GPU that the model knows (benches/expected_gpus.py) is compared with what its datasheet says, any other with the peak
 rates that `bench` measured on it. Ends with 1 where model and measurement do not speak of the same: a kernel that only
 one of them has, other counts, other dispatches. Needs nothing but Python.
 """
@@ -19,7 +19,8 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-from expected_model import GPUS, REASONS, SHOWN, Gpu, Sizes, kernels, methods
+from expected_gpus import GPUS, SHOWN, Gpu
+from expected_model import REASONS, Sizes, kernels, methods
 
 DOCUMENT = Path(__file__).parent.parent / "docs/performance.md"
 BEGIN, END = "<!-- python3 benches/expected.py --write -->\n", "<!-- until here -->\n"
@@ -30,7 +31,7 @@ SCREENED = "to_f16 screen select rescore sort".split()
 PROOF = "check_bounds gate rerun encode".split()
 LARGE = "decode slopes squares update".split()
 SMALL = "bias_gradient variance".split()
-REST = "center count residual runs summary clip model activity".split()
+REST = "center count residual runs summary hot clip model activity".split()
 
 
 def short(value):

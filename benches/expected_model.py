@@ -1,4 +1,4 @@
-"""The model behind benches/expected.py: GPUs, what each kernel of a TopK step has to do, how near it should come."""
+"""The model behind benches/expected.py: what each kernel of a TopK step has to do, and how near it should come."""
 
 from __future__ import annotations
 
@@ -10,47 +10,6 @@ DEPENDENT_READ = 0.3e-6  # seconds, from the last cache; from memory some 0.5e-6
 CACHE_GAIN = 3  # what the last cache holds is read so many times as fast as memory
 ISSUED = 0.5  # of all issue slots, in kernels that are no product
 RESIDENT = 16  # workgroups of 64 threads a core
-
-
-@dataclass(frozen=True)
-class Gpu:
-    name: str
-    found_in: tuple  # in the device's name, any of them
-    source: str
-    f32: float  # TFLOP/s without matrix units
-    matrix: float | None  # TFLOP/s of f16 with sums in f32, dense
-    bandwidth: float  # GB/s
-    cache: float  # MB of the last cache
-    cores: float  # SMs, compute units, Xe cores
-    encode: float  # the share of f32 that it reaches
-    screen: float | None  # the share of matrix that it reaches; None where no kernel can use them
-    own_rows: float  # the share of bandwidth where every thread reads a row of its own
-    issue: float = 0.5  # instructions per FLOP of f32: 0.25 where a multiply-add can be issued with another
-    dispatch: float = 4e-6  # seconds of a dispatch that does nothing: launch, barrier, drain
-    kind: str = "discrete"  # or integrated, or software
-    memory: float = math.inf  # GB
-    binding: int = 2**31 - 16  # bytes of the largest binding: wgpu's bound under Vulkan and DX12
-
-
-HOPPER = dict(f32=66.9, matrix=989.4, cache=50, cores=132, encode=0.5, screen=0.135, own_rows=0.5)
-RDNA3 = dict(encode=0.3, screen=0.45, issue=0.25)
-GPUS = [
-    Gpu("H100 SXM", ("h100 80gb hbm3", "h100 sxm"), "NVIDIA H100 whitepaper", bandwidth=3352, memory=80, **HOPPER),
-    Gpu("RTX 4090", ("rtx 4090",), "NVIDIA Ada whitepaper, appendix A", f32=82.6, matrix=165.2, bandwidth=1008,
-        cache=72, cores=128, encode=0.5, screen=0.45, own_rows=0.5, memory=24),
-    Gpu("RX 7900 XTX", ("7900 xtx", "navi31"), "amd.com, product page; f32 with two issued at once", f32=61.4,
-        matrix=122.8, bandwidth=960, cache=96, cores=96, own_rows=0.3, memory=24, **RDNA3),
-    Gpu("M3 Max", ("m3 max",), "apple.com: 40 cores, 400 GB/s; not published: 128 multiply-adds a core at 1.39 GHz, "
-        "as many in f16, 48 MB", f32=14.2, matrix=14.2, bandwidth=400, cache=48, cores=40, encode=0.4, screen=0.25,
-        own_rows=0.3, dispatch=8e-6, kind="integrated", binding=2**40),
-    Gpu("Arc B580", ("b580",), "intel.com, product page: 233 TOPS in int8, half of it in f16", f32=13.7, matrix=116.7,
-        bandwidth=456, cache=18, cores=20, encode=0.5, screen=None, own_rows=0.3, memory=12),
-    Gpu("Radeon 780M", ("780m", "phoenix"), "amd.com, product page: 12 units at 2.7 GHz; two channels of DDR5-5600",
-        f32=8.3, matrix=16.6, bandwidth=89.6, cache=2, cores=12, own_rows=0.15, kind="integrated", **RDNA3),
-    Gpu("H200", ("h200",), "NVIDIA H200 datasheet", bandwidth=4800, memory=141, **HOPPER),
-]
-# Those of docs/performance.md.
-SHOWN = GPUS[:6]
 
 
 @dataclass(frozen=True)
@@ -169,8 +128,12 @@ def encode(s, gpu, dispatches, left, chunk):
 def sorting(gpu, pairs, largest):
     """The dispatches of a sort, and the reads in it that wait for one another (src/kernels/radix.rs)."""
     passes = math.ceil(largest.bit_length() / 8)
-    tiles = math.ceil(pairs / 256 / (16 if gpu.kind == "software" else 64))
-    return 4 * passes, passes * (17 * tiles + 20)
+    return 4 * passes, passes * (17 * sorted_tiles(gpu, pairs) + 28)
+
+
+def sorted_tiles(gpu, pairs):
+    """Tiles of 256 pairs of a workgroup."""
+    return math.ceil(pairs / 256 / (16 if gpu.kind == "software" else 256))
 
 
 def rescore(s, gpu, blocks, best):
@@ -246,7 +209,7 @@ def kernels(s, gpu, cooperative=True):
     # The candidates and the entries are sorted by the same kernels, of which `bench` counts the entries' bytes.
     candidates = found.get("sort", Kernel(0, 0, 0))
     dispatches, chain = sorting(gpu, entries, n)
-    tiles = math.ceil(entries / 256 / (16 if gpu.kind == "software" else 64))
+    tiles = sorted_tiles(gpu, entries)
     per_chunk = math.ceil(n / 64 / 1024) * 1024
     return found | {
         "center": Kernel(rows * d, 2 * field, 1, 0.6),
@@ -259,14 +222,16 @@ def kernels(s, gpu, cooperative=True):
         "runs": Kernel(0, 16 * entries, 5, chain=8 * tiles + 3 * math.log2(max(2, active))),
         "slopes": Kernel(2 * entries * d, entries * row + field, parts, gpu.own_rows, **gathering(entries * row, 1)),
         "summary": Kernel(0, 16 * entries, parts, chain=12 * rounds(active / 8, gpu)),
-        "squares": Kernel(4 * entries * d, 2 * entries * row, 2 * parts, 0.5, **gathering(active * row, 2),
+        # Where entries are spread evenly no run is long enough.
+        "hot": Kernel(0, None, 2 * parts, chain=4),
+        "squares": Kernel(4 * entries * d, 2 * entries * row, 2 * parts, 0.6, **gathering(active * row, 2),
                           instructions=250 / 12 * entries * d),
         "bias_gradient": Kernel(rows * d, field, 2 + 2 * parts, 0.5, memory=active * row + field,
-                                chain=256 + per_chunk / 1024 * (2 + 128 * active / n) + 192 + rows / 256),
+                                chain=32 + per_chunk / 1024 * (2 + 32 * active / n) + 96 + rows / 256),
         "clip": Kernel(0, row, 1, chain=70),
         "update": Kernel(4 * entries * d + 24 * n * d, stored + 2 * entries * row, 5 * parts, 0.75,
                          **gathering(stored, 2),
-                         instructions=250 / 12 * entries * d + (300 / 2 * n * d if s.moment == 2 else 0)),
+                         instructions=250 / 12 * entries * d + (190 / 2 * n * d if s.moment == 2 else 0)),
         "model": Kernel(12 * d, 28 * d, 1, chain=3),
         "activity": Kernel(0, 12 * n, parts),
     }
@@ -299,16 +264,17 @@ REASONS = {
         "slots at 200 instructions (148 to 246 by compiler) an entry and vector: nearly every entry begins another "
         "chunk of the tree.",
     "squares":
-        "half of the bandwidth: a row of W_dec for each active feature, rows of the batch from the last cache, and "
-        "by the compilers a third to a half of the warps that a core could hold.",
+        "0.6 of the bandwidth: a row of W_dec for each active feature, rows of the batch from the last cache, four "
+        "terms of a run at a time.",
     "update":
-        "0.75 of the bandwidth: six streams in pieces of 512 bytes. Moments in bf16 take 300 instructions a vector "
+        "0.75 of the bandwidth: six streams in pieces of 512 bytes. Moments in bf16 take 190 instructions a vector "
         "for their rounding, at half of the issue slots.",
     "sort":
-        "64 workgroups whatever the device, each with 32 tiles of 64 pairs one after another: it waits. It sorts "
+        "256 workgroups whatever the device, each with 8 tiles of 64 pairs one after another: it waits. It sorts "
         "entries by feature, and candidates by group.",
     "bias_gradient":
-        "waits for a chain of 256 rows, and one of the runs of a chunk; the encoder rows of active features.",
+        "waits for a chain of 256 rows, eight at a time, and one of the runs of a chunk, four at a time; the encoder "
+        "rows of active features.",
     "variance": "waits for a chain of 256 rows, in 48 workgroups.",
     "the rest":
         "4 µs a dispatch, 8 on Metal, and 0.3 µs for each of the reads that wait for one another: assumptions.",
