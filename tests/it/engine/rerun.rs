@@ -61,13 +61,13 @@ fn batches_that_screening_is_not_sure_of_are_taken_again_in_f32() {
 
 #[test]
 fn few_uncertain_rows_are_selected_again_alone_and_audits_find_nothing() {
-    let (features, steps) = (1000, 258);
+    let (features, steps) = (1000, 40);
     let mut expected = run(features, SelectionMethod::Chunked, steps);
     uncertain_rows(&mut expected);
     // One group more than features: too few, which training sees and mends.
     let mut found = run(features, screened(8), steps);
     let uncertain = uncertain_rows(&mut found);
     assert!((1..=128).contains(&uncertain[0]), "{uncertain:?}");
-    assert!(uncertain[200..].iter().filter(|rows| **rows > 0).count() < 8, "{uncertain:?}");
+    assert!(uncertain[30..].iter().filter(|rows| **rows > 0).count() < 5, "{uncertain:?}");
     assert!(found == expected, "{uncertain:?}");
 }
