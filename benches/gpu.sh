@@ -7,7 +7,8 @@
 #
 # On a machine without cargo, carry BIN: `cargo build --release` and `cargo test --release --no-run --test it`, stripped.
 # Where torch and benches/peers/wheels.txt are installed the peers are timed in the same run. Each step is timed by candidates found in
-# f32 and in f16; peak memory is what `plan` counts, which is what is allocated, and what nvidia-smi sees.
+# f32 and in f16; peak memory is what `plan` counts, which is what is allocated, and what nvidia-smi sees. Last comes each kernel's time
+# beside what was expected of it (benches/expected.py).
 set -uo pipefail
 out=${1:?usage: benches/gpu.sh OUT [BIN]}; bin=${2:-}
 mkdir -p "$out"
@@ -72,4 +73,5 @@ for path in sorted(Path(sys.argv[1]).glob("bench-*.json"), key=lambda path: path
     rate = f"{product['flops'] / product['seconds'] * 1e-12:.2f}" if product else "-"
     print(f"{bench['features']:9}{bench['batch']:7} {bench['selection'][:33]:34}{1e3 * bench['step_seconds']:11.2f}{bench['tokens_per_second']:10.0f}{rate:>29}")
 P
+lines=1000 run python3 benches/expected.py --compare "$out"
 echo "everything is in $out/log.txt"

@@ -8,7 +8,7 @@ use monosem::data::{Activations, Stretch, TrainingRows};
 use monosem::engine::select::{Screening, SelectionMethod, Tuning};
 use monosem::gpu::{AdapterDescription, Gpu};
 use monosem::kernels::EncodeVariant;
-use monosem::measure::{Ceilings, StepBenchmark, Work, check_fits, median, synthetic_rows, work};
+use monosem::measure::{Ceilings, StepBenchmark, Timed, Work, check_fits, median, synthetic_rows, work};
 use monosem::sae::SaeConfig;
 use monosem::train::Recipe;
 use monosem::{Error, Result};
@@ -145,6 +145,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "device": description.name,
         "driver": description.driver,
         "backend": description.backend,
+        "kind": description.kind,
+        "max_binding_bytes": gpu.max_binding_bytes(),
         "data": arguments.data,
         "sae": arguments.sae,
         "d_in": config.d_in,
@@ -165,9 +167,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let ceilings = Ceilings::measure(&gpu)?;
         object["ceiling_flops_per_second"] = ceilings.flops_per_second.into();
         object["ceiling_bytes_per_second"] = ceilings.bytes_per_second.into();
-        object["kernels_seconds"] = timed.values().sum::<f64>().into();
-        let mut kernels: Vec<(String, f64)> = timed.into_iter().collect();
-        kernels.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        object["kernels_seconds"] = timed.values().map(|timed| timed.seconds).sum::<f64>().into();
+        let mut kernels: Vec<(String, Timed)> = timed.into_iter().collect();
+        kernels.sort_by(|(_, a), (_, b)| b.seconds.total_cmp(&a.seconds));
         if let Some(wanted) = &arguments.kernel {
             let names: Vec<_> = kernels.iter().map(|(name, _)| name.clone()).collect();
             kernels.retain(|(name, _)| name.contains(wanted));
@@ -176,7 +178,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 return Err(Error::Config(format!("--kernel {wanted}: a step has no such kernel; there are {names}")));
             }
         }
-        let kernels = kernels.iter().map(|(name, seconds)| kernel_json(name, *seconds, &work, &ceilings));
+        let kernels = kernels.iter().map(|(name, timed)| kernel_json(name, *timed, &work, &ceilings));
         object["kernels"] = kernels.collect();
     } else {
         tell(&format!("note: {} has no timestamps: only whole steps are timed", description.name));
@@ -224,14 +226,15 @@ fn grouped(encode: EncodeVariant) -> SelectionMethod {
     SelectionMethod::Grouped { group: encode.group() }
 }
 
-fn kernel_json(name: &str, seconds: f64, work: &[Work], ceilings: &Ceilings) -> Value {
+fn kernel_json(name: &str, timed: Timed, work: &[Work], ceilings: &Ceilings) -> Value {
     let work = Work::of(work, name);
     json!({
         "kernel": name,
-        "seconds": seconds,
+        "dispatches": timed.dispatches,
+        "seconds": timed.seconds,
         "flops": work.map(|work| work.flops),
         "bytes": work.map(|work| work.bytes),
-        "floor_seconds": work.map(|work| ceilings.floor(work.flops, work.bytes)),
+        "floor_seconds": work.map(|work| ceilings.floor(work)),
     })
 }
 

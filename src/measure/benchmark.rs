@@ -7,7 +7,7 @@ use crate::data::RowsView;
 use crate::engine::parameters::Parameters;
 use crate::engine::planes::Planes;
 use crate::engine::recipe::Recipe;
-use crate::engine::select::Tuning;
+use crate::engine::select::{ScreenMode, SelectionMethod, Tuning};
 use crate::engine::stage::World;
 use crate::engine::step::{Outcome, StepInput, TrainingStep};
 use crate::error::{Error, Result};
@@ -15,6 +15,15 @@ use crate::gpu::{Gpu, Pending, Span};
 use crate::rng::{Purpose, Rng, symmetric};
 use crate::sae::{SaeConfig, Weights};
 use crate::train::{BiasStart, Initialization};
+
+/// An operation in a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timed {
+    /// On the device's clock, all its dispatches together.
+    pub seconds: f64,
+    /// Its dispatches, those that find nothing to do included.
+    pub dispatches: usize,
+}
 
 /// Steps on batches that come in turn, so that no cache holds the next one.
 pub struct StepBenchmark {
@@ -52,9 +61,13 @@ impl StepBenchmark {
         let config = weights.config();
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
         let learning_rate = recipe.learning_rate;
-        let step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
+        let mut step = TrainingStep::new(gpu, parameters, recipe, tuning, World::Solo)?;
         step.fill(gpu, weights)?;
         let tuning = Tuning { method: step.forward().selector().method(), ..tuning };
+        if let SelectionMethod::Screened { groups, .. } = tuning.method {
+            // As in training.
+            step.set_screen(ScreenMode::Optimistic { groups });
+        }
         let mut this = Self { gpu: gpu.clone(), step, batches, tuning, learning_rate, taken: 0 };
         this.step()?;
         Ok(this)
@@ -100,25 +113,34 @@ impl StepBenchmark {
                 Err(Error::Device("active features do not fit their list: the step was not taken".into()))
             }
             outcome => {
+                if outcome == Outcome::TooManyUncertain {
+                    self.step.set_screen(ScreenMode::Complete);
+                }
                 self.step.take_again(&self.gpu, &outcome, 1);
                 Ok(false)
             }
         }
     }
 
-    /// Seconds of each operation in a step, the median of `repeats` steps.
+    /// Each operation in a step, by the median of `repeats` steps.
     ///
     /// # Errors
     /// As [`StepBenchmark::spans`].
-    pub fn operations(&mut self, repeats: usize) -> Result<BTreeMap<String, f64>> {
-        let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    pub fn operations(&mut self, repeats: usize) -> Result<BTreeMap<String, Timed>> {
+        let mut steps: BTreeMap<String, Vec<Timed>> = BTreeMap::new();
         for repeat in 0..repeats {
             for span in self.spans()? {
-                let times = times.entry(span.operation().to_owned()).or_insert_with(|| vec![0.0; repeats]);
-                times[repeat] += span.seconds();
+                let steps = steps.entry(span.operation().to_owned()).or_insert_with(|| vec![Timed::default(); repeats]);
+                steps[repeat].seconds += span.seconds();
+                steps[repeat].dispatches += 1;
             }
         }
-        Ok(times.into_iter().map(|(operation, times)| (operation, median(times))).collect())
+        let timed = |steps: Vec<Timed>| Timed {
+            seconds: median(steps.iter().map(|step| step.seconds).collect()),
+            // That of every step, unless one went another way.
+            dispatches: steps.iter().map(|step| step.dispatches).max().unwrap_or_default(),
+        };
+        Ok(steps.into_iter().map(|(operation, steps)| (operation, timed(steps))).collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The peak rates of a device.
 
+use super::Work;
 use crate::error::Result;
 use crate::gpu::shaders::ceilings::{self, Params, copy, multiply_add};
 use crate::gpu::{EntryPoint, Gpu, Pipeline, Recording, Span, grid};
@@ -80,8 +81,9 @@ impl Ceilings {
         Ok(Self { flops_per_second: flops as f64 / fastest[1], bytes_per_second: 2.0 * bytes as f64 / fastest[0] })
     }
 
-    /// Seconds below which so much work cannot be done.
-    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
-        (flops as f64 / self.flops_per_second).max(bytes as f64 / self.bytes_per_second)
+    /// Seconds below which so much work cannot be done; that of matrix units by its bytes alone.
+    pub fn floor(&self, work: &Work) -> f64 {
+        let flops = if work.on_matrix_units { 0 } else { work.flops };
+        (flops as f64 / self.flops_per_second).max(work.bytes as f64 / self.bytes_per_second)
     }
 }

@@ -1,7 +1,9 @@
 //! The time of a training step that a run will take, from steps of smaller runs.
 
+use std::collections::BTreeMap;
+
 use super::benchmark::quick_start;
-use super::{StepBenchmark, Work, synthetic_rows, work};
+use super::{StepBenchmark, Timed, Work, synthetic_rows, work};
 use crate::engine::parameters::BLOCK_FEATURES;
 use crate::engine::recipe::Recipe;
 use crate::engine::select::Tuning;
@@ -56,13 +58,14 @@ impl Forecast {
         };
         let share = |features: usize| features as f64 / config.features as f64;
         let (after, before) = (time(&at(large), share(large))?, time(&at(small), share(small))?);
-        let (total, total_before): (f64, f64) = (after.values().sum(), before.values().sum());
+        let seconds = |times: &BTreeMap<String, Timed>| times.values().map(|timed| timed.seconds).sum::<f64>();
+        let (total, total_before) = (seconds(&after), seconds(&before));
         let slope = if large > small { (total - total_before) / (large - small) as f64 } else { 0.0 };
         let work = work(&at(large), recipe, tuning.method);
         let rate = |kernel: &str, amount: fn(&Work) -> u64| {
-            let of = after.iter().filter_map(|(operation, seconds)| Some((Work::of(&work, operation)?, seconds)));
+            let of = after.iter().filter_map(|(operation, timed)| Some((Work::of(&work, operation)?, timed)));
             let mut of = of.filter(|(work, _)| work.kernel == kernel);
-            of.next().map_or(0.0, |(work, seconds)| amount(work) as f64 / seconds.max(f64::MIN_POSITIVE))
+            of.next().map_or(0.0, |(work, timed)| amount(work) as f64 / timed.seconds.max(f64::MIN_POSITIVE))
         };
         Ok(Self {
             seconds: total + slope.max(0.0) * (config.features - large) as f64,

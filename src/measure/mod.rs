@@ -7,7 +7,7 @@ mod forecast;
 mod plan;
 
 pub use autotune::{autotune, autotune_pays};
-pub use benchmark::{StepBenchmark, median, synthetic_rows};
+pub use benchmark::{StepBenchmark, Timed, median, synthetic_rows};
 pub use ceilings::{CeilingKernels, Ceilings};
 pub use forecast::Forecast;
 pub use plan::{Plan, Work, check_fits, most_features, work};

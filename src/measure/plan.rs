@@ -39,6 +39,8 @@ pub struct Work {
     pub kernel: &'static str,
     /// Floating-point operations, a multiply-add being two.
     pub flops: u64,
+    /// Whether matrix units do them, whose rate is not measured.
+    pub on_matrix_units: bool,
     /// Bytes that it must read and write if no cache helps it but for what all rows share.
     pub bytes: u64,
 }
@@ -210,7 +212,7 @@ pub fn check_fits(
 pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> Vec<Work> {
     let [n, d, k, rows] = [config.features, config.d_in, config.usual_l0(), recipe.batch].map(|size| size as u64);
     let (matrix, field, entries) = (4 * n * d, 4 * rows * d, 4 * rows * k * d);
-    let kernel = |kernel, flops, bytes| Work { kernel, flops, bytes };
+    let kernel = |kernel, flops, bytes| Work { kernel, flops, on_matrix_units: false, bytes };
     // Values that are left for selection, and features whose keys are computed once more.
     let (left, again) = match selection {
         SelectionMethod::Chunked => (rows * n, 0),
@@ -221,32 +223,35 @@ pub fn work(config: &SaeConfig, recipe: &Recipe, selection: SelectionMethod) -> 
         }
     };
     let product = 2 * rows * n * d;
-    let keys = if let SelectionMethod::Screened { groups, .. } = selection {
+    let keys = if let SelectionMethod::Screened { variant, groups } = selection {
         let scored = n.div_ceil(SCREEN_GROUP.into()).min(groups.into());
         let half_row = 8 * u64::from(half_quads(quads(config.d_in)));
         let halves = (n + rows) * half_row;
         vec![
             kernel("to_f16", 0, matrix + field + halves),
-            kernel("screen", product, halves + 4 * left),
-            kernel("check_bounds", 0, 4 * rows * (k + scored)),
+            Work { on_matrix_units: variant.is_cooperative(), ..kernel("screen", product, halves + 4 * left) },
+            // One word of each entry, which are 16 bytes apart.
+            kernel("check_bounds", 0, 16 * rows * (k + scored)),
         ]
     } else {
         vec![kernel("encode", product, matrix + field + 4 * left)]
     };
     let others = [
         kernel("center", rows * d, 2 * field),
+        kernel("variance", 5 * rows * d, 2 * field),
         kernel("select", 0, 4 * left + 4 * again),
-        kernel("rescore", 2 * again * d, 4 * again * d),
+        // Rows that score the same features share them.
+        kernel("rescore", 2 * again * d, 4 * again.min(n) * d),
         kernel("decode", 2 * rows * k * d, entries + field),
         kernel("residual", 8 * rows * d, 3 * field),
         kernel("count", 0, 16 * rows * k),
-        // A pair is read and written once per 8 bits of a feature's number.
-        kernel("sort", 0, 16 * rows * k * u64::from(64 - n.leading_zeros()).div_ceil(8)),
+        // A pair is made from its entry, then read twice and written once per 8 bits of a feature's number.
+        kernel("sort", 0, 24 * rows * k * (1 + u64::from(64 - n.leading_zeros()).div_ceil(8))),
         kernel("runs", 0, 16 * rows * k),
         kernel("slopes", 2 * rows * k * d, entries + field),
         kernel("summary", 0, 16 * rows * k),
+        // And, both, a row of the active features, whose number is not known.
         kernel("squares", 4 * rows * k * d, 2 * entries),
-        // And the encoder rows of the active features, whose number is not known.
         kernel("bias_gradient", rows * d, field),
         kernel("clip", 0, 4 * d),
         // Weights and two moments of two matrices are read and written; Adam takes about 12 operations per element.

@@ -1,4 +1,4 @@
-use monosem::measure::{CeilingKernels, Ceilings};
+use monosem::measure::{CeilingKernels, Ceilings, Work};
 use monosem::reference;
 use monosem::selftest::FOLD;
 use monosem::selftest::ceilings::{ADDEND, FACTOR, copied, multiplied};
@@ -24,6 +24,9 @@ fn what_is_timed_is_done() {
 #[test]
 fn the_floor_is_the_slower_of_computing_and_copying() {
     let ceilings = Ceilings { flops_per_second: 100.0, bytes_per_second: 10.0 };
-    assert_eq!(ceilings.floor(50, 1), 0.5);
-    assert_eq!(ceilings.floor(50, 20), 2.0);
+    let work = |flops, on_matrix_units, bytes| Work { kernel: "any", flops, on_matrix_units, bytes };
+    assert_eq!(ceilings.floor(&work(50, false, 1)), 0.5);
+    assert_eq!(ceilings.floor(&work(50, false, 20)), 2.0);
+    // The rate of matrix units is not among the ceilings.
+    assert_eq!(ceilings.floor(&work(50, true, 1)), 0.1);
 }

@@ -92,3 +92,45 @@ fn a_profiled_run_tells_where_its_time_went_and_ends_with_the_same_sae() {
     assert!(profile["kernels"]["update"].as_f64().unwrap() > 0.0);
     assert!((0.0..1.0).contains(&profile["idle_share"].as_f64().unwrap()), "{profile}");
 }
+
+/// Runs benches/expected.py, if there is a Python.
+fn expected(arguments: &[&str]) -> Option<(bool, String)> {
+    let output = std::process::Command::new("python3").arg("benches/expected.py").args(arguments).output().ok()?;
+    Some((output.status.success(), String::from_utf8(output.stdout).unwrap()))
+}
+
+#[test]
+fn expected_times_are_of_the_kernels_that_a_step_has() {
+    let files = Files::new();
+    let in_chunks = ["--selection", "chunked", "--moments", "bf16"];
+    for (name, more) in [("a", &["--selection", "grouped"][..]), ("b", &["--screening", "f16"]), ("c", &in_chunks)] {
+        std::fs::write(files.path(&format!("bench-{name}.json")), bench(more).to_string()).unwrap();
+    }
+    let Some((agrees, text)) = expected(&["--compare", &files.path("")]) else {
+        return eprintln!("not tested: there is no python3");
+    };
+    assert!(agrees && text.matches("all of these").count() == 3, "{text}");
+
+    let mut wrong = bench(&["--selection", "grouped"]);
+    for kernel in wrong["kernels"].as_array_mut().unwrap() {
+        match kernel["kernel"].as_str().unwrap() {
+            "squares" => kernel["kernel"] = "hotter".into(),
+            "decode" => kernel["bytes"] = 1.into(),
+            "update" => kernel["dispatches"] = 7.into(),
+            _ => {}
+        }
+    }
+    std::fs::write(files.path("bench-d.json"), wrong.to_string()).unwrap();
+    let (agrees, text) = expected(&["--compare", &files.path("")]).unwrap();
+    assert!(!agrees);
+    for words in ["hotter: ", "squares: in the model, and not measured", "decode: 1 bytes", "update: 7 dispatches"] {
+        assert!(text.contains(&format!("DIFFERS {words}")), "{words} in {text}");
+    }
+}
+
+#[test]
+fn the_documentation_has_the_expected_times_of_the_script() {
+    let Some((_, text)) = expected(&[]) else { return eprintln!("not tested: there is no python3") };
+    let documented = std::fs::read_to_string("docs/performance.md").unwrap();
+    assert!(documented.contains(&text), "docs/performance.md lacks what benches/expected.py prints");
+}
