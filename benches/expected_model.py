@@ -116,10 +116,10 @@ def select(s, gpu, merged, best, bytes, chunk):
 
 def encode(s, gpu, dispatches, left, chunk):
     bytes = 4 * s.n * s.d + s.field() + 4 * left
-    # A chunk that the last cache does not hold is read for every tile of 128 rows, or by blocks of 2,048 rows and 1,024
-    # features (src/kernels/tile_order.rs).
+    # A chunk that the last cache does not hold is read for every tile of 128 rows, or, where its weights are many, by
+    # blocks of 2,048 rows and 1,024 features (src/kernels/tile_order.rs).
     again = 4 * s.n * s.d * (s.rows / 128 - 1)
-    if gpu.kind == "integrated" and chunk * s.row() > 2**24:
+    if chunk * s.row() > 2**24:
         again = 4 * s.n * s.d * s.rows / 2048 + s.field() * s.n / 1024
     again = 0 if fits(chunk * s.row(), gpu) else again
     return Kernel(2 * s.rows * s.n * s.d, bytes, dispatches, 0.6, gpu.encode, memory=bytes + again)

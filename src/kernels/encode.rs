@@ -214,7 +214,7 @@ impl Encode {
         Ok(Self {
             pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
             variant,
-            order: TileOrder::of(gpu),
+            order: TileOrder::default(),
         })
     }
 
@@ -224,7 +224,7 @@ impl Encode {
     /// As [`Encode::new`].
     pub fn compacted(gpu: &Gpu, variant: EncodeVariant, planes: &[(&'static str, u32)]) -> Result<Self> {
         let defines = [&variant.defines()[..], planes, &[("COMPACT", 1)]].concat();
-        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant, order: TileOrder::of(gpu) })
+        Ok(Self { pipeline: gpu.pipeline_of(variant.source(), &defines)?, variant, order: TileOrder::default() })
     }
 
     /// The same kernel, for tiles in blocks of so many tiles of rows.
@@ -258,7 +258,7 @@ impl GroupMaxima {
         Ok(Self {
             pipeline: gpu.pipeline_of(variant.source(), &variant.defines())?,
             variant,
-            order: TileOrder::of(gpu),
+            order: TileOrder::default(),
         })
     }
 

@@ -1,40 +1,32 @@
 //! The order in which `encode` goes through its tiles.
 
 use super::TileShape;
-use crate::gpu::Gpu;
 use crate::gpu::shaders::encode_tiled::Params;
 
 /// Rows of a block of tiles, which is 1,024 features wide.
 const BLOCK_ROWS: u32 = 2048;
 
-/// Weights of a chunk beyond which tiles come in blocks where the cache is small: it may hold fewer, which are then read
-/// once in any order.
-const SMALL_CACHE_BYTES: u64 = 16 << 20;
+/// Weights of a chunk beyond which tiles come in blocks: a cache may hold fewer, which are then read once in any order.
+const CACHED_BYTES: u64 = 16 << 20;
 
 /// The order of tiles.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) enum TileOrder {
-    /// Row by row of them: for caches that may hold the weights of a chunk.
-    Rows,
-    /// In blocks where the weights of a chunk are many: for the caches of integrated GPUs.
-    Blocks,
+    /// Row by row of them, or in blocks where the weights of a chunk are many.
+    #[default]
+    BySize,
     /// In blocks of so many tiles of rows.
     BlocksOf(u32),
 }
 
 impl TileOrder {
-    /// That of a device.
-    pub fn of(gpu: &Gpu) -> Self {
-        if gpu.description().kind == "integrated" { Self::Blocks } else { Self::Rows }
-    }
-
     /// Tiles of rows in a block of tiles, 0 if those come row by row.
     pub fn row_tiles(self, shape: TileShape, params: &Params) -> u32 {
         let weights = 16 * u64::from(params.width) * u64::from(params.quads);
         match self {
             Self::BlocksOf(row_tiles) => row_tiles,
-            Self::Blocks if weights > SMALL_CACHE_BYTES => BLOCK_ROWS / shape.rows,
-            Self::Blocks | Self::Rows => 0,
+            Self::BySize if weights > CACHED_BYTES => BLOCK_ROWS / shape.rows,
+            Self::BySize => 0,
         }
     }
 }
@@ -44,12 +36,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_come_in_blocks_where_the_cache_is_small_and_the_weights_are_many() {
+    fn tiles_come_in_blocks_where_the_weights_are_many() {
         let shape = |rows| TileShape { rows, features: 64, depth: 8, is_double: true, is_narrow: false };
         let params = |width| Params { rows: 4096, quads: 192, width, ..Params::default() };
-        assert_eq!(TileOrder::Blocks.row_tiles(shape(128), &params(8192)), 16);
-        assert_eq!(TileOrder::Blocks.row_tiles(shape(64), &params(8192)), 32);
-        assert_eq!(TileOrder::Blocks.row_tiles(shape(128), &params(4096)), 0);
-        assert_eq!(TileOrder::Rows.row_tiles(shape(128), &params(8192)), 0);
+        assert_eq!(TileOrder::BySize.row_tiles(shape(128), &params(8192)), 16);
+        assert_eq!(TileOrder::BySize.row_tiles(shape(64), &params(8192)), 32);
+        assert_eq!(TileOrder::BySize.row_tiles(shape(128), &params(4096)), 0);
     }
 }

@@ -125,7 +125,9 @@ impl SelectionMethod {
         let encode = EncodeVariant::best(adapter);
         let available = Self::available(adapter, encode, screening, shape);
         let screened = available.iter().find(|method| matches!(method, Self::Screened { .. }));
-        let pays = features > CANDIDATE_COST * shape.screened_groups() * u64::from(SCREEN_GROUP);
+        // Apple's GPUs multiply f16 no faster than f32.
+        let pays =
+            adapter.backend != "metal" && features > CANDIDATE_COST * shape.screened_groups() * u64::from(SCREEN_GROUP);
         if let Some(screened) = screened.filter(|_| pays || screening == Screening::F16) {
             return *screened;
         }

@@ -287,6 +287,8 @@ fn screening_follows_the_device_unless_it_is_told() {
     assert!(screens(&matrix_units, Screening::Auto, shape) && screens(&plain, Screening::F16, shape));
     assert!(!screens(&matrix_units, Screening::F32, shape) && !screens(&plain, Screening::Auto, shape));
     assert!(!screens(&matrix_units, Screening::Auto, SelectionShape { features: 4096, ..shape }));
+    let apple = AdapterDescription { backend: "metal", kind: "integrated", ..matrix_units.clone() };
+    assert!(!screens(&apple, Screening::Auto, shape) && screens(&apple, Screening::F16, shape));
     let software = AdapterDescription { kind: "software", ..matrix_units.clone() };
     assert!(!screens(&software, Screening::Auto, shape));
     let little_memory = AdapterDescription { workgroup_bytes: 16 << 10, ..matrix_units };
