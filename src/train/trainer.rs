@@ -129,9 +129,12 @@ impl Trainer {
     /// All that a run has on the device, with weights of zero.
     pub(crate) fn allocate(gpu: &Gpu, config: &SaeConfig, recipe: Recipe, tuning: Tuning) -> Result<Self> {
         let parameters = Parameters::allocate(gpu, config, Planes::training(&config.describe()))?;
-        let step = TrainingStep::new(gpu, parameters, recipe.clone(), tuning, World::Solo)?;
+        let mut step = TrainingStep::new(gpu, parameters, recipe.clone(), tuning, World::Solo)?;
         let method = step.forward().selector().method();
         let screening = ScreeningPolicy::new(method, config.usual_l0());
+        step.set_screen(screening.as_ref().map(|screening| screening.mode(0)).unwrap_or_default());
+        step.make_room_for_dead(0);
+        step.follow(gpu)?;
         let lists = config.describe().lists;
         let may_fill = |list: &ListSpec| matches!(list.keep, Keep::Admitted { .. } | Keep::Dead { .. });
         // One more than are ahead: the oldest is read after the newest is submitted.

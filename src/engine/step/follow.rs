@@ -35,7 +35,10 @@ impl TrainingStep {
     }
 
     /// Takes the programs for the last step that was begun: those of another k, mode or room are recorded anew.
-    pub(super) fn follow(&mut self, gpu: &Gpu) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] if their constants do not fit, [`crate::Error::Device`].
+    pub fn follow(&mut self, gpu: &Gpu) -> Result<()> {
         let step = u64::from(self.taken.saturating_sub(1));
         let k = self.recipe.k_at(step, self.parameters.config()).unwrap_or(0) as u32;
         let recorded = Recorded { finding: Finding { k, screen: self.screen }, dead_room: self.dead_room };
