@@ -36,7 +36,7 @@ fn every_shader_passes_on_this_device() {
     for shader in ALL {
         // The variants of an operation share one reference.
         let of = |operation: &&str| shader.name.strip_prefix(operation).is_some_and(|rest| rest.starts_with('_'));
-        let operation = ["encode", "screen"].into_iter().find(of).unwrap_or(shader.name);
+        let operation = ["encode", "rescore", "screen"].into_iter().find(of).unwrap_or(shader.name);
         assert!(checked(operation), "{operation} is not checked");
     }
     assert!(checked("step"));
