@@ -271,7 +271,7 @@ fn batches_make_no_program_no_pipeline_and_no_buffer() {
         });
         let mut evaluator = Evaluator::new(&gpu, &initial, BATCH).unwrap();
         assert_makes_nothing(&gpu, &format!("an evaluation of {name}"), |batch| {
-            evaluator.add(batch, |_| None).unwrap()
+            evaluator.add(batch, |_| None).unwrap();
         });
     }
 }
