@@ -1,8 +1,10 @@
 //! A k that falls: by chunks while it is above the SAE's own, then by the method that was chosen for that.
 
+use std::ops::Range;
+
 use super::chunked::Chunked;
 use super::{Inputs, SelectionMethod, Selector};
-use crate::gpu::{Buffer, Recording};
+use crate::gpu::{Buffer, Gpu, Recording};
 
 pub(super) struct Annealed {
     pub falling: Chunked,
@@ -27,5 +29,9 @@ impl Selector for Annealed {
 
     fn uncertain(&self) -> &Buffer {
         self.fixed.uncertain()
+    }
+
+    fn audit(&self, gpu: &Gpu, rows: Range<u32>) {
+        self.fixed.audit(gpu, rows);
     }
 }

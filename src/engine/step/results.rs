@@ -102,17 +102,15 @@ impl TrainingStep {
     pub fn results(&self, gpu: &Gpu, pending: Pending) -> Result<Outcome> {
         let results = pending.wait(gpu)?;
         let guard: Guard = results.get(3)[0];
-        if is_list_full(guard) {
-            return Ok(Outcome::ListFull);
-        }
-        if does_list_fit(guard) {
-            return Ok(Outcome::ListFits);
-        }
-        if are_too_many_uncertain(guard) {
-            return Ok(Outcome::TooManyUncertain);
-        }
-        if are_too_many_dead(guard) {
-            return Ok(Outcome::TooManyDead);
+        for (what, outcome) in [
+            (center::LIST_FULL, Outcome::ListFull),
+            (center::LIST_FITS, Outcome::ListFits),
+            (center::TOO_MANY_UNCERTAIN, Outcome::TooManyUncertain),
+            (center::TOO_MANY_DEAD, Outcome::TooManyDead),
+        ] {
+            if is_raised(guard, what) {
+                return Ok(outcome);
+            }
         }
         check_guard(guard)?;
         let clip: ClipResult = results.get(1)[0];
@@ -160,25 +158,14 @@ impl TrainingStep {
     }
 }
 
-/// Whether entries did not fit their list. What follows from a full list need not be finite; the rows do not follow
-/// from it.
+/// Whether entries did not fit their list.
 pub fn is_list_full(guard: Guard) -> bool {
-    guard.status & center::LIST_FULL != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+    is_raised(guard, center::LIST_FULL)
 }
 
-/// Whether a step by slabs was not needed. Lists have the same rows, and find again what else is wrong.
-fn does_list_fit(guard: Guard) -> bool {
-    guard.status & center::LIST_FITS != 0 && guard.status & center::INPUT_NOT_FINITE == 0
-}
-
-/// Whether screening left more rows uncertain than there is room to select again.
-fn are_too_many_uncertain(guard: Guard) -> bool {
-    guard.status & center::TOO_MANY_UNCERTAIN != 0 && guard.status & center::INPUT_NOT_FINITE == 0
-}
-
-/// Whether there were more dead features than room for them.
-fn are_too_many_dead(guard: Guard) -> bool {
-    guard.status & center::TOO_MANY_DEAD != 0 && guard.status & center::INPUT_NOT_FINITE == 0
+/// Whether this voids the step. What follows from it need not be finite; the rows do not follow from it.
+fn is_raised(guard: Guard, what: u32) -> bool {
+    guard.status & what != 0 && guard.status & center::INPUT_NOT_FINITE == 0
 }
 
 /// Fails if a guard is raised.
