@@ -170,7 +170,8 @@ impl Optimizer {
         });
         let hot = &backward.hot;
         // Of their ranges these need but what all have in common.
-        let summed = (1, [&hot.encoder, &hot.decoder], ranges[0], params);
+        let groups = backward.groups_for_all(shard.count, update::ROWS_PER_WORKGROUP);
+        let summed = (1, [&hot.encoder, &hot.decoder], ranges[0], update::Params { groups, ..params });
         for (kernel, [encoder_terms, decoder_terms], range, params) in active.chain([summed]) {
             let [g0, g1] = losses.gradients(range.level);
             let range = backward.sorted.range(range.number);
