@@ -134,8 +134,8 @@ fn all_methods_are_a_sort_under_heavy_ties_at_length() {
 
 #[test]
 fn shards_and_methods_give_the_same_bits() {
-    // One shard, three, and 17 of 2,048 features.
-    let features = 17 * 2048 - 5;
+    // One shard, three, and 17 of 1,024 features.
+    let features = 17 * 1024 - 5;
     let initial = initialize(&config(features), 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     let mut hashes = Vec::new();
     for shards in [1, 3, 17] {
