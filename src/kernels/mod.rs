@@ -20,7 +20,7 @@ pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
 pub use rescore::{CandidateOrder, Rescore, RescoreVariant};
 pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
-pub use shapes::SumShape;
+pub use shapes::{SlopesVariant, SumShape};
 pub use sort::{Sort, Sorted};
 pub use to_f16::ToF16;
 

@@ -127,7 +127,9 @@ fn own_variants(source: Source) -> Vec<Defines> {
         "sort" | "runs" => combinations(&[("SHARES", &[16, 256])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
-            .into(),
+            .iter()
+            .flat_map(|defines| [0, 1].map(|staged| [&defines[..], &[("STAGED", staged)]].concat()))
+            .collect(),
         "slab" => [[0, 0], [1, 0], [1, 1]].map(|[gate, detached]| vec![("GATE", gate), ("DETACHED", detached)]).into(),
         "product" => combinations(&[("LEFT_DEEP", &[0, 1]), ("RIGHT_DEEP", &[0, 1]), ("ADDS", &[0, 1])]),
         "hot" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]]
