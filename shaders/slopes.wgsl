@@ -4,8 +4,8 @@
 // of list 0's field and of list 1's, or where GATE is 1 of list 0's second; w_dec: [count, quads] vec4; scalars: planes
 // of [count]; rows: [rows] statistics; terms: [capacity, 1 + EXTRAS] vec4<u32>; range: Range; step: Step. Workgroups
 // take terms of the range in turns.
-// Where STAGED is 1, for GPUs, neighbouring threads load a slice of a row of g or W_dec into workgroup memory, where the
-// thread of each term finds it; else that thread walks its rows itself, for the CPU. The bits are the same.
+// Where STAGED is 1, for GPUs, neighbouring threads load a slice of a row of g or W_dec into workgroup memory, and the
+// thread of each term reads it there; else that thread walks its rows itself, for the CPU. The bits are the same.
 #define STAGED 1
 #define SECOND 1
 #define GATE 0
