@@ -10,7 +10,7 @@ use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
-use crate::kernels::sum_shape;
+use crate::kernels::SumShape;
 use crate::sae::description::{Inference, Role};
 
 /// Adam's moments of a matrix of a shard, or of a row of the model.
@@ -73,7 +73,8 @@ impl Optimizer {
         let bf16 = u32::from(precision != MomentPrecision::F32);
         let own = [("BF16", bf16)];
         let active = [&planes[..], &sum_defines(gpu, parameters.description()), &own].concat();
-        let summed = [&planes[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
+        let shape = SumShape::best(gpu.description()).defines();
+        let summed = [&planes[..], &shape, &own, &[("SUMMED", 1)]].concat();
         let kernels = Kernels {
             encoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
             decoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
