@@ -23,7 +23,7 @@ import compare
 import tables
 from gpus import GPUS, resident_warps
 from hot_loop import hot_loop
-from variants import labels
+from variants import labels, tile
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -125,7 +125,7 @@ def ask(gpu, program, directory, variants):
 def default_encode(gpu, monosem):
     """The variant that is taken unless measured; wgpu passes over NVK where it does not conform yet, as on Hopper."""
     (device, *_), _ = lines_of([SHIM, gpu, monosem, "devices", "--json"])
-    return device.get("encode", "tiled-128x128x8")
+    return device.get("encode", tile({}))
 
 
 def summaries(gpu, told, label):
