@@ -148,8 +148,17 @@ fn own_variants(source: Source) -> Vec<Defines> {
     if !source.text.contains("#define BIAS ") || source.around_entry.is_some() {
         return own;
     }
-    let with = |defines: &Defines| planes().iter().map(|planes| [&planes.defines()[..], defines].concat()).collect();
+    let with = |defines: &Defines| {
+        let planes = planes().into_iter().map(|planes| planes.defines());
+        planes.map(|planes| [&planes[..], &terms_ahead(source, &planes), defines].concat()).collect()
+    };
     own.iter().flat_map(|defines| -> Vec<Defines> { with(defines) }).collect()
+}
+
+/// The terms that `summary` reads ahead, as `Backward` chooses them.
+fn terms_ahead(source: Source, planes: &Defines) -> Defines {
+    let has_two_extras = planes.iter().any(|(name, extras)| *name == "EXTRAS" && *extras > 1);
+    if source.name == "summary" && has_two_extras { vec![("AHEAD", 2)] } else { vec![] }
 }
 
 #[test]
