@@ -86,9 +86,8 @@ fn load_block(block: vec2<u32>, lines: vec4<u32>) -> Block {
     return Block(w_enc[lines.x], w_enc[lines.y], w_enc[lines.z], w_enc[lines.w]);
 }
 
-/// Puts a block of the stage at `stage` where it is read by dimension.
-fn store_block(stage: u32, block: vec2<u32>, rows: Block) {
-    let place = stage + block.x * 4u * LINE + block.y;
+/// Puts a block where it is read by dimension.
+fn store_block(place: u32, rows: Block) {
 #for c in 0..4
     staged[place + ${c}u * LINE] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
 #end

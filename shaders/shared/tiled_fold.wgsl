@@ -7,6 +7,7 @@
     let row = thread / COLUMNS;
     let block = block_of(thread);
     let lines = block_lines(block, tile_row, tile_feature);
+    let place = block.x * 4u * LINE + block.y;
 #for h in 0..2
 #for i in 0..8
     var sum_${h}_${i} = vec4(0.0);
@@ -14,7 +15,7 @@
 #end
     var current = 0u;
 #if DOUBLE
-    store_block(0u, block, load_block(block, lines));
+    store_block(place, load_block(block, lines));
     workgroupBarrier();
 #end
     var at = 0u;
@@ -29,7 +30,7 @@
 #if DOUBLE
 #else
         workgroupBarrier();
-        store_block(0u, block, rows);
+        store_block(place, rows);
         workgroupBarrier();
 #end
 #if ROLLED
@@ -55,7 +56,7 @@
 #end
 #if DOUBLE
         current = STAGE - current;
-        store_block(current, block, rows);
+        store_block(current + place, rows);
         workgroupBarrier();
 #end
         continuing {
