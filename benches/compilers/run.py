@@ -69,7 +69,7 @@ def different(directory, variants):
     number = re.compile(rf"^const ({'|'.join(planes)}): u32 = \d+u;$", re.M)
     texts = {}
     for name, variant in sorted(variants.items(), key=lambda one: int(one[0].rsplit("-", 1)[1])):
-        # `decode` takes three columns there.
+        # Sums of rows take three columns there.
         if not name.startswith("encode_subgroup") and variant["defines"].get("COLUMNS") != 3:
             text = number.sub("", (directory / f"{name}.wgsl").read_text())
             texts.setdefault(text, (name, variant))
