@@ -339,7 +339,7 @@ fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, least: f
 }
 
 /// The number farthest below 0.
-const LOWEST: f32 = -3.4028235e38;
+const LOWEST: f32 = -3.40282346e38;
 
 /// The feature's own scalars, a thread per feature.
 @compute @workgroup_size(64)
