@@ -44,7 +44,7 @@ struct Params {
 #import sums
 #import encoder_sum
 #import decoder_sum
-#import decoder_gradient
+#import decoder_share
 
 /// A feature, counted in the shard, and the terms of its run; a feature of `params.count` is none.
 struct Row {
@@ -168,6 +168,7 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #else
             let pull = 0.0;
 #end
+            let share = decoder_share(norm, along, pull);
             let second = second_list(row.begin, row.end);
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
 #if DENSE
@@ -183,7 +184,7 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
                     let v = w_dec[feature * params.quads + column + ROW_THREADS * ${c}u];
-                    let gradient_${c} = decoder_gradient(sums.column_${c}, v, norm, along, pull);
+                    let gradient_${c} = fma(vec4(share), v, sums.column_${c});
                     lanes = fma(gradient_${c}, gradient_${c}, lanes);
                 }
 #end

@@ -75,7 +75,7 @@ alias Moments = vec4<f32>;
 #import scalars
 #import terms
 #import sums
-#import decoder_gradient
+#import decoder_share
 #if SUMMED
 #else
 #import term_from
@@ -287,6 +287,7 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #else
             let second = second_list(row.begin, row.end);
 #end
+            let share = decoder_share(norm, along, pull);
             for (var column = lane; column < params.quads; column += ROW_THREADS * ${COLUMNS}u) {
 #if SUMMED
                 let sums = known_sums(row, column);
@@ -296,7 +297,7 @@ fn decoder(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 #for c in 0..${COLUMNS}
                 if column + ROW_THREADS * ${c}u < params.quads {
                     let quad = column + ROW_THREADS * ${c}u;
-                    let gradient = decoder_gradient(sums.column_${c}, weights[line + quad], norm, along, pull);
+                    let gradient = fma(vec4(share), weights[line + quad], sums.column_${c});
                     let parameter = update_at(feature, quad, DECODER, gradient);
                     lanes = fma(parameter, parameter, lanes);
                 }
@@ -338,7 +339,7 @@ fn update_scalar(feature: u32, plane: u32, moments: u32, gradient: f32, least: f
 }
 
 /// The number farthest below 0.
-const LOWEST: f32 = -3.4028235e38;
+const LOWEST: f32 = -3.40282346e38;
 
 /// The feature's own scalars, a thread per feature.
 @compute @workgroup_size(64)

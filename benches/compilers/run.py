@@ -23,7 +23,7 @@ import compare
 import tables
 from gpus import GPUS, resident_warps
 from hot_loop import hot_loop
-from variants import labels
+from variants import labels, tile
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -69,8 +69,10 @@ def different(directory, variants):
     number = re.compile(rf"^const ({'|'.join(planes)}): u32 = \d+u;$", re.M)
     texts = {}
     for name, variant in sorted(variants.items(), key=lambda one: int(one[0].rsplit("-", 1)[1])):
-        # `decode` takes three columns there.
-        if not name.startswith("encode_subgroup") and variant["defines"].get("COLUMNS") != 3:
+        defines = variant["defines"]
+        # Sums of rows take three columns there, and terms walk their rows.
+        is_for_cpu = name.startswith("encode_subgroup") or defines.get("COLUMNS") == 3 or defines.get("STAGED") == 0
+        if not is_for_cpu:
             text = number.sub("", (directory / f"{name}.wgsl").read_text())
             texts.setdefault(text, (name, variant))
     return dict(sorted(texts.values(), key=lambda one: one[0].rsplit("-", 1)[0]))
@@ -125,7 +127,7 @@ def ask(gpu, program, directory, variants):
 def default_encode(gpu, monosem):
     """The variant that is taken unless measured; wgpu passes over NVK where it does not conform yet, as on Hopper."""
     (device, *_), _ = lines_of([SHIM, gpu, monosem, "devices", "--json"])
-    return device.get("encode", "tiled-128x128x8")
+    return device.get("encode", tile({}))
 
 
 def summaries(gpu, told, label):

@@ -1,5 +1,10 @@
 """Names of the variants that tests/it/engine/translation.rs writes: `shader entry definitions`."""
 
+import re
+from pathlib import Path
+
+TILED = Path(__file__).parent.parent.parent / "shaders/encode/tiled.wgsl"
+
 
 def labels(variants):
     """Names, short and different, for {file's stem: {"entry": ..., "defines": {...}}}."""
@@ -12,7 +17,7 @@ def labels(variants):
 def labels_of(shader, variants):
     if shader == "encode_tiled":
         named = {stem: [tile(variant["defines"])] for stem, variant in variants.items()}
-        own = {"ROWS", "FEATURES", "DEPTH", "DOUBLE", "LOADS", "HALVES"}
+        own = {"DOUBLE", "ROLLED"}
     elif shader == "screen_cooperative":
         return {stem: f"{shader} {block(variant['defines'])}" for stem, variant in variants.items()}
     else:
@@ -43,9 +48,9 @@ def choosing(named, defines, own):
 
 def tile(defines):
     """As EncodeVariant's (src/kernels/encode.rs)."""
-    narrow = "-8x4" if defines.get("HALVES", 2) == 1 else ""
-    double = "-double" if defines["DOUBLE"] else ""
-    return f"tiled-{defines['ROWS']}x{defines['FEATURES']}x{defines['DEPTH']}{narrow}{double}"
+    sizes = dict(re.findall(r"^(?:const|#define) (ROWS|FEATURES|DEPTH)(?:: u32 =)? (\d+)", TILED.read_text(), re.M))
+    suffix = "-double" if defines.get("DOUBLE") else "-rolled" if defines.get("ROLLED") else ""
+    return f"tiled-{sizes['ROWS']}x{sizes['FEATURES']}x{sizes['DEPTH']}{suffix}"
 
 
 def block(defines):

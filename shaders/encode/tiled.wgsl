@@ -2,45 +2,35 @@
 // of ROWS rows and FEATURES features, of which DEPTH dimensions at a time are staged in workgroup memory, in one buffer
 // or alternately in two. A group of maxima is GROUP features, whose keys are their pre-activations, or those times
 // decoder norms.
-// Each dot product is one ascending fold (rule D, docs/architecture.md) in any shape.
-#define ROWS 128
-#define FEATURES 128
-#define DEPTH 8
+// Each dot product is one ascending fold (rule D, docs/architecture.md) in any variant.
+#define DEPTH 16
 #define DOUBLE 0
-// A thread has 8 rows by 4 features of each half of the tile's, or of one that is all of them.
-#define HALVES 2
-// Blocks of a stage that a thread loads at most: 2 HALVES (ROWS + FEATURES) DEPTH / (ROWS FEATURES), rounded up.
-#define LOADS 1
+// The dimensions of a stage are a loop, for compilers that would hold the sums twice about an unrolled one.
+#define ROLLED 0
 alias Element = vec4<f32>;
 #import encode
 #import order
 
 /// Features per group of maxima: those of four threads.
 const GROUP: u32 = 16u;
-/// Features from one half to the next.
-const HALF: u32 = ${FEATURES}u / ${HALVES}u;
-/// Threads side by side, of 4 features of each half, and in all, of 8 rows each.
+const ROWS: u32 = 128u;
+const FEATURES: u32 = 128u;
+/// A thread has 8 rows by 4 features of each half of the tile's.
+const HALF: u32 = FEATURES / 2u;
+/// Threads side by side, and in all.
 const COLUMNS: u32 = HALF / 4u;
-const THREADS: u32 = ${ROWS}u / 8u * COLUMNS;
+const THREADS: u32 = ROWS / 8u * COLUMNS;
 /// Vectors of a stage in a row of x or W_enc.
 const STAGE_QUADS: u32 = ${DEPTH}u / 4u;
-/// Vectors of one dimension of a stage, and those that follow every fourth so that its transposition spreads over the
-/// banks.
-const X_LINE: u32 = ${ROWS}u / 4u;
-const W_LINE: u32 = ${FEATURES}u / 4u;
-const GAP: u32 = 32u / ${DEPTH}u;
-const X_TILE: u32 = X_LINE * ${DEPTH}u + GAP * STAGE_QUADS;
-const W_TILE: u32 = W_LINE * ${DEPTH}u + GAP * STAGE_QUADS;
-const STAGE: u32 = X_TILE + W_TILE;
-/// A stage is loaded in blocks of four rows by four dimensions, those of x first: a thread transposes a block and
-/// writes whole vectors, because a write to one component may clobber the others.
-const X_BLOCKS: u32 = X_LINE * STAGE_QUADS;
-const BLOCKS: u32 = X_BLOCKS + W_LINE * STAGE_QUADS;
+/// Vectors of one dimension of a stage, those of x first.
+const X_LINE: u32 = ROWS / 4u;
+const LINE: u32 = X_LINE + FEATURES / 4u;
+const STAGE: u32 = LINE * ${DEPTH}u;
 
-/// Stages: x, then W_enc.
 var<workgroup> staged: array<vec4<f32>, STAGE * (1u + ${DOUBLE}u)>;
 
-/// Vectors of four rows that follow each other, one below the other.
+/// Vectors of four rows that follow each other, one below the other. A stage is one such block per thread, which
+/// transposes it and writes whole vectors, because a write to one component may clobber the others.
 struct Block {
     a: vec4<f32>,
     b: vec4<f32>,
@@ -49,7 +39,7 @@ struct Block {
 }
 
 /// Tiles of features in a block of tiles: 1,024 features.
-const BLOCK_TILES: u32 = 1024u / ${FEATURES}u;
+const BLOCK_TILES: u32 = 1024u / FEATURES;
 
 /// The tile of rows and the tile of features of a workgroup: row by row of tiles, or block by block, so that a small
 /// cache holds what neighbours share.
@@ -57,7 +47,7 @@ fn tile_of(group: vec3<u32>) -> vec2<u32> {
     if params.row_tiles == 0u {
         return group.yx;
     }
-    let tiles = vec2(params.rows + ${ROWS}u - 1u, params.width + ${FEATURES}u - 1u) / vec2(${ROWS}u, ${FEATURES}u);
+    let tiles = vec2(params.rows + ROWS - 1u, params.width + FEATURES - 1u) / vec2(ROWS, FEATURES);
     let at = group.y * tiles.y + group.x;
     let of_band = params.row_tiles * tiles.y;
     let first_row = at / of_band * params.row_tiles;
@@ -70,44 +60,36 @@ fn tile_of(group: vec3<u32>) -> vec2<u32> {
     return vec2(first_row + in_block / width, first_feature + in_block % width);
 }
 
+/// The vector of a stage's rows, and the vector of a dimension, that a thread's block is: of eight neighbours each two
+/// read 32 bytes that follow each other, and no more than two write to the same bank.
+fn block_of(thread: u32) -> vec2<u32> {
+    return vec2(thread % 2u + thread / 8u % 2u * 2u, thread / 2u % 4u + thread / 16u * 4u);
+}
+
 /// Where the four rows of a block begin.
-fn block_lines(block: u32, tile_row: u32, tile_feature: u32) -> vec4<u32> {
+fn block_lines(block: vec2<u32>, tile_row: u32, tile_feature: u32) -> vec4<u32> {
     let neighbours = vec4(0u, 1u, 2u, 3u);
     // Rows and features past the end repeat the last one: loaded, computed, never stored.
-    if block < X_BLOCKS {
-        let row = vec4(tile_row + block / STAGE_QUADS * 4u) + neighbours;
-        return (params.first_row + min(row, vec4(params.rows - 1u))) * params.quads + block % STAGE_QUADS;
+    if block.y < X_LINE {
+        let row = vec4(tile_row + block.y * 4u) + neighbours;
+        return (params.first_row + min(row, vec4(params.rows - 1u))) * params.quads + block.x;
     }
-    let first = tile_feature + (block - X_BLOCKS) / STAGE_QUADS * 4u;
+    let first = tile_feature + (block.y - X_LINE) * 4u;
     let features = vec4(feature_at(first), feature_at(first + 1u), feature_at(first + 2u), feature_at(first + 3u));
-    return features * params.quads + block % STAGE_QUADS;
+    return features * params.quads + block.x;
 }
 
-fn load_block(block: u32, lines: vec4<u32>) -> Block {
-    if block < X_BLOCKS {
+fn load_block(block: vec2<u32>, lines: vec4<u32>) -> Block {
+    if block.y < X_LINE {
         return Block(centred[lines.x], centred[lines.y], centred[lines.z], centred[lines.w]);
     }
-    if block < BLOCKS {
-        return Block(w_enc[lines.x], w_enc[lines.y], w_enc[lines.z], w_enc[lines.w]);
-    }
-    return Block();
+    return Block(w_enc[lines.x], w_enc[lines.y], w_enc[lines.z], w_enc[lines.w]);
 }
 
-/// Where a block is put in a stage, and from there how far it is from one dimension to the next.
-fn block_place(block: u32) -> vec2<u32> {
-    let is_x = block < X_BLOCKS;
-    let line = select(W_LINE, X_LINE, is_x);
-    let own = select(block - X_BLOCKS, block, is_x);
-    return vec2(select(X_TILE, 0u, is_x) + own % STAGE_QUADS * (4u * line + GAP) + own / STAGE_QUADS, line);
-}
-
-/// Puts a block of the stage at `stage` where it is read by dimension.
-fn store_block(stage: u32, block: u32, place: vec2<u32>, rows: Block) {
-    if block >= BLOCKS {
-        return;
-    }
+/// Puts a block where it is read by dimension.
+fn store_block(place: u32, rows: Block) {
 #for c in 0..4
-    staged[stage + place.x + ${c}u * place.y] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
+    staged[place + ${c}u * LINE] = vec4(rows.a[${c}], rows.b[${c}], rows.c[${c}], rows.d[${c}]);
 #end
 }
 
@@ -125,11 +107,11 @@ fn biases(feature: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 #include tiled_fold
     let feature = tile_feature + column * 4u;
-#for h in 0..${HALVES}
+#for h in 0..2
     let feature_${h} = feature + ${h}u * HALF;
     let bias_${h} = biases(feature_${h});
 #for i in 0..8
-    store(tile_row + ${i}u / 4u * (${ROWS}u / 2u) + row * 4u + ${i}u % 4u, feature_${h}, sum_${h}_${i} + bias_${h});
+    store(tile_row + ${i}u / 4u * (ROWS / 2u) + row * 4u + ${i}u % 4u, feature_${h}, sum_${h}_${i} + bias_${h});
 #end
 #end
 }
@@ -156,7 +138,7 @@ fn write_maxima(tile_row: u32, first: u32, thread: u32) {
     const GROUPS: u32 = COLUMNS / 4u;
     let row = thread / GROUPS * 4u;
     let feature = first + thread % GROUPS * GROUP;
-    if row >= ${ROWS}u || feature >= params.width {
+    if row >= ROWS || feature >= params.width {
         return;
     }
     let at = thread / GROUPS * COLUMNS + thread % GROUPS * 4u;
@@ -177,7 +159,7 @@ fn write_maxima(tile_row: u32, first: u32, thread: u32) {
 fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 #include tiled_fold
     let feature = tile_feature + column * 4u;
-#for h in 0..${HALVES}
+#for h in 0..2
     let feature_${h} = feature + ${h}u * HALF;
     let bias_${h} = biases(feature_${h});
     let scale_${h} = vec4(
@@ -192,7 +174,7 @@ fn group_maxima(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         largest_of(sum_${h}_${i}, bias_${h}, scale_${h}, feature_${h}),
 #end
     );
-    staged[(${ROWS}u / 8u + row) * COLUMNS + column] = vec4(
+    staged[(ROWS / 8u + row) * COLUMNS + column] = vec4(
 #for i in 4..8
         largest_of(sum_${h}_${i}, bias_${h}, scale_${h}, feature_${h}),
 #end

@@ -5,14 +5,14 @@ use std::fmt;
 use super::tile_order::TileOrder;
 use crate::error::Result;
 use crate::gpu::shaders::encode_subgroup;
-use crate::gpu::shaders::encode_tiled::{self, Params, group_maxima, main};
+use crate::gpu::shaders::encode_tiled::{self, FEATURES, Params, ROWS, STAGE, STAGE_QUADS, group_maxima, main};
 use crate::gpu::{AdapterDescription, Gpu, Pipeline, Recording, Source};
 
 /// The variants of `encode`; all give the same bits on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeVariant {
     /// `shaders/encode/tiled.wgsl`: tiles in workgroup memory, for GPUs.
-    Tiled(TileShape),
+    Tiled(Staging),
     /// `shaders/encode/subgroup.wgsl`: a register tile per lane, for adapters on the CPU.
     Subgroup {
         /// Invocations a subgroup: 4, 8 or 16.
@@ -22,36 +22,17 @@ pub enum EncodeVariant {
     },
 }
 
-/// A shape of `shaders/encode/tiled.wgsl`.
+/// How `shaders/encode/tiled.wgsl` goes through the dimensions, a stage of them at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TileShape {
-    /// Rows a tile.
-    pub rows: u32,
-    /// Features a tile.
-    pub features: u32,
-    /// Dimensions a stage.
-    pub depth: u32,
-    /// Two stages take turns, so that one is loaded while the other is multiplied.
-    pub is_double: bool,
-    /// A thread has 8 rows by 4 features, and not by 8.
-    pub is_narrow: bool,
+pub enum Staging {
+    /// In one buffer, and unrolled.
+    Single,
+    /// Two buffers take turns, so that one is loaded while the other is multiplied.
+    Double,
+    /// In one buffer, a dimension a pass: Intel's compiler has no registers for the sums of an unrolled stage
+    /// (benches/compilers).
+    Rolled,
 }
-
-/// The usual shape first, which every adapter can run; then those likeliest to be faster.
-const TILES: [TileShape; 9] = [
-    TileShape::new(128, 128, 8, false),
-    TileShape::new(128, 128, 8, true),
-    TileShape::new(128, 128, 16, true),
-    TileShape::new(128, 64, 8, true),
-    TileShape::new(64, 64, 16, true),
-    TileShape::new(128, 64, 16, true),
-    TileShape::new(64, 64, 8, true),
-    TileShape::new(128, 128, 16, false),
-    NARROW,
-];
-
-/// The usual shape on Intel's GPUs, whose compiler has no registers for 64 sums a thread (benches/compilers).
-const NARROW: TileShape = TileShape { is_narrow: true, ..TileShape::new(128, 64, 16, false) };
 
 /// Intel's number among PCI vendors.
 const INTEL: u32 = 0x8086;
@@ -63,46 +44,42 @@ const REGISTER_ROWS: [u32; 3] = [16, 32, 64];
 /// Rows of x that follow each other under one tile of features: three quarters of a second cache of 1 MiB.
 const ROW_BLOCK_BYTES: u64 = 768 << 10;
 
-impl TileShape {
-    const fn new(rows: u32, features: u32, depth: u32, is_double: bool) -> Self {
-        Self { rows, features, depth, is_double, is_narrow: false }
+impl Staging {
+    /// The usual one first.
+    const ALL: [Self; 3] = [Self::Single, Self::Double, Self::Rolled];
+
+    /// The usual one first of those for an adapter.
+    fn of(adapter: &AdapterDescription) -> &'static [Self] {
+        match (adapter.is_software(), adapter.vendor) {
+            // Nothing is taken there, but everything can be tested.
+            (true, _) => &Self::ALL,
+            (false, INTEL) => &[Self::Rolled, Self::Single],
+            (false, _) => &[Self::Single, Self::Double],
+        }
     }
 
-    /// Parts of a tile's features, of each of which a thread has four.
-    fn halves(self) -> u32 {
-        if self.is_narrow { 1 } else { 2 }
-    }
-
-    /// Threads a workgroup.
-    pub fn threads(self) -> u32 {
-        self.rows * self.features / (32 * self.halves())
-    }
-
-    /// Workgroup memory: stages of x and W_enc, each with a gap of two vectors of 4 for every 16 bytes of depth.
+    /// Workgroup memory of a variant, in bytes.
     pub fn workgroup_bytes(self) -> u32 {
-        let stage = (self.rows + self.features) / 4 * self.depth + 16;
-        16 * stage * (1 + u32::from(self.is_double))
+        16 * STAGE * (1 + u32::from(self == Self::Double))
     }
 }
 
 impl EncodeVariant {
-    /// Those that some adapter can run; of each shader the usual shape first.
+    /// Those that some adapter can run; of each shader the usual one first.
     pub fn all() -> Vec<Self> {
         let registers = |lanes| REGISTER_ROWS.map(|rows| Self::Subgroup { lanes, rows });
-        [4, 8, 16].into_iter().flat_map(registers).chain(TILES.map(Self::Tiled)).collect()
+        [4, 8, 16].into_iter().flat_map(registers).chain(Staging::ALL.map(Self::Tiled)).collect()
     }
 
     /// Those that this adapter can run, the usual one there first.
     pub fn available(adapter: &AdapterDescription) -> Vec<Self> {
         let runs = |variant: &Self| match *variant {
-            Self::Tiled(shape) => variant.is_usual() || shape.workgroup_bytes() <= adapter.workgroup_bytes,
+            // What one stage takes every adapter has.
+            Self::Tiled(staging) => staging != Staging::Double || staging.workgroup_bytes() <= adapter.workgroup_bytes,
             Self::Subgroup { lanes, .. } => adapter.is_software() && adapter.subgroup_size == Some(lanes),
         };
-        let mut available: Vec<_> = Self::all().into_iter().filter(runs).collect();
-        if adapter.vendor == INTEL && !adapter.is_software() {
-            available.sort_by_key(|variant| *variant != Self::Tiled(NARROW));
-        }
-        available
+        let registers = Self::all().into_iter().filter(|variant| matches!(variant, Self::Subgroup { .. }));
+        registers.chain(Staging::of(adapter).iter().copied().map(Self::Tiled)).filter(runs).collect()
     }
 
     /// The one that is taken unless another was measured to be faster.
@@ -110,15 +87,15 @@ impl EncodeVariant {
         Self::available(adapter)[0]
     }
 
-    /// Whether it is the usual shape of its shader.
+    /// Whether some adapters take it unmeasured.
     pub fn is_usual(self) -> bool {
         match self {
-            Self::Tiled(shape) => shape == TILES[0],
+            Self::Tiled(staging) => staging != Staging::Double,
             Self::Subgroup { rows, .. } => rows == REGISTER_ROWS[0],
         }
     }
 
-    /// Features per group of [`GroupMaxima`], in any shape.
+    /// Features per group of [`GroupMaxima`].
     pub fn group(self) -> u32 {
         match self {
             Self::Tiled(_) => encode_tiled::GROUP,
@@ -129,14 +106,9 @@ impl EncodeVariant {
     /// The definitions of its shader.
     pub fn defines(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Tiled(shape @ TileShape { rows, features, depth, is_double, .. }) => vec![
-                ("ROWS", rows),
-                ("FEATURES", features),
-                ("HALVES", shape.halves()),
-                ("DEPTH", depth),
-                ("DOUBLE", is_double.into()),
-                ("LOADS", ((rows + features) * depth / 16).div_ceil(shape.threads())),
-            ],
+            Self::Tiled(staging) => {
+                vec![("DOUBLE", (staging == Staging::Double).into()), ("ROLLED", (staging == Staging::Rolled).into())]
+            }
             Self::Subgroup { lanes, rows } => {
                 vec![("LANES", lanes), ("LANE_QUADS", lanes / 4), ("ROWS", rows), ("GROUPS", register_groups(lanes))]
             }
@@ -154,7 +126,7 @@ impl EncodeVariant {
     /// Tiles of rows that a dispatch goes through at a time.
     fn row_tiles(self, params: &Params, order: TileOrder) -> u32 {
         match self {
-            Self::Tiled(shape) => order.row_tiles(shape, params),
+            Self::Tiled(_) => order.row_tiles(params),
             Self::Subgroup { .. } => self.workgroups(params)[0],
         }
     }
@@ -162,7 +134,7 @@ impl EncodeVariant {
     /// Workgroups of a dispatch.
     fn workgroups(self, &Params { rows, quads, width, .. }: &Params) -> [u32; 3] {
         match self {
-            Self::Tiled(shape) => [width.div_ceil(shape.features), rows.div_ceil(shape.rows), 1],
+            Self::Tiled(_) => [width.div_ceil(FEATURES), rows.div_ceil(ROWS), 1],
             Self::Subgroup { lanes, rows: tile_rows } => {
                 let row_tiles = rows.div_ceil(tile_rows);
                 // All blocks of rows take as many tiles, because a tile past the end costs as much as any other.
@@ -187,10 +159,13 @@ const fn register_groups(lanes: u32) -> u32 {
 impl fmt::Display for EncodeVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tiled(TileShape { rows, features, depth, is_double, is_narrow }) => {
-                let (registers, stages) =
-                    (if *is_narrow { "-8x4" } else { "" }, if *is_double { "-double" } else { "" });
-                write!(f, "tiled-{rows}x{features}x{depth}{registers}{stages}")
+            Self::Tiled(staging) => {
+                let suffix = match staging {
+                    Staging::Single => "",
+                    Staging::Double => "-double",
+                    Staging::Rolled => "-rolled",
+                };
+                write!(f, "tiled-{ROWS}x{FEATURES}x{}{suffix}", 4 * STAGE_QUADS)
             }
             Self::Subgroup { lanes, rows } => write!(f, "subgroup-{lanes}x{rows}"),
         }

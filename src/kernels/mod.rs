@@ -16,7 +16,7 @@ mod tile_order;
 mod to_f16;
 
 pub use check_bounds::CheckBounds;
-pub use encode::{Encode, EncodeVariant, GroupMaxima, TileShape};
+pub use encode::{Encode, EncodeVariant, GroupMaxima, Staging};
 pub use rescore::{CandidateOrder, Rescore, RescoreVariant};
 pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;

@@ -34,14 +34,8 @@ pub struct ScreenBlock {
 }
 
 /// Subgroups, tiles and depth of the blocks there are, the usual one first.
-const SHAPES: [([u32; 2], [u32; 2], u32); 6] = [
-    ([2, 2], [4, 4], 32),
-    ([2, 2], [4, 4], 16),
-    ([2, 4], [4, 2], 32),
-    ([4, 2], [2, 4], 32),
-    ([2, 2], [2, 4], 32),
-    ([2, 2], [2, 2], 32),
-];
+const SHAPES: [([u32; 2], [u32; 2], u32); 4] =
+    [([2, 2], [4, 4], 32), ([2, 2], [4, 4], 16), ([2, 4], [4, 2], 32), ([2, 2], [2, 2], 32)];
 
 impl ScreenVariant {
     /// Those that an adapter can run, the usual one first.

@@ -1,7 +1,6 @@
 //! The order in which `encode` goes through its tiles.
 
-use super::TileShape;
-use crate::gpu::shaders::encode_tiled::Params;
+use crate::gpu::shaders::encode_tiled::{Params, ROWS};
 
 /// Rows of a block of tiles, which is 1,024 features wide.
 const BLOCK_ROWS: u32 = 2048;
@@ -21,11 +20,11 @@ pub(super) enum TileOrder {
 
 impl TileOrder {
     /// Tiles of rows in a block of tiles, 0 if those come row by row.
-    pub fn row_tiles(self, shape: TileShape, params: &Params) -> u32 {
+    pub fn row_tiles(self, params: &Params) -> u32 {
         let weights = 16 * u64::from(params.width) * u64::from(params.quads);
         match self {
             Self::BlocksOf(row_tiles) => row_tiles,
-            Self::BySize if weights > CACHED_BYTES => BLOCK_ROWS / shape.rows,
+            Self::BySize if weights > CACHED_BYTES => BLOCK_ROWS / ROWS,
             Self::BySize => 0,
         }
     }
@@ -37,10 +36,8 @@ mod tests {
 
     #[test]
     fn tiles_come_in_blocks_where_the_weights_are_many() {
-        let shape = |rows| TileShape { rows, features: 64, depth: 8, is_double: true, is_narrow: false };
         let params = |width| Params { rows: 4096, quads: 192, width, ..Params::default() };
-        assert_eq!(TileOrder::BySize.row_tiles(shape(128), &params(8192)), 16);
-        assert_eq!(TileOrder::BySize.row_tiles(shape(64), &params(8192)), 32);
-        assert_eq!(TileOrder::BySize.row_tiles(shape(128), &params(4096)), 0);
+        assert_eq!(TileOrder::BySize.row_tiles(&params(8192)), 16);
+        assert_eq!(TileOrder::BySize.row_tiles(&params(4096)), 0);
     }
 }

@@ -20,8 +20,8 @@ pub(super) struct Grouped {
 }
 
 impl Grouped {
-    /// Compiles the kernels and makes the scratch for at most `rows` rows; none if group maxima are not, to the bit,
-    /// the largest of the keys that are computed once more.
+    /// Compiles the kernels and makes the scratch for at most `rows` rows; none if group maxima are of other
+    /// groups, or not, to the bit, the largest of the keys that are computed once more.
     pub fn new(
         gpu: &Gpu,
         parameters: &Parameters,
@@ -30,6 +30,9 @@ impl Grouped {
         group: u32,
     ) -> Result<Option<Self>> {
         let (maxima, rescore) = (GroupMaxima::new(gpu, encode)?, Rescore::new(gpu, group)?);
+        if maxima.group() != group {
+            return Ok(None);
+        }
         if !gpu.is_dry_run() && !Probe::new(gpu)?.maxima_are_keys(&maxima, &rescore)? {
             return Ok(None);
         }

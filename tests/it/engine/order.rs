@@ -45,8 +45,8 @@ const ALLOWED: [(&str, &str, &str); 14] = [
     ("slopes", "extra_1", "one difference, the value less its bias"),
     ("clip", "main", "torch's 1e-6 beside the norm"),
     ("summary", "main", "a count of rows, which is a whole number"),
-    ("squares", "decoder_gradient", "dictionary_learning's 1e-6 beside the norm"),
-    ("update", "decoder_gradient", "dictionary_learning's 1e-6 beside the norm"),
+    ("squares", "decoder_share", "dictionary_learning's 1e-6 beside the norm"),
+    ("update", "decoder_share", "dictionary_learning's 1e-6 beside the norm"),
     ("update", "decoder", "the epsilon beside the norm"),
 ];
 

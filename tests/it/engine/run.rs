@@ -9,7 +9,7 @@ use std::time::Duration;
 use monosem::Error;
 use monosem::data::Activations;
 use monosem::engine::select::{SelectionMethod, Tuning};
-use monosem::kernels::{EncodeVariant, TileShape};
+use monosem::kernels::EncodeVariant;
 use monosem::run::checkpoint::{self, CheckpointPolicy, Every, Manifest, Marks};
 use monosem::run::{self, End, Event, Job, Run, RunOptions};
 use monosem::sae::{self, SaeConfig};
@@ -210,10 +210,9 @@ fn the_record_names_the_selection_that_ran() {
     let files = Files::new();
     let path = files.directory.path().join("run");
     let mut job = job(&files);
-    // Half a tile is no whole number of groups: pre-activations are right, but maxima are not, and chunks take over.
-    let encode =
-        EncodeVariant::Tiled(TileShape { rows: 128, features: 48, depth: 8, is_double: false, is_narrow: false });
-    job.tuning = Tuning { encode, method: SelectionMethod::Grouped { group: encode.group() } };
+    // The variant's groups are of another size, so chunks take over.
+    let encode = EncodeVariant::best(gpu().description());
+    job.tuning = Tuning { encode, method: SelectionMethod::Grouped { group: 2 * encode.group() } };
     let run = Run::create(gpu(), &path, job.clone(), options()).unwrap();
     let mut selections = Vec::new();
     run.train(&|_| false, &mut |event| {

@@ -45,8 +45,8 @@ fn a_benchmark_shows_the_kernel_that_is_asked_for_or_says_which_there_are() {
 
 #[test]
 fn a_benchmark_takes_the_variant_that_is_asked_for_or_says_which_there_are() {
-    let result = bench(&["--kernel", "encode", "--encode", "tiled-128x128x8", "--selection", "grouped"]);
-    assert_eq!((&result["encode"], &result["selection"]), (&"tiled-128x128x8".into(), &"grouped by 16".into()));
+    let result = bench(&["--kernel", "encode", "--encode", "tiled-128x128x16", "--selection", "grouped"]);
+    assert_eq!((&result["encode"], &result["selection"]), (&"tiled-128x128x16".into(), &"grouped by 16".into()));
     assert_eq!(result["kernels"][0]["kernel"], "encode_tiled");
     let wrong = [&["bench", "--device", "cpu", "--encode", "tiled"], &SIZES[..]].concat();
     fail(&wrong, 2, "--encode tiled: this device has ");
