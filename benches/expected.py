@@ -133,7 +133,7 @@ def gpu_of(bench):
     known = [gpu for gpu in GPUS if any(part in device for part in gpu.found_in) and "laptop" not in device]
     f32, bandwidth = 1e-12 * bench["ceiling_flops_per_second"], 1e-9 * bench["ceiling_bytes_per_second"]
     # What says nothing of itself has a core for each half TFLOP/s, and a cache of 4 MB.
-    own = Gpu(bench["device"], (), "", f32, None, bandwidth, 4, max(2, 2 * f32), encode=0.5, screen=None, own_rows=0.3)
+    own = Gpu(bench["device"], (), "", f32, None, bandwidth, 4, max(2, 2 * f32), encode=0.5, screen=None)
     return replace((known + [own])[0], kind=bench["kind"], binding=bench["max_binding_bytes"])
 
 

@@ -10,6 +10,7 @@ DEPENDENT_READ = 0.3e-6  # seconds, from the last cache; from memory some 0.5e-6
 CACHE_GAIN = 3  # what the last cache holds is read so many times as fast as memory
 ISSUED = 0.5  # of all issue slots, in kernels that are no product
 RESIDENT = 16  # workgroups of 64 threads a core
+OWN_ROWS = 0.3  # of the bandwidth, where every thread reads a row of its own: on the CPU
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def rescore(s, gpu, blocks, best):
     pairs, parts, size = s.rows * best, len(shards(s, gpu)), s.group * s.row()
     counts = 2 * pairs * s.group * s.d, min(pairs * s.group, s.n) * s.row()
     if gpu.kind == "software":
-        return Kernel(*counts, blocks * (parts + 1), gpu.own_rows, memory=pairs * size)
+        return Kernel(*counts, blocks * (parts + 1), OWN_ROWS, memory=pairs * size)
     groups = math.ceil(s.n / s.group)
     once = groups * (1 - math.exp(-pairs / groups))
     asked = min(pairs, once + pairs * s.group / 128)
@@ -150,6 +151,17 @@ def rescore(s, gpu, blocks, best):
     slices = s.quads() / 4 * rounds(2 * pairs * s.group / 128, gpu)
     return Kernel(*counts, blocks * (parts + 2), 0.5, memory=memory + once * size,
                   cached=cached + (asked - once) * size, chain=slices)
+
+
+def slopes(s, gpu, dispatches, gathering):
+    """On GPUs a workgroup of 256 threads stages slices of 128 bytes of the two rows of 32 terms."""
+    entries, row = s.entries(), s.row()
+    counts = 2 * entries * s.d, entries * row + s.field()
+    if gpu.kind == "software":
+        return Kernel(*counts, dispatches, OWN_ROWS, **gathering(entries * row, 1))
+    # Eight warps load a slice, one of them folds it: some 36 instructions a term and vector.
+    return Kernel(*counts, dispatches, 0.6, **gathering(s.active() * row, 1), instructions=36 / 4 * entries * s.d,
+                  chain=s.quads() / 8 * rounds(4 * entries / 32, gpu))
 
 
 def selection(s, gpu, cooperative):
@@ -213,14 +225,14 @@ def kernels(s, gpu, cooperative=True):
     per_chunk = math.ceil(n / 64 / 1024) * 1024
     return found | {
         "center": Kernel(rows * d, 2 * field, 1, 0.6),
-        "variance": Kernel(5 * rows * d, 2 * field, 3, 0.6, chain=256 + rows / 256),
+        "variance": Kernel(5 * rows * d, 2 * field, 3, 0.6, chain=32 + rows / 256),
         "count": Kernel(0, 16 * entries, 1, chain=s.k),
         "decode": Kernel(2 * entries * d, entries * row + field, parts, 0.6, instructions=200 / 4 * entries * d),
         "residual": Kernel(8 * rows * d, 3 * field, 1, 0.6),
         "sort": Kernel(0, 24 * entries * (1 + dispatches // 4), 1 + dispatches + candidates.dispatches,
                        chain=tiles + chain + candidates.chain),
         "runs": Kernel(0, 16 * entries, 5, chain=8 * tiles + 3 * math.log2(max(2, active))),
-        "slopes": Kernel(2 * entries * d, entries * row + field, parts, gpu.own_rows, **gathering(entries * row, 1)),
+        "slopes": slopes(s, gpu, parts, gathering),
         "summary": Kernel(0, 16 * entries, parts, chain=12 * rounds(active / 8, gpu)),
         # Where entries are spread evenly no run is long enough.
         "hot": Kernel(0, None, 2 * parts, chain=4),
@@ -257,9 +269,8 @@ REASONS = {
         "once (0.4 GB at n 131,072, 2.6 GB at 1,048,576), rows of the batch come from the last cache where that "
         "holds them. 48 slices a workgroup, each waited for.",
     "slopes":
-        "each thread reads two rows of its own, 32 lines a load: 0.5 of the bandwidth on NVIDIA, whose cache lines "
-        "have sectors of 32 bytes, 0.3 on the others, 0.15 where a last cache of 2 MB must hold the lines. Rows of "
-        "the batch come from the last cache where that holds them.",
+        "0.6 of the bandwidth: rows in pieces of 128 bytes, a row of W_dec for each active feature, rows of the batch "
+        "from the last cache where that holds them. 24 slices a workgroup, each waited for.",
     "decode":
         "0.6 of the bandwidth: rows of 3 KB in pieces of 128 bytes. Or, where that takes longer, half of the issue "
         "slots at 200 instructions (148 to 246 by compiler) an entry and vector: nearly every entry begins another "
@@ -276,7 +287,7 @@ REASONS = {
     "bias_gradient":
         "waits for a chain of 256 rows, eight at a time, and one of the runs of a chunk, four at a time; the encoder "
         "rows of active features.",
-    "variance": "waits for a chain of 256 rows, in 48 workgroups.",
+    "variance": "waits for a chain of 256 rows, eight at a time, in 48 workgroups.",
     "the rest":
         "4 µs a dispatch, 8 on Metal, and 0.3 µs for each of the reads that wait for one another: assumptions.",
 }
@@ -285,5 +296,6 @@ REASONS = {
 def methods(gpu, n):
     """A step's sizes in f32 and screened, at d 768, k 32, B 4,096 (src/engine/select/policy.rs)."""
     sizes = Sizes(768, n, 32, 4096)
-    in_f32 = replace(sizes, selection="grouped", group=16) if n * 15 / 16 > 16 * 32 * 768 / 2 else sizes
+    pays = n * 15 / 16 > 1.75 * 768 * (32 + n / 4096)
+    in_f32 = replace(sizes, selection="grouped", group=16) if pays else sizes
     return in_f32, replace(sizes, selection="screened", group=8, groups=54) if gpu.screen else None

@@ -5,7 +5,9 @@
 // distances, input_distances: [rows]; factor: [1].
 // Where ERROR is 1 the rows are those of the error, sums + b_dec - x; else x. `blocks`, `means` and `rows` follow one
 // another.
+// `blocks` reads AHEAD rows before it uses the first.
 #define ERROR 1
+#define AHEAD 4
 struct Params {
     rows: u32,
     quads: u32,
@@ -53,9 +55,17 @@ fn blocks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let one = vec4(params.one);
     let origin = vector(0u, quad);
     var sum = vec4(0.0);
-    for (var row = block * BLOCK_ROWS; row < min((block + 1u) * BLOCK_ROWS, params.rows); row++) {
-        let difference = fma(-one, origin, vector(row, quad));
-        sum = fma(one, difference, sum);
+    let end = min((block + 1u) * BLOCK_ROWS, params.rows);
+    for (var row = block * BLOCK_ROWS; row < end; row += ${AHEAD}u) {
+#for i in 0..${AHEAD}
+        let row_${i} = vector(min(row + ${i}u, end - 1u), quad);
+#end
+        // In a chain without conditions Mesa would take the common factor out.
+#for i in 0..${AHEAD}
+        if row + ${i}u < end {
+            sum = fma(one, fma(-one, origin, row_${i}), sum);
+        }
+#end
     }
     row_blocks[at] = sum;
 }
@@ -91,25 +101,40 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-/// The sum of the rows' distances over that of the error's, each by rule B; one workgroup.
+/// Sums of blocks, of the rows and of the error.
+var<workgroup> block_sums: array<vec2<f32>, 64>;
+
+/// The sum of the rows' distances over that of the error's, each by rule B; one workgroup, a thread per block in turns.
 @compute @workgroup_size(64)
 fn ratio(@builtin(local_invocation_index) thread: u32) {
-    if thread != 0u {
-        return;
-    }
-    let one = params.one;
-    var of_rows = 0.0;
-    var of_error = 0.0;
-    for (var first = 0u; first < params.rows; first += BLOCK_ROWS) {
-        var rows_sum = 0.0;
-        var error_sum = 0.0;
-        for (var row = first; row < min(first + BLOCK_ROWS, params.rows); row++) {
-            rows_sum = fma(one, input_distances[row], rows_sum);
-            error_sum = fma(one, distances[row], error_sum);
+    let one = vec2(params.one);
+    var total = vec2(0.0);
+    for (var first = 0u; first < params.rows; first += 64u * BLOCK_ROWS) {
+        let begin = first + thread * BLOCK_ROWS;
+        let end = min(begin + BLOCK_ROWS, params.rows);
+        var sum = vec2(0.0);
+        for (var row = begin; row < end; row += 8u) {
+#for i in 0..8
+            let at_${i} = min(row + ${i}u, end - 1u);
+            let both_${i} = vec2(input_distances[at_${i}], distances[at_${i}]);
+#end
+#for i in 0..8
+            if row + ${i}u < end {
+                sum = fma(one, both_${i}, sum);
+            }
+#end
         }
-        of_rows = fma(one, rows_sum, of_rows);
-        of_error = fma(one, error_sum, of_error);
+        workgroupBarrier();
+        block_sums[thread] = sum;
+        workgroupBarrier();
+        if thread == 0u {
+            for (var block = 0u; block < 64u && first + block * BLOCK_ROWS < params.rows; block++) {
+                total = fma(one, block_sums[block], total);
+            }
+        }
     }
-    // Without any error the loss would be 0 / 0, which counts as 0.
-    factor[0] = select(0.0, of_rows / of_error, of_error > 0.0);
+    if thread == 0u {
+        // Without any error the loss would be 0 / 0, which counts as 0.
+        factor[0] = select(0.0, total.x / total.y, total.y > 0.0);
+    }
 }

@@ -10,7 +10,7 @@ use super::threshold::Threshold;
 use crate::error::Result;
 use crate::gpu::shaders::{Step, activity, model, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
-use crate::kernels::sum_shape;
+use crate::kernels::SumShape;
 use crate::sae::description::{Inference, Role};
 
 /// Adam's moments of a matrix of a shard, or of a row of the model.
@@ -73,7 +73,8 @@ impl Optimizer {
         let bf16 = u32::from(precision != MomentPrecision::F32);
         let own = [("BF16", bf16)];
         let active = [&planes[..], &sum_defines(gpu, parameters.description()), &own].concat();
-        let summed = [&planes[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
+        let shape = SumShape::best(gpu.description()).defines();
+        let summed = [&planes[..], &shape, &own, &[("SUMMED", 1)]].concat();
         let kernels = Kernels {
             encoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
             decoder: [gpu.pipeline(&active)?, gpu.pipeline(&summed)?],
@@ -170,7 +171,8 @@ impl Optimizer {
         });
         let hot = &backward.hot;
         // Of their ranges these need but what all have in common.
-        let summed = (1, [&hot.encoder, &hot.decoder], ranges[0], params);
+        let groups = backward.groups_for_all(shard.count, update::ROWS_PER_WORKGROUP);
+        let summed = (1, [&hot.encoder, &hot.decoder], ranges[0], update::Params { groups, ..params });
         for (kernel, [encoder_terms, decoder_terms], range, params) in active.chain([summed]) {
             let [g0, g1] = losses.gradients(range.level);
             let range = backward.sorted.range(range.number);

@@ -9,12 +9,14 @@ use super::entry;
 use super::forward::Forward;
 use super::hot::{Hot, sum_defines};
 use super::parameters::{CHUNKS, Parameters, Shard};
+use super::planes::Planes;
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::gpu::shaders::gate::GRID_WIDTH;
 use crate::gpu::shaders::{bias_gradient, clip, slopes, squares, summary};
-use crate::gpu::{Buffer, EntryPoint, Gpu, Pipeline, Recording, Slot};
-use crate::kernels::{Sort, Sorted};
+use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot};
+use crate::kernels::{SlopesVariant, Sort, Sorted};
+use crate::sae::description::Description;
 
 /// Buffers and kernels of a backward pass.
 pub struct Backward {
@@ -103,10 +105,7 @@ impl Backward {
         let description = parameters.description();
         let squares = [&planes[..], &sum_defines(gpu, description)].concat();
         let kind = description.lists[0].entry;
-        let gate = description.gate();
-        let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
-        let second = [("SECOND", description.has_second_gradient().into())];
-        let slopes = [&planes[..], &second, &entry::defines(kind, Pass::Training), &of_gate].concat();
+        let slopes = slopes_defines(description, SlopesVariant::best(gpu.description()));
         let kernels = Kernels {
             sort: Sort::new(gpu)?,
             slopes: gpu.pipeline_with_entry(entry::entry(kind), &slopes)?,
@@ -206,6 +205,13 @@ impl Backward {
         most.div_ceil(per_workgroup).clamp(1, self.wave)
     }
 
+    /// Workgroups for `count` pieces of work, `per_workgroup` at a time: all at once on a GPU; on a CPU, where a workgroup
+    /// costs as much as a piece, as many as keep it busy.
+    pub fn groups_for_all(&self, count: u32, per_workgroup: u32) -> u32 {
+        let groups = count.div_ceil(per_workgroup);
+        if self.wave < GRID_WIDTH { groups.clamp(1, self.wave) } else { groups }
+    }
+
     /// The most runs that a range can have.
     pub fn most_runs(&self, range: LevelRange) -> u32 {
         self.sorted.capacity().min(range.features)
@@ -213,7 +219,6 @@ impl Backward {
 
     fn record_terms(&self, recording: &mut Recording, losses: Losses<'_>, shard: &Shard, range: LevelRange) {
         let [g0, g1] = losses.gradients(range.level);
-        let threads = slopes::main::Kernel::WORKGROUP[0];
         let kind = losses.parameters.description().lists[0].entry;
         let [c0, c1, c2, c3] = entry::constants(kind, losses.forward.rows());
         let bindings = slopes::main::Bindings {
@@ -231,7 +236,7 @@ impl Backward {
                 quads: losses.parameters.quads(),
                 first: shard.first,
                 count: shard.count,
-                threads: threads * self.groups(self.sorted.capacity(), threads),
+                groups: self.groups(self.sorted.capacity(), slopes::TERMS),
                 c0,
                 c1,
                 c2,
@@ -333,6 +338,18 @@ impl Backward {
             one: 1.0,
         }
     }
+}
+
+/// The definitions of `shaders/slopes.wgsl`.
+pub fn slopes_defines(description: &Description, variant: SlopesVariant) -> Vec<(&'static str, u32)> {
+    let (kind, gate) = (description.lists[0].entry, description.gate());
+    let gradients = [
+        ("SECOND", description.has_second_gradient().into()),
+        ("GATE", gate.is_some().into()),
+        ("DETACHED", gate.is_some_and(|gate| gate.detached).into()),
+    ];
+    let planes = Planes::training(description).defines();
+    [&planes[..], &entry::defines(kind, Pass::Training), &gradients, &variant.defines()].concat()
 }
 
 /// The ranges of each shard, cut at `widths`, and the features of all of them in order.

@@ -9,7 +9,7 @@ use crate::gpu::shaders::bias_gradient::BLOCK_ROWS;
 use crate::gpu::shaders::hot::{LANES, Params, main};
 use crate::gpu::shaders::runs::LEAST_HOT;
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording};
-use crate::kernels::sum_shape;
+use crate::kernels::SumShape;
 use crate::sae::description::Description;
 
 /// The sums of hot features' gradients.
@@ -42,7 +42,7 @@ fn has_two_gradients(description: &Description) -> bool {
 
 /// The same, with the shape of the sums of `squares` and `update`.
 pub fn sum_defines(gpu: &Gpu, description: &Description) -> Vec<(&'static str, u32)> {
-    let [columns, (ahead, most)] = sum_shape(gpu);
+    let [columns, (ahead, most)] = SumShape::best(gpu.description()).defines();
     // Rows of two gradients take twice as many registers.
     let terms = if has_two_gradients(description) { most.min(2) } else { most };
     [&term_defines(description)[..], &[columns, (ahead, terms)]].concat()

@@ -14,7 +14,7 @@ use super::select::{self, Chunk, Chunks, Encoded, RowBlock, SCRATCH_BYTES};
 use crate::error::Result;
 use crate::gpu::shaders::{Range, bias_gradient, product, slab, squares, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
-use crate::kernels::sum_shape;
+use crate::kernels::SumShape;
 use crate::sae::description::Keep;
 
 /// Buffers and kernels of a step by slabs. The pre-activations of a chunk, `[rows, features of a chunk]`, are where the
@@ -66,7 +66,8 @@ impl Kernels {
         let of_gate = [("GATE", gate.is_some().into()), ("DETACHED", gate.is_some_and(|gate| gate.detached).into())];
         let elements = [&planes[..], &entry::defines(kind, Pass::Training), &of_gate].concat();
         let bf16 = u32::from(recipe.moments != MomentPrecision::F32);
-        let dense = [&planes[..], &sum_shape(gpu), &[("SECOND", 0), ("DENSE", 1)]].concat();
+        let shape = SumShape::best(gpu.description()).defines();
+        let dense = [&planes[..], &shape, &[("SECOND", 0), ("DENSE", 1)]].concat();
         let updates = [&dense[..], &[("BF16", bf16)]].concat();
         let product = |left_deep: u32, right_deep: u32, adds: u32| {
             gpu.pipeline(&[("LEFT_DEEP", left_deep), ("RIGHT_DEEP", right_deep), ("ADDS", adds)])

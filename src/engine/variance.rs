@@ -26,6 +26,16 @@ pub enum VarianceOf {
     Error,
 }
 
+impl VarianceOf {
+    /// The definitions of `shaders/variance.wgsl`: an error takes two vectors of each row.
+    pub fn defines(self) -> [(&'static str, u32); 2] {
+        match self {
+            Self::Input => [("ERROR", 0), ("AHEAD", 8)],
+            Self::Error => [("ERROR", 1), ("AHEAD", 4)],
+        }
+    }
+}
+
 /// Operands of a pass.
 #[derive(Clone, Copy)]
 pub struct VarianceInputs<'a> {
@@ -43,7 +53,7 @@ impl Variance {
     /// # Errors
     /// [`crate::Error::OutOfMemory`] if they do not fit, [`crate::Error::Shader`].
     pub fn new(gpu: &Gpu, of: VarianceOf, rows: u32, quads: u32) -> Result<Self> {
-        let defines = [("ERROR", u32::from(of == VarianceOf::Error))];
+        let defines = of.defines();
         let row_blocks = u64::from(rows.div_ceil(variance::BLOCK_ROWS));
         Ok(Self {
             distances: gpu.buffer("distances from the mean", rows.into())?,

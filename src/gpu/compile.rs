@@ -1,15 +1,35 @@
 //! Shaders compiled for the device.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::device::Hardware;
 use super::handle::Handle;
 use super::{BindingKind, Entry, EntryPoint, Gpu, LayoutEntry, Pipeline, Source, template};
 use crate::error::{Error, Result};
 
+/// The pipelines of a device, which whatever works on it shares: compiling one takes longer than many steps of a small
+/// SAE.
+#[derive(Clone, Default)]
+pub(super) struct Pipelines(Arc<Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>>);
+
+/// What a pipeline is compiled from.
+#[derive(PartialEq, Eq, Hash)]
+struct PipelineKey {
+    label: Arc<str>,
+    text: String,
+    layout: &'static [LayoutEntry],
+}
+
+impl Pipelines {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PipelineKey, wgpu::ComputePipeline>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Gpu {
-    /// Compiles the entry point `K`, with `defines` overriding the template's.
+    /// Compiles the entry point `K`, or finds it compiled, with `defines` overriding the template's.
     ///
     /// # Errors
     /// [`Error::Shader`] with the shader's name if naga or the driver refuses it.
@@ -38,27 +58,34 @@ impl Gpu {
     }
 
     fn pipeline_from<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
-        self.account.count(|made| made.pipelines += 1);
         let label: Arc<str> = label.into();
         let refused = |message: String| Error::Shader { shader: label.to_string(), message };
         let text = template::expand(text, defines).map_err(refused)?;
-        let Handle::Device(Hardware { device, .. }) = &self.hardware else {
+        let Handle::Device(Hardware { device, pipelines, .. }) = &self.hardware else {
             return Ok(Pipeline::new(Handle::DryRun, label));
         };
+        let key = PipelineKey { label: label.clone(), text, layout: K::LAYOUT };
+        if let Some(compiled) = pipelines.lock().get(&key) {
+            return Ok(Pipeline::new(Handle::Device(compiled.clone()), label));
+        }
+        self.account.count(|made| made.pipelines += 1);
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile::<K>(device, &label, text)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile::<K>(device, &label, &key.text)));
         let refusals = [pollster::block_on(internal.pop()), pollster::block_on(invalid.pop())];
         match (compiled, refusals.into_iter().flatten().next()) {
-            (Ok(compiled), None) => Ok(Pipeline::new(Handle::Device(compiled), label)),
+            (Ok(compiled), None) => {
+                pipelines.lock().insert(key, compiled.clone());
+                Ok(Pipeline::new(Handle::Device(compiled), label))
+            }
             (_, Some(refusal)) => Err(refused(refusal.to_string())),
             (Err(panic), None) => Err(refused(panic_message(&*panic))),
         }
     }
 }
 
-fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: String) -> wgpu::ComputePipeline {
+fn compile<K: EntryPoint>(device: &wgpu::Device, label: &str, text: &str) -> wgpu::ComputePipeline {
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every index is bounded by the shader itself against its own params, which the poison and edge tests and
     // tests/portability/bounds exercise in this same mode; loops are bounded by buffer contents that earlier passes

@@ -7,6 +7,7 @@ use super::Pipeline;
 use super::account::Account;
 use super::adapter::{MATRIX_FEATURES, describe, enumerate};
 use super::arrivals::Arrivals;
+use super::compile::Pipelines;
 use super::handle::Handle;
 use super::shaders::gate;
 use super::staging::StagingPool;
@@ -86,6 +87,7 @@ pub struct Gpu {
 pub(super) struct Hardware {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    pub(super) pipelines: Pipelines,
 }
 
 /// A submission of a readback, and the number of its result.
@@ -143,7 +145,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = uncaptured.set(Failure::Uncaptured(error.to_string()));
         }));
-        let hardware = Handle::Device(Hardware { device, queue });
+        let hardware = Handle::Device(Hardware { device, queue, pipelines: Pipelines::default() });
         let gpu = Self { hardware, failure, ..Self::dry_run(description.clone()) };
         if description.unchecked {
             probe(&gpu).map_err(|error| refused(error.to_string()))?;

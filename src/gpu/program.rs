@@ -99,7 +99,7 @@ impl Gpu {
     }
 
     fn prepare(&self, hardware: &Hardware, commands: Vec<Command>, program: &Program) -> Result<Vec<Operation>> {
-        let Hardware { device, queue } = hardware;
+        let Hardware { device, queue, .. } = hardware;
         let uniforms = program.uniforms.raw()?;
         let mut constants = Vec::with_capacity(uniforms.size() as usize);
         let mut operations = Vec::with_capacity(commands.len());
@@ -178,7 +178,7 @@ impl Gpu {
 impl Gpu {
     /// Submits some operations of a program, neighbouring dispatches in one pass.
     pub(super) fn submit_operations(&self, program: &Program, operations: Range<usize>) -> Result<()> {
-        let Hardware { device, queue } = self.hardware()?;
+        let Hardware { device, queue, .. } = self.hardware()?;
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut operations = program.operations[operations].iter().peekable();
         while let Some(operation) = operations.next() {

@@ -145,7 +145,7 @@ impl Gpu {
     }
 
     fn read_ranges(&self, sources: &[(&Buffer, Range<u64>)]) -> Result<Pending> {
-        let Hardware { device, queue } = self.hardware()?;
+        let Hardware { device, queue, .. } = self.hardware()?;
         let lengths: Vec<u64> = sources.iter().map(|(_, range)| range.end - range.start).collect();
         let bytes = lengths.iter().sum();
         if bytes == 0 {

@@ -21,7 +21,7 @@ pub trait EntryPoint {
 }
 
 /// A binding of a shader.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayoutEntry {
     /// Its number.
     pub binding: u32,
@@ -30,7 +30,7 @@ pub struct LayoutEntry {
 }
 
 /// The use of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BindingKind {
     /// `var<storage, read>`
     ReadOnlyStorage,

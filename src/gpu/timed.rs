@@ -33,7 +33,7 @@ impl Gpu {
 
     /// Runs a program with each dispatch a pass of its own, and a submission of its own until its time is known.
     pub(super) fn submit_timed(&self, program: &Program) -> Result<Timing> {
-        let Hardware { device, queue } = self.hardware()?;
+        let Hardware { device, queue, .. } = self.hardware()?;
         let labels = program.operations.iter().filter_map(Operation::dispatch).map(|dispatch| dispatch.label.clone());
         let labels: Vec<_> = labels.collect();
         if labels.is_empty() {

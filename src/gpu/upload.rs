@@ -41,7 +41,7 @@ impl UploadBuffers {
             return Ok(());
         }
         gpu.check()?;
-        let Hardware { device, queue } = gpu.hardware()?;
+        let Hardware { device, queue, .. } = gpu.hardware()?;
         let buffer = self.take(gpu, words)?;
         let raw = buffer.raw()?.clone();
         let lost = |error: wgpu::MapRangeError| Error::DeviceLost(format!("an upload cannot be written: {error}"));

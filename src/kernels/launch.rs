@@ -75,7 +75,7 @@ launch! {
 
     runs::bound: |p| groups_for::<runs::bound::Kernel>(u64::from(p.blocks) + 1);
     runs::range: |p| groups_for::<runs::range::Kernel>(p.ranges.into());
-    slopes::main: |p| groups_for::<slopes::main::Kernel>(p.threads.into());
+    slopes::main: |p| grid(p.groups.into());
     summary::main: |p| grid(p.groups.into());
     hot::main: |p| grid(p.groups.into());
     squares::encoder: |p| grid(p.groups.into());

@@ -10,6 +10,7 @@ mod radix;
 mod rescore;
 mod screen;
 mod select;
+mod shapes;
 mod sort;
 mod tile_order;
 mod to_f16;
@@ -19,22 +20,16 @@ pub use encode::{Encode, EncodeVariant, GroupMaxima, Staging};
 pub use rescore::{CandidateOrder, Rescore, RescoreVariant};
 pub use screen::{SCREEN_GROUP, Screen, ScreenBlock, ScreenVariant, half_quads, margin};
 pub use select::Select;
+pub use shapes::{SlopesVariant, SumShape};
 pub use sort::{Sort, Sorted};
 pub use to_f16::ToF16;
 
-use crate::gpu::{EntryPoint, Gpu};
+use crate::gpu::EntryPoint;
 
 /// A row of `d` values is stored in this many vectors of 4: `d` is padded to a multiple of 16 with zeros, which no sum
 /// feels.
 pub fn quads(d: usize) -> u32 {
     d.div_ceil(16) as u32 * 4
-}
-
-/// The vectors of a row that a thread of `squares` and `update` sums at once, and the terms that it reads before it adds
-/// the first (shaders/shared/sums.wgsl): a CPU has no latency to hide, a GPU few registers.
-pub fn sum_shape(gpu: &Gpu) -> [(&'static str, u32); 2] {
-    let [columns, ahead] = if gpu.description().is_software() { [3, 1] } else { [1, 4] };
-    [("COLUMNS", columns), ("AHEAD", ahead)]
 }
 
 /// Workgroups of `K` for `invocations` one-dimensional invocations.

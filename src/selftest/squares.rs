@@ -6,7 +6,7 @@ use crate::engine::planes::Plane;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::squares::{Params, decoder, encoder};
-use crate::kernels::{quads, sum_shape};
+use crate::kernels::{SumShape, quads};
 use crate::reference::{self, lists};
 
 pub struct Case {
@@ -55,8 +55,20 @@ impl Case {
 
     /// The squared norms with so many workgroups in a dispatch.
     pub fn squares(&self, gpu: &Gpu, project: bool, groups: u32, cuts: &[usize]) -> Result<Squares<f32>> {
+        self.squares_of_shape(gpu, SumShape::best(gpu.description()), project, groups, cuts)
+    }
+
+    /// The same in another shape than the adapter's.
+    pub fn squares_of_shape(
+        &self,
+        gpu: &Gpu,
+        shape: SumShape,
+        project: bool,
+        groups: u32,
+        cuts: &[usize],
+    ) -> Result<Squares<f32>> {
         let Batch { d, ref runs, .. } = self.batch;
-        let defines = [&planes().defines()[..], &[self.batch.second()], &sum_shape(gpu)].concat();
+        let defines = [&planes().defines()[..], &[self.batch.second()], &shape.defines()].concat();
         let of_encoder = gpu.pipeline::<encoder::Kernel>(&defines)?;
         let of_decoder = gpu.pipeline::<decoder::Kernel>(&defines)?;
         let device = self.batch.upload(gpu)?;

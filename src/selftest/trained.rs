@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::update::{Params, decoder, encoder, own};
 use crate::gpu::shaders::{Clip, Step};
-use crate::kernels::{quads, sum_shape};
+use crate::kernels::{SumShape, quads};
 use crate::reference::{self, Adam, adam, lists};
 
 pub const ADAM: Adam = Adam { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 0 };
@@ -199,10 +199,22 @@ impl<'g> Matrix<'g> {
 impl Model<f32> {
     /// A step on the device.
     pub fn update(&mut self, gpu: &Gpu, batch: &Batch, settings: &Settings, cuts: &[usize]) -> Result<()> {
+        self.update_of_shape(gpu, SumShape::best(gpu.description()), batch, settings, cuts)
+    }
+
+    /// The same in another shape than the adapter's.
+    pub fn update_of_shape(
+        &mut self,
+        gpu: &Gpu,
+        shape: SumShape,
+        batch: &Batch,
+        settings: &Settings,
+        cuts: &[usize],
+    ) -> Result<()> {
         let d = self.d;
         let own = [("BF16", settings.bf16.into())];
-        let active = [&planes().defines()[..], &[batch.second()], &sum_shape(gpu), &own].concat();
-        let summed = [&planes().defines()[..], &sum_shape(gpu), &own, &[("SUMMED", 1)]].concat();
+        let active = [&planes().defines()[..], &[batch.second()], &shape.defines(), &own].concat();
+        let summed = [&planes().defines()[..], &shape.defines(), &own, &[("SUMMED", 1)]].concat();
         let encoders = [gpu.pipeline::<encoder::Kernel>(&active)?, gpu.pipeline(&summed)?];
         let decoders = [gpu.pipeline::<decoder::Kernel>(&active)?, gpu.pipeline(&summed)?];
         let scalars_of_features = gpu.pipeline::<own::Kernel>(&summed)?;

@@ -1,5 +1,6 @@
 use super::check::{Check, Checker, FOLD};
 use super::tensors::{Tensor, pad, random, stored, submit};
+use crate::engine::variance::VarianceOf;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::shaders::variance::{BLOCK_ROWS, Params, blocks, means, ratio, rows};
@@ -13,8 +14,10 @@ pub struct Case {
     pub b_dec: Vec<f32>,
 }
 
-/// What the kernels find: the squared distances of rows and of errors from their means, and the ratio of their sums.
+/// What the kernels find: the sums of blocks of rows and of blocks of errors, as stored, the squared distances of rows
+/// and of errors from their means, and the ratio of the sums of those.
 pub struct Found {
+    pub row_blocks: [Vec<f32>; 2],
     pub distances: Vec<f32>,
     pub error_distances: Vec<f32>,
     pub ratio: f32,
@@ -63,10 +66,11 @@ impl Case {
         let [row_blocks, mean] = [count.div_ceil(BLOCK_ROWS as usize), 1].map(|rows| rows * stored(d));
         let (row_blocks, mean) = (Tensor::poisoned(gpu, row_blocks)?, Tensor::poisoned(gpu, mean)?);
         let (of_rows, of_error) = (Tensor::poisoned(gpu, count)?, Tensor::poisoned(gpu, count)?);
-        let factor = Tensor::poisoned(gpu, 1)?;
+        let mut sums_of_blocks = [const { Vec::new() }; 2];
         let params = Params { rows: count as u32, quads: quads(d), share: 1.0 / count as f32, one: 1.0 };
-        for (distances, is_error) in [(&of_rows, 0), (&of_error, 1)] {
-            let defines = [("ERROR", is_error)];
+        let passes = [(&of_rows, VarianceOf::Input), (&of_error, VarianceOf::Error)];
+        for (of_blocks, (distances, of)) in sums_of_blocks.iter_mut().zip(passes) {
+            let defines = of.defines();
             let summed = gpu.pipeline::<blocks::Kernel>(&defines)?;
             let averaged = gpu.pipeline::<means::Kernel>(&defines)?;
             let measured = gpu.pipeline::<rows::Kernel>(&defines)?;
@@ -76,16 +80,26 @@ impl Case {
                 recording.run(&averaged, means::Bindings { x, sums, b_dec, row_blocks, mean, params });
                 recording.run(&measured, rows::Bindings { x, sums, b_dec, mean, distances, params });
             })?;
+            *of_blocks = row_blocks.read()?;
         }
-        let divided = gpu.pipeline::<ratio::Kernel>(&[])?;
-        submit(gpu, |recording| {
-            let (distances, input_distances, factor) = (&*of_error, &*of_rows, &*factor);
-            recording.run(&divided, ratio::Bindings { distances, input_distances, factor, params });
-        })?;
-        row_blocks.read::<u32>()?;
         mean.read::<u32>()?;
-        Ok(Found { distances: of_rows.read()?, error_distances: of_error.read()?, ratio: factor.read()?[0] })
+        let (distances, error_distances): (Vec<f32>, Vec<f32>) = (of_rows.read()?, of_error.read()?);
+        let ratio = ratio_of(gpu, &distances, &error_distances)?;
+        Ok(Found { row_blocks: sums_of_blocks, distances, error_distances, ratio })
     }
+}
+
+/// The sum of the rows' squared distances over that of the errors'.
+pub fn ratio_of(gpu: &Gpu, of_rows: &[f32], of_error: &[f32]) -> Result<f32> {
+    let pipeline = gpu.pipeline::<ratio::Kernel>(&[])?;
+    let (input_distances, distances) = (Tensor::new(gpu, of_rows)?, Tensor::new(gpu, of_error)?);
+    let factor = Tensor::poisoned(gpu, 1)?;
+    let params = Params { rows: of_rows.len() as u32, one: 1.0, ..Default::default() };
+    submit(gpu, |recording| {
+        let (distances, input_distances, factor) = (&*distances, &*input_distances, &*factor);
+        recording.run(&pipeline, ratio::Bindings { distances, input_distances, factor, params });
+    })?;
+    Ok(factor.read()?[0])
 }
 
 pub(super) fn check(checker: &Checker<'_>) -> Result<Vec<Check>> {

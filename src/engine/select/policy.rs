@@ -121,7 +121,7 @@ impl SelectionMethod {
     /// pre-activations that need not be written and looked at cost more than the keys that are computed twice
     /// (docs/selection.md).
     pub fn choose(adapter: &AdapterDescription, screening: Screening, shape: SelectionShape) -> Self {
-        let SelectionShape { d, features, k, .. } = shape;
+        let SelectionShape { rows, d, features, k, .. } = shape;
         let encode = EncodeVariant::best(adapter);
         let available = Self::available(adapter, encode, screening, shape);
         let screened = available.iter().find(|method| matches!(method, Self::Screened { .. }));
@@ -132,22 +132,27 @@ impl SelectionMethod {
             return *screened;
         }
         let group = encode.group();
-        let candidates = k * u64::from(group);
+        let candidates = (k * u64::from(group)) as f64;
         let fits = available.contains(&Self::Grouped { group });
-        // What a dimension of a second dot product costs, in pre-activations written and read.
-        let dimension_cost = if adapter.is_software() { SOFTWARE_DIMENSION_COST } else { GPU_DIMENSION_COST };
+        // What is read of W_enc and x for a row, in rows; on GPUs rows of the batch share those of W_enc.
+        let (rows_read, dimension_cost) = if adapter.is_software() {
+            (candidates, SOFTWARE_DIMENSION_COST)
+        } else {
+            (k as f64 + candidates.min(features as f64 / rows.max(1) as f64), GPU_DIMENSION_COST)
+        };
         let saved = features as f64 * (1.0 - 1.0 / f64::from(group));
-        let spent = (candidates * d) as f64 * dimension_cost;
+        let spent = rows_read * d as f64 * dimension_cost;
         if fits && saved > spent { Self::Grouped { group } } else { Self::Chunked }
     }
 }
 
-/// Measured on llvmpipe (benches/results/).
+/// The cost of a dimension of a candidate, in pre-activations: measured on llvmpipe (benches/results/).
 const SOFTWARE_DIMENSION_COST: f64 = 0.2;
 
-/// The cost of a key of its own, in keys that are screened: its weights are read for it alone (by traffic, not
-/// measured).
-const CANDIDATE_COST: u64 = 10;
+/// The same of a row that is read: as many bytes as a pre-activation, at 0.5 of the bandwidth and not 0.7, and slices
+/// that are waited for (benches/expected_model.py, not measured).
+const GPU_DIMENSION_COST: f64 = 1.75;
 
-/// By traffic: 4 bytes of a weight against 8 of a pre-activation written and read.
-const GPU_DIMENSION_COST: f64 = 0.5;
+/// The cost of a candidate, in keys that are screened, with which the steps that benches/expected_model.py expects take
+/// least (not measured).
+const CANDIDATE_COST: u64 = 14;

@@ -1,13 +1,19 @@
 //! A k that falls while an SAE is trained.
 
 use monosem::data::Batch;
+use monosem::engine::parameters::Parameters as DeviceParameters;
 use monosem::engine::path::StepPath;
+use monosem::engine::planes::Planes;
 use monosem::engine::select::{Screening, SelectionMethod, SelectionShape, Tuning};
+use monosem::engine::stage::World;
+use monosem::engine::step::{Outcome, StepInput, TrainingStep};
 use monosem::gpu::Gpu;
+use monosem::gpu::shaders::check_bounds::{AUDITED, FIRST, LISTED};
 use monosem::measure::Plan;
 use monosem::reference::{self, Parameters, Settings, State as ReferenceState};
 use monosem::sae::description::Role;
 use monosem::sae::{Architecture, AuxK, AuxKForm, BatchTopK, Matryoshka, SaeConfig, TopK};
+use monosem::selftest::screen::variants;
 use monosem::selftest::step::{Run, TOLERANCE, loss};
 use monosem::selftest::tensors::{f32s, f64s, random};
 use monosem::train::{KAnnealing, Progress, Recipe, Trainer, initialize};
@@ -124,6 +130,31 @@ fn methods_shards_and_resumes_have_the_same_bits() {
             assert_eq!(take(&mut resumed, &batches[saved..]), progress[saved..]);
             assert_eq!(hash(&trained(&resumed)), bits, "{config:?}, resumed from {saved}");
         }
+    }
+}
+
+#[test]
+fn rows_are_audited_also_where_k_has_fallen() {
+    let config = SaeConfig::top_k(D, 1000, K);
+    let method = SelectionMethod::Screened { variant: variants(gpu())[0], groups: 60 };
+    let batch = &batches(3, 1)[0];
+    for k_annealing in [None, Some(ANNEALING)] {
+        let recipe = Recipe { k_annealing, ..recipe(1000, 1000) };
+        let parameters = DeviceParameters::allocate(gpu(), &config, Planes::training(&config.describe())).unwrap();
+        let tuning = Tuning::usual(gpu().description(), method);
+        let mut step = TrainingStep::new(gpu(), parameters, recipe.clone(), tuning, World::Solo).unwrap();
+        step.fill(gpu(), &initialize(&config, 3, &batch.rows.to_f32()).unwrap()).unwrap();
+        let mut state = State::empty(&config, &recipe);
+        step.copy_state(gpu(), &mut state).unwrap();
+        // The next one is audited.
+        step.restore_state(gpu(), &mut state, 256).unwrap();
+        let rows = batch.rows.view();
+        let pending = step.submit(gpu(), StepInput { rows, learning_rate: 1e-3 }).unwrap();
+        assert!(matches!(step.results(gpu(), pending).unwrap(), Outcome::Done(_)));
+        let reruns: Vec<u32> = gpu().read(step.forward().selector().uncertain()).unwrap();
+        let mut listed = reruns[FIRST as usize..][..reruns[LISTED as usize] as usize].to_vec();
+        listed.sort_unstable();
+        assert_eq!(listed, (8..16).map(|row| row | AUDITED).collect::<Vec<_>>(), "{k_annealing:?}");
     }
 }
 

@@ -134,8 +134,8 @@ fn all_methods_are_a_sort_under_heavy_ties_at_length() {
 
 #[test]
 fn shards_and_methods_give_the_same_bits() {
-    // One shard, three, and 17 of 2,048 features.
-    let features = 17 * 2048 - 5;
+    // One shard, three, and 17 of 1,024 features.
+    let features = 17 * 1024 - 5;
     let initial = initialize(&config(features), 3, &batches(3, 1)[0].rows.to_f32()).unwrap();
     let mut hashes = Vec::new();
     for shards in [1, 3, 17] {
@@ -264,6 +264,13 @@ fn the_method_follows_the_size() {
     // However many rows: those whose candidates do not fit a binding are worked on by blocks.
     let shape = SelectionShape { rows: 1 << 20, d: 768, features: 1 << 25, k: 64, is_per_row: true };
     assert!(matches!(SelectionMethod::choose(description, Screening::Auto, shape), SelectionMethod::Grouped { .. }));
+    // On GPUs rows of a batch share what is read of the weights, so it depends on their number.
+    let discrete = AdapterDescription { kind: "discrete", max_binding_bytes: 1 << 31, ..AdapterDescription::default() };
+    let grouped = |rows| {
+        let shape = SelectionShape { rows, d: 768, features: 1 << 17, k: 32, is_per_row: true };
+        matches!(SelectionMethod::choose(&discrete, Screening::F32, shape), SelectionMethod::Grouped { .. })
+    };
+    assert_eq!([grouped(512), grouped(4096)], [false, true]);
     let huge = SelectionShape { k: 1 << 16, ..shape };
     assert_eq!(SelectionMethod::choose(description, Screening::Auto, huge), SelectionMethod::Chunked);
 }

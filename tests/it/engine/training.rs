@@ -105,9 +105,9 @@ impl StateSink for StateHashes {
     }
 }
 
-/// The hash of each tensor of the state after 20 steps, the number of shards, and the most dead features of a step.
-fn state_after_20_steps(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<(String, String)>, usize, u32) {
-    let batches = batches(3, 20);
+/// The hash of each tensor of the state after all steps, the number of shards, and the most dead features of a step.
+fn last_state(gpu: &Gpu, config: &SaeConfig, recipe: &Recipe) -> (Vec<(String, String)>, usize, u32) {
+    let batches = batches(3, recipe.steps);
     let initial = initialize(config, 3, &batches[0].rows.to_f32()).unwrap();
     let mut trainer = Trainer::new(gpu, &initial, recipe.clone()).unwrap();
     let mut finished: Vec<Progress> = batches.iter().filter_map(|batch| trainer.step(batch).unwrap()).collect();
@@ -134,16 +134,16 @@ fn no_tensor_of_the_state_depends_on_the_shards() {
     let (f32, bf16) = (MomentPrecision::F32, MomentPrecision::Bf16 { seed: 3 });
     let (normalised, saelens) = (Some(AuxKForm::Normalised), Some(AuxKForm::SaeLens));
     for (moments, form) in [(f32, None), (bf16, None), (f32, normalised), (bf16, saelens)] {
-        let recipe = Recipe { moments, ..recipe(features, 20) };
+        let recipe = Recipe { moments, ..recipe(features, 6) };
         let plain = (config(features), recipe.clone());
         let (config, recipe) = form.map_or(plain, |form| with_auxk(form, config(features), recipe.clone()));
         // Two steps with dead features, and fewer shards: in small bindings few are encoded at a time.
-        let recipe = Recipe { dead_window: 18 * BATCH as u64, ..recipe };
+        let recipe = Recipe { dead_window: 4 * BATCH as u64, ..recipe };
         let mut whole = None;
         for shards in if form.is_some() { [1, 3, 5] } else { [1, 3, 17] } {
             let rows = features.div_ceil(shards).next_multiple_of(1024);
             let gpu = gpu().with_max_binding_bytes((rows * 16 * 4) as u64);
-            let (state, found, dead) = state_after_20_steps(&gpu, &config, &recipe);
+            let (state, found, dead) = last_state(&gpu, &config, &recipe);
             assert_eq!((found, dead > 0), (shards, true));
             let whole = whole.get_or_insert_with(|| state.clone());
             assert_eq!(&state, whole, "{shards} shards, {moments:?}, AuxK {form:?}");

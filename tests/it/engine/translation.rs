@@ -3,6 +3,7 @@ use std::collections::{HashMap, HashSet};
 use monosem::engine::entries::Pass;
 use monosem::engine::entry;
 use monosem::engine::planes::Planes;
+use monosem::engine::variance::VarianceOf;
 use monosem::gpu::shaders::{self, ALL};
 use monosem::gpu::{AdapterDescription, Entry, Source, template};
 use monosem::kernels::{EncodeVariant, ScreenBlock, ScreenVariant, Select};
@@ -121,12 +122,14 @@ fn own_variants(source: Source) -> Vec<Defines> {
             let of = |first: &[(_, &'static [u32])]| combinations(&[first, &more].concat());
             [of(&[("ERROR", &[0]), ("LAYER_NORM", &[0, 1])]), of(&[("ERROR", &[1])])].concat()
         }
-        "variance" => combinations(&[("ERROR", &[0, 1])]),
+        "variance" => [VarianceOf::Input, VarianceOf::Error].map(|of| of.defines().to_vec()).into(),
         "rescore_by_group" => combinations(&[("GROUP", &[8, 16])]),
         "sort" | "runs" => combinations(&[("SHARES", &[16, 256])]),
         "slopes" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
             .map(|[second, gate, detached]| vec![("SECOND", second), ("GATE", gate), ("DETACHED", detached)])
-            .into(),
+            .iter()
+            .flat_map(|defines| [0, 1].map(|staged| [&defines[..], &[("STAGED", staged)]].concat()))
+            .collect(),
         "slab" => [[0, 0], [1, 0], [1, 1]].map(|[gate, detached]| vec![("GATE", gate), ("DETACHED", detached)]).into(),
         "product" => combinations(&[("LEFT_DEEP", &[0, 1]), ("RIGHT_DEEP", &[0, 1]), ("ADDS", &[0, 1])]),
         "hot" => [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]]

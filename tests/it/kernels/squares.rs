@@ -1,3 +1,4 @@
+use monosem::kernels::SumShape;
 use monosem::selftest::FOLD;
 use monosem::selftest::lists::{HostTerm, Runs};
 use monosem::selftest::squares::Case;
@@ -24,8 +25,9 @@ fn every_size_matches_the_reference_in_any_shards_by_any_number_of_workgroups() 
             assert_close(&name("encoder"), &whole.encoder, &expected.encoder, FOLD);
             assert_close(&name("decoder"), &whole.decoder, &expected.decoder, FOLD);
             for cuts in cuts(n) {
-                for groups in [3, 5000] {
-                    assert_eq!(case.squares(gpu(), project, groups, &cuts).unwrap(), whole, "{cuts:?}, {groups}");
+                for (shape, groups) in SumShape::ALL.into_iter().zip([3, 5000]) {
+                    let found = case.squares_of_shape(gpu(), shape, project, groups, &cuts).unwrap();
+                    assert_eq!(found, whole, "{shape:?}, {cuts:?}, {groups}");
                 }
             }
         }
@@ -63,14 +65,16 @@ fn gradients_are_folded_by_rule_b_and_their_squares_by_rule_r() {
         }
         case.batch.centred = coarse(3, rows * d);
         case.batch.gradients = [coarse(4, rows * d), coarse(5, rows * d)];
-        let actual = case.squares(gpu(), false, 2, &[n]).unwrap();
-        for (of_decoder, actual) in [(false, &actual.encoder), (true, &actual.decoder)] {
+        let expected = [false, true].map(|of_decoder| {
             let square = |run| {
                 let row: Vec<f32> = (0..d).map(|column| gradient(&case, run, column, of_decoder)).collect();
                 rule_r(&row, &row)
             };
-            let expected: Vec<f32> = (0..case.batch.runs.features.len()).map(square).collect();
-            assert_eq!(bits(actual), bits(&expected), "{rows} x {d}, decoder {of_decoder}");
+            bits(&(0..case.batch.runs.features.len()).map(square).collect::<Vec<f32>>())
+        });
+        for shape in SumShape::ALL {
+            let actual = case.squares_of_shape(gpu(), shape, false, 2, &[n]).unwrap();
+            assert_eq!([bits(&actual.encoder), bits(&actual.decoder)], expected, "{rows} x {d}, {shape:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
 use half::bf16;
+use monosem::kernels::SumShape;
 use monosem::reference::stochastic_bf16;
 use monosem::rng::{Purpose, Rng};
 use monosem::selftest::lists::{Batch, HostTerm, Lists};
@@ -48,6 +49,25 @@ fn the_same_bits_every_time_in_any_shards_by_any_number_of_workgroups() {
         assert!(update(groups, &[n]) == whole, "{groups} workgroups");
     }
     assert!(update(7, &[1024, n]) == whole);
+}
+
+#[test]
+fn both_shapes_have_the_same_bits() {
+    // A row of one vector, and of as many as 32 threads take three, four and seven times.
+    for (rows, d, n, per_row) in
+        [(20, 2, 130, [3, 0]), (600, 385, 40, [9, 2]), (9, 500, 40, [2, 3]), (9, 800, 40, [2, 3])]
+    {
+        let batch = Batch::new(1, Lists::random(1, rows, n, per_row, true), d);
+        for bf16 in [false, true] {
+            let [wide, ahead] = SumShape::ALL.map(|shape| {
+                let mut model = Model::with_moments(d, n).narrow();
+                let settings = Settings { bf16, ..Settings::of_step(1) };
+                model.update_of_shape(gpu(), shape, &batch, &settings, &[n]).unwrap();
+                model.bits()
+            });
+            assert!(wide == ahead, "{rows} x {d} of {n}, bf16 {bf16}");
+        }
+    }
 }
 
 #[test]
@@ -122,9 +142,7 @@ fn gradients_are_folded_by_rule_b() {
     }
     batch.centred = coarse(3, rows * d);
     batch.gradients = [coarse(4, rows * d), coarse(5, rows * d)];
-    let mut model = Model::new(d, n, false).narrow();
     let settings = Settings { unit_norm: false, coefficient: 1.0, ..Settings::of_step(1) };
-    model.update(gpu(), &batch, &settings, &[n]).unwrap();
     let runs = &batch.runs;
     // After the first step a first moment is a tenth of the gradient, rounded once.
     let moments = |value: &dyn Fn(&HostTerm, usize) -> f32| -> Vec<u32> {
@@ -139,10 +157,15 @@ fn gradients_are_folded_by_rule_b() {
         bits(&moments)
     };
     let at = |term: &HostTerm, column: usize| term.row as usize * d + column;
-    assert_eq!(bits(&model.w_enc.m), moments(&|term, column| term.p * batch.centred[at(term, column)]));
+    let of_encoder = |term: &HostTerm, column: usize| term.p * batch.centred[at(term, column)];
     let of_decoder =
         |term: &HostTerm, column: usize| (term.a0 + term.a1) * batch.gradients[term.list as usize][at(term, column)];
-    assert_eq!(bits(&model.w_dec.m), moments(&of_decoder));
+    let expected = [moments(&of_encoder), moments(&of_decoder)];
+    for shape in SumShape::ALL {
+        let mut model = Model::new(d, n, false).narrow();
+        model.update_of_shape(gpu(), shape, &batch, &settings, &[n]).unwrap();
+        assert!([bits(&model.w_enc.m), bits(&model.w_dec.m)] == expected, "{shape:?}");
+    }
 }
 
 #[test]
