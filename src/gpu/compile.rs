@@ -9,8 +9,7 @@ use super::handle::Handle;
 use super::{BindingKind, Entry, EntryPoint, Gpu, LayoutEntry, Pipeline, Source, template};
 use crate::error::{Error, Result};
 
-/// The pipelines of a device, which whatever works on it shares: compiling one takes longer than many steps of a small
-/// SAE.
+/// The pipelines of a device, shared by all that work on it, such as a trainer and its validation.
 #[derive(Clone, Default)]
 pub(super) struct Pipelines(Arc<Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>>);
 
