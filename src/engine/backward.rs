@@ -205,8 +205,8 @@ impl Backward {
         most.div_ceil(per_workgroup).clamp(1, self.wave)
     }
 
-    /// Workgroups for `count` pieces of work, `per_workgroup` at a time: all at once on a GPU; on a CPU, where a workgroup
-    /// costs as much as a piece, as many as keep it busy.
+    /// Workgroups for `count` pieces of work, `per_workgroup` at a time: all at once on a GPU; on a CPU, where a
+    /// workgroup costs as much as a piece, as many as keep it busy.
     pub fn groups_for_all(&self, count: u32, per_workgroup: u32) -> u32 {
         let groups = count.div_ceil(per_workgroup);
         if self.wave < GRID_WIDTH { groups.clamp(1, self.wave) } else { groups }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Made {
     /// Buffers, those included that no longer exist.
     pub buffers: u64,
-    /// Pipelines.
+    /// Pipelines, those included that were found compiled.
     pub pipelines: u64,
     /// Programs, each with a bind group for every dispatch.
     pub programs: u64,

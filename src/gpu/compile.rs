@@ -57,6 +57,7 @@ impl Gpu {
     }
 
     fn pipeline_from<K: EntryPoint>(&self, label: String, text: &str, defines: &[(&str, u32)]) -> Result<Pipeline<K>> {
+        self.account.count(|made| made.pipelines += 1);
         let label: Arc<str> = label.into();
         let refused = |message: String| Error::Shader { shader: label.to_string(), message };
         let text = template::expand(text, defines).map_err(refused)?;
@@ -67,7 +68,6 @@ impl Gpu {
         if let Some(compiled) = pipelines.lock().get(&key) {
             return Ok(Pipeline::new(Handle::Device(compiled.clone()), label));
         }
-        self.account.count(|made| made.pipelines += 1);
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         // naga's back ends panic on some valid input: that is one shader's failure, not the process's.
