@@ -1,5 +1,7 @@
 //! Adapters as wgpu shows them.
 
+use std::env;
+
 use super::limits::{STORAGE_BUFFERS, WORKGROUP_BYTES};
 use crate::adapters::{AdapterDescription, BoundsChecks, DeviceMemory, host_memory};
 use crate::error::Result;
@@ -7,6 +9,10 @@ use crate::error::Result;
 /// Features that shaders with cooperative matrices need.
 pub(super) const MATRIX_FEATURES: wgpu::Features =
     wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// The environment variable by which a device on the CPU counts as a GPU (CONTRIBUTING.md): its kernels are those that
+/// GPUs take.
+const CPU_AS_GPU: &str = "MONOSEM_CPU_AS_GPU";
 
 /// Every adapter of this machine, in the order of their indices.
 ///
@@ -37,8 +43,8 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
-            wgpu::DeviceType::Cpu => "software",
-            wgpu::DeviceType::Other => "other",
+            wgpu::DeviceType::Cpu if env::var_os(CPU_AS_GPU).is_none_or(|value| value != "1") => "software",
+            wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => "other",
         },
         backend: match info.backend {
             wgpu::Backend::Vulkan => "vulkan",
