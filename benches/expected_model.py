@@ -87,7 +87,7 @@ def shards(s, gpu):
 
 def chunks(s, gpu, rows, group, on_matrix_units=False, most=math.inf):
     """Features of a chunk, before and after it is balanced, and the number of chunks (src/engine/select/chunks.rs)."""
-    multiply_adds = (2**37 if gpu.kind == "discrete" else 2**35) * (4 if on_matrix_units else 1)
+    multiply_adds = (2**38 if gpu.kind == "discrete" else 2**35) * (4 if on_matrix_units else 1)
     features = min(2**27 * group // (4 * rows), multiply_adds // (rows * 4 * s.quads()), most, 2**20)
     largest, unit = max(shards(s, gpu)), 4 * max(group, 4)
     most = min(features, math.ceil(largest / unit) * unit)

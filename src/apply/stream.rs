@@ -48,7 +48,8 @@ impl DeviceSae {
         let mut recording = Recording::default();
         recording.clear(&forward.guard);
         forward.record_center(&mut recording, parameters, rows);
-        let finding = Finding { k: parameters.config().usual_l0() as u32, screen: ScreenMode::Complete };
+        let k = parameters.config().usual_l0() as u32;
+        let finding = Finding { k, screen: ScreenMode::Complete, halvings: 0 };
         forward.record_codes(&mut recording, parameters, rows, finding);
         recording
     }

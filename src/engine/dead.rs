@@ -96,6 +96,8 @@ pub struct DeadInputs<'a> {
     pub recipe: &'a Recipe,
     /// Dead features that can be worked on; with more the guard is raised.
     pub room: u32,
+    /// How many times the largest chunk is halved.
+    pub halvings: u32,
 }
 
 impl Dead {
@@ -126,7 +128,8 @@ impl Dead {
         };
         let limits = Limits { rows, group: 1, multiply_adds: max_multiply_adds(gpu.description()) };
         let chunk = Chunks::new(gpu, parameters, &limits).features().min(LARGEST_CHUNK);
-        let chunks = parameters.shards.iter().flat_map(|shard| cuts(shard.count, chunk)).count();
+        let smallest = chunk.min(SMALLEST_CHUNK);
+        let chunks = parameters.shards.iter().flat_map(|shard| cuts(shard.count, smallest)).count();
         let gpu = &gpu.for_part("auxiliary loss");
         Ok(Some(Self {
             list,
@@ -170,10 +173,11 @@ impl Dead {
     /// Lists those of each row with the largest keys.
     pub fn record_select(&self, recording: &mut Recording, inputs: DeadInputs<'_>) {
         let DeadInputs { parameters, forward, .. } = inputs;
+        let largest = (self.chunk >> inputs.halvings).max(self.chunk.min(SMALLEST_CHUNK));
         let chunks = parameters
             .shards
             .iter()
-            .flat_map(|shard| cuts(shard.count, self.chunk).map(move |dead| DeadChunk { shard, dead }))
+            .flat_map(|shard| cuts(shard.count, largest).map(move |dead| DeadChunk { shard, dead }))
             .filter(|chunk| chunk.dead.start < inputs.room);
         for (slot, chunk) in (0..).zip(chunks) {
             self.record_chunk(recording, inputs, chunk, slot);

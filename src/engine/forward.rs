@@ -28,6 +28,8 @@ pub struct Finding {
     pub k: u32,
     /// How far screening is gone by, where there is any.
     pub screen: ScreenMode,
+    /// How many times the chunks of features are halved, whose dispatches would last too long otherwise.
+    pub halvings: u32,
 }
 
 /// Buffers and kernels of a forward pass over at most `rows` rows.
@@ -240,8 +242,9 @@ impl Forward {
     /// Finds the codes of the first `rows` rows.
     pub fn record_codes(&self, recording: &mut Recording, parameters: &Parameters, rows: u32, finding: Finding) {
         let (centred, entries, guard) = (&self.centred, &self.entries, &self.guard);
-        let Finding { k, screen } = finding;
-        self.selector.record(recording, &select::Inputs { parameters, centred, entries, guard, rows, k, screen });
+        let Finding { k, screen, halvings } = finding;
+        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k, screen, halvings };
+        self.selector.record(recording, &inputs);
     }
 
     /// Counts and decodes the codes of the first `rows` rows.

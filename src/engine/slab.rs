@@ -10,7 +10,7 @@ use super::forward::Forward;
 use super::parameters::{Parameters, Shard};
 use super::path::StepPath;
 use super::recipe::{MomentPrecision, Recipe};
-use super::select::{self, Chunk, Chunks, Encoded, RowBlock, SCRATCH_BYTES};
+use super::select::{self, Chunk, Chunks, Encoded, RowBlock, SCRATCH_BYTES, ScreenMode};
 use crate::error::Result;
 use crate::gpu::shaders::{Range, bias_gradient, product, slab, squares, update};
 use crate::gpu::{Buffer, Gpu, Pipeline, Recording, Slot, UNIFORM_STRIDE};
@@ -270,7 +270,8 @@ impl Slab {
     fn record_encode(&self, recording: &mut Recording, losses: Losses<'_>, chunk: Chunk<'_>) {
         let Losses { parameters, forward, .. } = losses;
         let (centred, entries, guard, rows) = (&forward.centred, &forward.entries, &forward.guard, forward.rows());
-        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0, screen: Default::default() };
+        let screen = ScreenMode::default();
+        let inputs = select::Inputs { parameters, centred, entries, guard, rows, k: 0, screen, halvings: 0 };
         self.encoded.record(recording, &inputs, RowBlock { first: 0, count: rows }, chunk);
     }
 

@@ -72,6 +72,12 @@ impl StagePrograms {
         }
         self.last.hand_pace_to(&mut others.last);
     }
+
+    /// As [`Program::take_longest`], of all programs.
+    pub fn take_longest(&self, is_wanted: impl Fn(&str) -> bool) -> Option<f64> {
+        let programs = self.exchanged.iter().map(|(program, _)| program).chain([&self.last]);
+        programs.filter_map(|program| program.take_longest(&is_wanted)).reduce(f64::max)
+    }
 }
 
 /// The programs of a step.

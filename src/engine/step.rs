@@ -49,6 +49,7 @@ pub struct TrainingStep {
     /// Of the steps that follow.
     screen: ScreenMode,
     dead_room: u32,
+    halvings: u32,
     /// The rows of the step that are audited.
     audited: Range<u32>,
 }
@@ -82,7 +83,7 @@ impl TrainingStep {
             World::Solo => Slab::new(gpu, &parameters, &forward, &recipe)?,
             World::Shared => None,
         };
-        let finding = Finding { k: most_k as u32, screen: ScreenMode::Complete };
+        let finding = Finding { k: most_k as u32, screen: ScreenMode::Complete, halvings: 0 };
         let recorded = Recorded { finding, dead_room: parameters.features() };
         let mut this = Self {
             variance: Variance::new(&gpu.for_part("batch"), VarianceOf::Input, forward.rows(), parameters.quads())?,
@@ -97,6 +98,7 @@ impl TrainingStep {
             recorded,
             dead_room: recorded.dead_room,
             screen: ScreenMode::Complete,
+            halvings: 0,
             audited: 0..0,
             backward,
             parameters,
@@ -136,7 +138,8 @@ impl TrainingStep {
         step.meet(Exchange::Sums);
         step.run(|r| forward.record_residual(r, parameters, rows));
         if let Some(dead) = &self.dead {
-            let inputs = DeadInputs { parameters, forward, variance, optimizer, recipe, room: self.recorded.dead_room };
+            let Recorded { finding: Finding { halvings, .. }, dead_room: room } = self.recorded;
+            let inputs = DeadInputs { parameters, forward, variance, optimizer, recipe, room, halvings };
             step.run(|r| dead.record_find(r, inputs));
             step.meet(Exchange::DeadCount);
             step.run(|r| dead.record_select(r, inputs));

@@ -37,6 +37,7 @@ pub use account::Made;
 pub use adapter::adapters;
 pub use buffer::{Buffer, Slot};
 pub use device::Gpu;
+pub(crate) use pace::LONGEST_SUBMISSION;
 pub use pipeline::{Entry, Pipeline, Source};
 pub use program::{Program, UNIFORM_STRIDE};
 pub use readback::{Pending, Results};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Gpu, Span, Timing};
 use crate::error::Result;
 
-/// Longest submission in seconds. A desktop on the same device waits as long for its next frame, and Windows resets a
+/// Longest submission in seconds, unless one dispatch takes longer. A desktop on the same device waits as long for its next frame, and Windows resets a
 /// device that is busy with one for 2 s.
-const SECONDS: f64 = 0.02;
+pub const LONGEST_SUBMISSION: f64 = 0.02;
 
 /// The runs of a program that are timed: the first, and one by which the device has warmed up.
 const TIMED_RUNS: [u64; 2] = [0, 16];
@@ -23,8 +23,10 @@ pub(super) struct Pace(Mutex<Knowledge>);
 #[derive(Default)]
 struct Knowledge {
     runs: u64,
-    /// The times of a run, on their way.
-    measured: Option<Timing>,
+    /// The times of a run, on their way, and the number of runs so far.
+    measured: Option<(Timing, u64)>,
+    /// The seconds of each dispatch in a run on a warm device, until they are taken.
+    warm: Option<Vec<f64>>,
     submissions: Option<Submissions>,
 }
 
@@ -38,7 +40,8 @@ impl Pace {
 
     /// Takes the times of a run.
     pub(super) fn learn(&self, timing: Timing) {
-        self.knowledge().measured = Some(timing);
+        let mut knowledge = self.knowledge();
+        knowledge.measured = Some((timing, knowledge.runs));
     }
 
     /// The submissions, or none as long as no times have arrived. `dispatches` are the shortest ones there can be, and
@@ -49,12 +52,20 @@ impl Pace {
         dispatches: impl Iterator<Item = (Range<usize>, bool)>,
     ) -> Result<Option<Submissions>> {
         let mut knowledge = self.knowledge();
-        let have_arrived = knowledge.measured.as_ref().map_or(Ok(false), |timing| timing.is_ready(gpu))?;
-        if let Some(timing) = knowledge.measured.take_if(|_| have_arrived) {
+        let have_arrived = knowledge.measured.as_ref().map_or(Ok(false), |(timing, _)| timing.is_ready(gpu))?;
+        if let Some((timing, run)) = knowledge.measured.take_if(|_| have_arrived) {
             let seconds: Vec<f64> = timing.wait(gpu)?.iter().map(Span::seconds).collect();
-            knowledge.submissions = Some(group(expected(dispatches, &seconds), SECONDS).into());
+            knowledge.submissions = Some(group(expected(dispatches, &seconds), LONGEST_SUBMISSION).into());
+            if run > TIMED_RUNS[1] {
+                knowledge.warm = Some(seconds);
+            }
         }
         Ok(knowledge.submissions.clone())
+    }
+
+    /// The seconds of each dispatch on a warm device: once, as soon as they are known.
+    pub(super) fn take_warm(&self) -> Option<Vec<f64>> {
+        self.knowledge().warm.take()
     }
 
     fn knowledge(&self) -> MutexGuard<'_, Knowledge> {

@@ -59,6 +59,13 @@ impl Program {
         }
     }
 
+    /// The longest dispatch of these kernels in a run on a warm device, in seconds: once, after such a run was timed.
+    pub fn take_longest(&self, is_wanted: impl Fn(&str) -> bool) -> Option<f64> {
+        let labels = self.operations.iter().filter_map(Operation::dispatch).map(|dispatch| &dispatch.label);
+        let timed = labels.zip(self.pace.take_warm()?);
+        timed.filter(|(label, _)| is_wanted(label)).map(|(_, seconds)| seconds).reduce(f64::max)
+    }
+
     pub(super) fn has_dispatches(&self) -> bool {
         self.operations.iter().any(|operation| operation.dispatch().is_some())
     }

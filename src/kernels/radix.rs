@@ -45,9 +45,14 @@ impl Pairs {
     }
 }
 
-/// Workgroups that share a sort.
+/// Workgroups that share a sort, a power of two.
 pub fn shares(gpu: &Gpu) -> u32 {
-    if gpu.description().is_software() { 16 } else { 256 }
+    if gpu.description().is_software() {
+        return 16;
+    }
+    // Their counters are one binding.
+    let fitting = (gpu.max_binding_bytes() / (256 * 4)).clamp(1, 256);
+    1 << fitting.ilog2()
 }
 
 /// The kernels of the passes.

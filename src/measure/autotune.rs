@@ -283,7 +283,7 @@ impl<'a> Sample<'a> {
         let (k, entries) = (parameters.config().k().unwrap_or(0) as u32, &entries);
         selector.record(
             &mut recording,
-            &Inputs { parameters, centred, entries, guard, rows, k, screen: Default::default() },
+            &Inputs { parameters, centred, entries, guard, rows, k, screen: Default::default(), halvings: 0 },
         );
         let program = gpu.program(recording)?;
         gpu.profile(&program)?;

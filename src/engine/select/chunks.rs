@@ -11,10 +11,10 @@ pub const SCRATCH_BYTES: u64 = 128 << 20;
 /// dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most: some twentieth of a second on a discrete GPU of 5 TFLOP/s, and on any other
-/// device of 1.
+/// Multiply-adds of one dispatch at most, before it is known how long they take: some 20 ms on a discrete GPU of
+/// 40 TFLOP/s, and on any other device of 5. Training halves chunks that take longer ([`Chunks::halved`]).
 pub(in crate::engine) fn max_multiply_adds(adapter: &AdapterDescription) -> u64 {
-    if adapter.kind == "discrete" { 1 << 37 } else { 1 << 35 }
+    if adapter.kind == "discrete" { 1 << 38 } else { 1 << 35 }
 }
 
 /// The same for matrix units, which make four times as many.
@@ -22,7 +22,7 @@ pub(super) fn max_multiply_adds_of_matrix_units(adapter: &AdapterDescription) ->
     4 * max_multiply_adds(adapter)
 }
 
-/// Features that all tiles divide, so that a chunk of many ends with a whole one.
+/// Features that all tiles and groups divide, so that a chunk of many ends with a whole one.
 const TILES: u64 = 1024;
 
 /// Features, and rows, that all tiles for GPUs divide.
@@ -80,6 +80,15 @@ impl Chunks {
             return self;
         }
         Self(largest.div_ceil(largest.div_ceil(most)).next_multiple_of(TILE_FEATURES))
+    }
+
+    /// Balanced chunks of at most half the size, so many times, or of [`TILES`]. Buffers keep their size.
+    pub fn halved(self, parameters: &Parameters, times: u32) -> Self {
+        if times == 0 {
+            return self;
+        }
+        let part = self.0.checked_shr(times).unwrap_or(0).max(1);
+        Self(part.next_multiple_of(TILES as u32).min(self.0)).balanced(parameters)
     }
 
     /// Features of a whole chunk.

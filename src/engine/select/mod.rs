@@ -82,6 +82,8 @@ pub struct Inputs<'a> {
     pub k: u32,
     /// How far screening is gone by.
     pub screen: ScreenMode,
+    /// How many times chunks are halved. No result depends on it.
+    pub halvings: u32,
 }
 
 /// How a screened selection goes about it. Its codes are the same in every mode.

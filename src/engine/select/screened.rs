@@ -122,7 +122,7 @@ impl Screened {
         let &Inputs { parameters, centred, entries, .. } = inputs;
         let of_block = HalvesOf { source: centred, quads: parameters.quads(), first: block.first, count: block.count };
         self.to_f16.record(recording, of_block.bindings(&self.x));
-        for chunk in self.groups.chunks.of(parameters) {
+        for chunk in self.groups.chunks.halved(parameters, inputs.halvings).of(parameters) {
             self.record_bounds(recording, inputs, block, chunk);
             self.groups.record_merge(recording, inputs, block, chunk);
         }

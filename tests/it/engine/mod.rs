@@ -4,6 +4,7 @@ pub mod annealing;
 pub mod apply;
 pub mod checkpoints;
 pub mod gpu;
+pub mod halved_chunks;
 pub mod logits;
 pub mod neighbors;
 pub mod order;
