@@ -13,9 +13,9 @@ const VARIABLE: &str = "MONOSEM_BOUNDS_CHECKS";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BoundsChecks {
     /// With them, on every adapter.
-    #[default]
     Driver,
     /// Without them where compilers show that they cost time, on NVIDIA's GPUs under Vulkan, if such a device opens.
+    #[default]
     Auto,
     /// Without them on every adapter of Vulkan's, or not at all.
     None,
@@ -26,8 +26,8 @@ impl FromStr for BoundsChecks {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
-            "" | "driver" => Ok(Self::Driver),
-            "auto" => Ok(Self::Auto),
+            "" | "auto" => Ok(Self::Auto),
+            "driver" => Ok(Self::Driver),
             "none" => Ok(Self::None),
             other => {
                 Err(Error::Config(format!("{VARIABLE} is '{}': it takes driver, auto or none", other.escape_debug())))
@@ -61,12 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_left_out_of_nvidias_gpus_under_vulkan_where_said() {
+    fn they_are_left_out_of_nvidias_gpus_under_vulkan_unless_said_otherwise() {
         let adapter = |vendor, backend| AdapterDescription { vendor, backend, ..Default::default() };
         let [nvidia, amd, dx12] = [adapter(0x10de, "vulkan"), adapter(0x1002, "vulkan"), adapter(0x10de, "dx12")];
-        for (text, expected) in
-            [("", [false; 3]), ("auto", [true, false, false]), ("driver", [false; 3]), ("none", [true, true, false])]
-        {
+        let auto = [true, false, false];
+        for (text, expected) in [("", auto), ("auto", auto), ("driver", [false; 3]), ("none", [true, true, false])] {
             let checks: BoundsChecks = text.parse().unwrap();
             assert_eq!([&nvidia, &amd, &dx12].map(|adapter| checks.are_left_out(adapter)), expected, "{text}");
         }
