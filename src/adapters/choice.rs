@@ -74,7 +74,7 @@ pub fn choose(
         AdapterChoice::Index(index) => return Err(error(format!("there is no device {index}"))),
         AdapterChoice::Cpu => found
             .iter()
-            .position(AdapterDescription::is_software)
+            .position(AdapterDescription::is_on_cpu)
             .ok_or_else(|| error("there is no software adapter".into()))?,
         AdapterChoice::Named(text) => match named(found, text)[..] {
             [only] => only,
@@ -100,7 +100,7 @@ pub fn choose(
 /// GPUs that `CUDA_VISIBLE_DEVICES` hides or may hide.
 pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking {
     let first_of = |at: usize| (0..at).find(|other| same_gpu(&found[*other], &found[at]));
-    let is_candidate = |at: &usize| !found[*at].is_software() && found[*at].lacks.is_none() && first_of(*at).is_none();
+    let is_candidate = |at: &usize| !found[*at].is_on_cpu() && found[*at].lacks.is_none() && first_of(*at).is_none();
     let gpus: Vec<usize> = (0..found.len()).filter(is_candidate).collect();
     let (nvidia, others): (Vec<usize>, Vec<usize>) = gpus.iter().partition(|at| found[**at].is_nvidia());
     let visibility = visibility(found, &nvidia, environment);
@@ -122,7 +122,7 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
         (None, _) if !gpus.is_empty() => {
             Err(no_device(format!("{variable} and hides every GPU; unset it, or choose with --device"), found))
         }
-        (None, _) => match found.iter().position(AdapterDescription::is_software) {
+        (None, _) => match found.iter().position(AdapterDescription::is_on_cpu) {
             Some(software) if environment.device_nodes.is_empty() => {
                 take(software, vec!["there is no GPU: everything runs on the CPU, slowly".into()])
             }
@@ -134,7 +134,7 @@ pub fn rank(found: &[AdapterDescription], environment: &Environment) -> Ranking 
         let adapter = &found[at];
         if taken == Some(at) {
             return "taken without --device".to_owned();
-        } else if adapter.is_software() {
+        } else if adapter.is_on_cpu() {
             return "software: only if there is no GPU, or by --device cpu".to_owned();
         } else if let Some(other) = first_of(at) {
             return format!("the same GPU as {other}");

@@ -42,6 +42,8 @@ pub struct AdapterDescription {
     pub timestamps: bool,
     /// Whether the driver leaves accesses to buffers unchecked: the kernels bound every index.
     pub unchecked: bool,
+    /// Whether kernels are those of GPUs though the CPU plays it, so that they can be tried without a GPU.
+    pub as_gpu: bool,
     /// What it has too little of to run every kernel, if anything.
     pub lacks: Option<String>,
     /// How much memory it has, where that is known.
@@ -50,8 +52,13 @@ pub struct AdapterDescription {
 
 impl AdapterDescription {
     /// True if the CPU plays the GPU (lavapipe, SwiftShader, WARP).
-    pub fn is_software(&self) -> bool {
+    pub fn is_on_cpu(&self) -> bool {
         self.kind == "software"
+    }
+
+    /// True if it takes the kernels, and the sizes of work, that are for the CPU.
+    pub fn is_software(&self) -> bool {
+        self.is_on_cpu() && !self.as_gpu
     }
 
     /// True if NVIDIA made it.

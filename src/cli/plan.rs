@@ -188,7 +188,7 @@ fn print_table(plan: &Plan, description: &AdapterDescription, object: &Value) ->
         Some(memory) => line("available", format!("{}  {}", readable_bytes(memory.available), memory.source))?,
         None => line("available", "not known here: give --assume-memory".into())?,
     }
-    if description.is_software() {
+    if description.is_on_cpu() {
         print("(the device is the CPU, whose memory is the host's: both are needed)")?;
     }
     if let (Some(fits), Some(most)) = (object["fits"].as_bool(), object["most_features"].as_u64()) {

@@ -10,8 +10,7 @@ use crate::error::Result;
 pub(super) const MATRIX_FEATURES: wgpu::Features =
     wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
-/// The environment variable by which a device on the CPU counts as a GPU (CONTRIBUTING.md): its kernels are those that
-/// GPUs take.
+/// The environment variable by which a device on the CPU takes the kernels of GPUs (CONTRIBUTING.md).
 const CPU_AS_GPU: &str = "MONOSEM_CPU_AS_GPU";
 
 /// Every adapter of this machine, in the order of their indices.
@@ -43,8 +42,8 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
-            wgpu::DeviceType::Cpu if env::var_os(CPU_AS_GPU).is_none_or(|value| value != "1") => "software",
-            wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => "other",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
         },
         backend: match info.backend {
             wgpu::Backend::Vulkan => "vulkan",
@@ -66,6 +65,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
             .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
         matrix_shapes,
         unchecked: false,
+        as_gpu: env::var_os(CPU_AS_GPU).is_some_and(|value| value == "1"),
         lacks: lacks(&limits),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {

@@ -107,7 +107,7 @@ impl Plan {
 
     /// Memory that must be there: the device's, and where that is this machine's the host's too.
     pub fn needed(&self, description: &AdapterDescription) -> u64 {
-        self.device_bytes() + if description.is_software() { self.host } else { 0 }
+        self.device_bytes() + if description.is_on_cpu() { self.host } else { 0 }
     }
 
     /// Devices with so much memory each that a run would need that shares its features out among them; none if not even

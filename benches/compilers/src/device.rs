@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
+/// NVIDIA's PCI vendor id.
+const NVIDIA: u32 = 0x10de;
+
 pub struct Device {
     /// The loader, which must outlive what it loaded.
     _entry: Entry,
@@ -42,7 +45,9 @@ impl Device {
         has: &dyn Fn(&CStr) -> bool,
     ) -> Result<Self> {
         let matrices = has(khr::cooperative_matrix::NAME);
-        let robust = has(ash::ext::robustness2::NAME);
+        // SAFETY: the physical device is the instance's.
+        let is_checked = unsafe { instance.get_physical_device_properties(physical) }.vendor_id != NVIDIA;
+        let robust = is_checked && has(ash::ext::robustness2::NAME);
         let mut names = vec![khr::pipeline_executable_properties::NAME.as_ptr()];
         names.extend(matrices.then_some(khr::cooperative_matrix::NAME.as_ptr()));
         names.extend(robust.then_some(ash::ext::robustness2::NAME.as_ptr()));
@@ -63,9 +68,10 @@ impl Device {
         if robust {
             features = features.push_next(&mut of_robustness);
         }
-        // All that it has, robust access to buffers included, as wgpu asks for it.
+        // All that it has, robust access to buffers included, as wgpu asks for it; monosem has NVIDIA's without that.
         // SAFETY: every structure of the chain lives until the device is made.
         unsafe { instance.get_physical_device_features2(physical, &mut features) };
+        features.features.robust_buffer_access &= vk::Bool32::from(is_checked);
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
         let create = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)

@@ -32,6 +32,7 @@ fn adapter(name: &str, kind: &'static str, vendor: u32, pci_bus_id: &str) -> Ada
         matrix_shapes: Vec::new(),
         f16: true,
         unchecked: false,
+        as_gpu: false,
         lacks: None,
         timestamps: true,
         memory: None,
