@@ -134,7 +134,9 @@ def gpu_of(bench):
     f32, bandwidth = 1e-12 * bench["ceiling_flops_per_second"], 1e-9 * bench["ceiling_bytes_per_second"]
     # What says nothing of itself has a core for each half TFLOP/s, and a cache of 4 MB.
     own = Gpu(bench["device"], (), "", f32, None, bandwidth, 4, max(2, 2 * f32), encode=0.5, screen=None)
-    return replace((known + [own])[0], kind=bench["kind"], binding=bench["max_binding_bytes"])
+    # A CPU may take the kernels of GPUs.
+    kind = "other" if bench.get("as_gpu") else bench["kind"]
+    return replace((known + [own])[0], kind=kind, binding=bench["max_binding_bytes"])
 
 
 # Each variant of these is a shader, and so a name of its own in `bench`.

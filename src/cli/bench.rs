@@ -146,6 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "driver": description.driver,
         "backend": description.backend,
         "kind": description.kind,
+        "as_gpu": description.as_gpu,
         "max_binding_bytes": gpu.max_binding_bytes(),
         "data": arguments.data,
         "sae": arguments.sae,

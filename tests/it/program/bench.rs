@@ -2,13 +2,19 @@
 
 use serde_json::Value;
 
-use crate::program::cli::{Files, fail, succeed};
+use crate::program::cli::{Files, command, fail, succeed};
 
 const SIZES: [&str; 8] = ["--d", "24", "--features", "2048", "--k", "4", "--batch", "64"];
 
 fn bench(more: &[&str]) -> Value {
-    let output = succeed(&[&["bench", "--device", "cpu", "--repeats", "2", "--json"], &SIZES[..], more].concat());
-    serde_json::from_str(output.lines().last().unwrap()).unwrap()
+    bench_with(more, &[])
+}
+
+fn bench_with(more: &[&str], variables: &[(&str, &str)]) -> Value {
+    let arguments = [&["bench", "--device", "cpu", "--repeats", "2", "--json"], &SIZES[..], more].concat();
+    let output = command(&arguments).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(output.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap()).unwrap()
 }
 
 #[test]
@@ -104,12 +110,15 @@ fn expected_times_are_of_the_kernels_that_a_step_has() {
     let files = Files::new();
     let in_chunks = ["--selection", "chunked", "--moments", "bf16"];
     for (name, more) in [("a", &["--selection", "grouped"][..]), ("b", &["--screening", "f16"]), ("c", &in_chunks)] {
-        std::fs::write(files.path(&format!("bench-{name}.json")), bench(more).to_string()).unwrap();
+        for (kernels, as_gpu) in [("cpu", "0"), ("gpu", "1")] {
+            let result = bench_with(more, &[("MONOSEM_CPU_AS_GPU", as_gpu)]);
+            std::fs::write(files.path(&format!("bench-{name}-{kernels}.json")), result.to_string()).unwrap();
+        }
     }
     let Some((agrees, text)) = expected(&["--compare", &files.path("")]) else {
         return eprintln!("not tested: there is no python3");
     };
-    assert!(agrees && text.matches("all of these").count() == 3, "{text}");
+    assert!(agrees && text.matches("all of these").count() == 6, "{text}");
 
     let mut wrong = bench(&["--selection", "grouped"]);
     for kernel in wrong["kernels"].as_array_mut().unwrap() {
