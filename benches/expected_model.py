@@ -252,8 +252,8 @@ def kernels(s, gpu, cooperative=True):
 REASONS = {
     "encode":
         "half of f32's peak on NVIDIA and Intel, 0.4 on Apple, 0.3 of what AMD counts with two issued at once. By "
-        "Mesa's compilers 80 to 84 % of the loop are multiply-adds, 68 to 75 % on Intel; two barriers a stage of 16 "
-        "dimensions, which a core's other workgroup hides in part. Others reach 0.35 in WGSL on an M1 "
+        "Mesa's compilers 89 % of the loop are multiply-adds on NVIDIA, 80 on AMD, 68 to 75 on Intel; two barriers a "
+        "stage of 16 dimensions, which a core's other workgroup hides in part. Others reach 0.35 in WGSL on an M1 "
         "(FL33TW00D/wgpu-mm).",
     "screen":
         "0.135 of the peak on Hopper, whose full rate takes instructions (WGMMA) that Vulkan does not have, 0.45 on "
