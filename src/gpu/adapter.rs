@@ -65,7 +65,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
             .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
         matrix_shapes,
         unchecked: false,
-        as_gpu: env::var_os(CPU_AS_GPU).is_some_and(|value| value == "1"),
+        as_gpu: info.device_type == wgpu::DeviceType::Cpu && env::var_os(CPU_AS_GPU).is_some_and(|value| value == "1"),
         lacks: lacks(&limits),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {

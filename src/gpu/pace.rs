@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Gpu, Span, Timing};
 use crate::error::Result;
 
-/// Longest submission in seconds, unless one dispatch takes longer. A desktop on the same device waits as long for its next frame, and Windows resets a
-/// device that is busy with one for 2 s.
+/// Longest submission in seconds, unless one dispatch takes longer. A desktop on the same device waits as long for its
+/// next frame, and Windows resets a device that is busy with one for 2 s.
 pub const LONGEST_SUBMISSION: f64 = 0.02;
 
 /// The runs of a program that are timed: the first, and one by which the device has warmed up.

@@ -18,7 +18,7 @@ pub(super) struct Recorded {
     pub dead_room: u32,
 }
 
-/// As many halvings leave chunks of a tile.
+/// So many leave chunks of as few features as there can be.
 const MOST_HALVINGS: u32 = 10;
 
 /// Steps from one audit of the screening to the next, and rows that are looked at.
@@ -47,10 +47,12 @@ impl TrainingStep {
     /// else waits for them.
     fn halve_long_chunks(&mut self, gpu: &Gpu) {
         let is_of_chunk = |kernel: &str| kernel.starts_with("encode") || kernel.starts_with("screen");
-        let Some(seconds) = self.programs.take_longest(is_of_chunk) else { return };
-        if gpu.description().is_software() || halvings(seconds) == 0 {
+        if gpu.description().is_software() {
             return;
         }
+        let Some(seconds) = self.programs.take_longest(is_of_chunk).filter(|seconds| halvings(*seconds) > 0) else {
+            return;
+        };
         self.halve_chunks(self.recorded.finding.halvings + halvings(seconds));
         if self.halvings != self.recorded.finding.halvings {
             log::debug!("a chunk of features takes {:.0} ms: halved {} times in all", 1e3 * seconds, self.halvings);
