@@ -87,13 +87,13 @@ def shards(s, gpu):
 
 def chunks(s, gpu, rows, group, on_matrix_units=False, most=math.inf):
     """Features of a chunk, before and after it is balanced, and the number of chunks (src/engine/select/chunks.rs)."""
-    multiply_adds = (2**38 if gpu.kind == "discrete" else 2**35) * (4 if on_matrix_units else 1)
+    multiply_adds = (2**37 if gpu.kind == "discrete" else 2**35) * (4 if on_matrix_units else 1)
     features = min(2**27 * group // (4 * rows), multiply_adds // (rows * 4 * s.quads()), most, 2**20)
     largest, unit = max(shards(s, gpu)), 4 * max(group, 4)
     most = min(features, math.ceil(largest / unit) * unit)
     unit = 1024 if 1024 <= most < largest else unit
     size = balanced = max(most, unit) // unit * unit
-    if 0 < size // 128 * 128 < largest:
+    if 128 <= size < largest:
         balanced = math.ceil(math.ceil(largest / math.ceil(largest / (size // 128 * 128))) / 128) * 128
     return size, balanced, sum(math.ceil(features / balanced) for features in shards(s, gpu))
 

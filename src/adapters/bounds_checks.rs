@@ -26,7 +26,8 @@ impl FromStr for BoundsChecks {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
-            "" | "auto" => Ok(Self::Auto),
+            "" => Ok(Self::default()),
+            "auto" => Ok(Self::Auto),
             "driver" => Ok(Self::Driver),
             "none" => Ok(Self::None),
             other => {

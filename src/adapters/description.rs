@@ -42,7 +42,7 @@ pub struct AdapterDescription {
     pub timestamps: bool,
     /// Whether the driver leaves accesses to buffers unchecked: the kernels bound every index.
     pub unchecked: bool,
-    /// Whether kernels are those of GPUs though the CPU plays it, so that they can be tried without a GPU.
+    /// Whether it is on the CPU and takes the kernels of GPUs all the same, to try them without one.
     pub as_gpu: bool,
     /// What it has too little of to run every kernel, if anything.
     pub lacks: Option<String>,
@@ -56,8 +56,8 @@ impl AdapterDescription {
         self.kind == "software"
     }
 
-    /// True if it takes the kernels, and the sizes of work, that are for the CPU.
-    pub fn is_software(&self) -> bool {
+    /// True if it takes the kernels, and the shares of work, that are for the CPU.
+    pub fn takes_cpu_kernels(&self) -> bool {
         self.is_on_cpu() && !self.as_gpu
     }
 

@@ -118,6 +118,7 @@ pub(super) fn properties(adapter: &AdapterDescription) -> Map<String, Value> {
         ("matrix_tile", json!(adapter.matrix_tile)),
         ("timestamps", json!(adapter.timestamps)),
         ("bounds_checks", json!(adapter.bounds_checks())),
+        ("as_gpu", json!(adapter.as_gpu)),
         ("lacks", json!(adapter.lacks)),
         ("encode", json!(EncodeVariant::best(adapter).to_string())),
         ("encode_variants", json!(variants(adapter))),

@@ -374,5 +374,5 @@ fn level_ranges(shards: &[Shard], widths: &[u32]) -> (Vec<Vec<LevelRange>>, Vec<
 fn wave(gpu: &Gpu) -> u32 {
     let threads = || std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
     // A grid of two dimensions has more workgroups than it was asked for, which would repeat the work of others.
-    if gpu.description().is_software() { GRID_WIDTH.min(16 * threads()) } else { GRID_WIDTH }
+    if gpu.description().takes_cpu_kernels() { GRID_WIDTH.min(16 * threads()) } else { GRID_WIDTH }
 }

@@ -96,7 +96,7 @@ pub struct DeadInputs<'a> {
     pub recipe: &'a Recipe,
     /// Dead features that can be worked on; with more the guard is raised.
     pub room: u32,
-    /// How many times the largest chunk is halved.
+    /// How many times the largest chunk is halved: smaller ones cost little but for a few dispatches.
     pub halvings: u32,
 }
 

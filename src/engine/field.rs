@@ -111,7 +111,7 @@ impl Decoder {
         let row = u64::from(parameters.quads()) * 4 * u64::from(ROOT + 1);
         let slice = if several { (gpu.max_binding_bytes() / (4 * row)).clamp(1, rows.max(1).into()) } else { 0 };
         // Three vectors per thread are faster where a CPU computes, fewer registers elsewhere.
-        let columns = if gpu.description().is_software() { 3 } else { 1 };
+        let columns = if gpu.description().takes_cpu_kernels() { 3 } else { 1 };
         let kind = parameters.description().lists[0].entry;
         let own = [("COLUMNS", columns), ("CONTINUED", several.into()), ("GATE", u32::from(value == Value::Gate))];
         let defines = [&parameters.planes().defines()[..], &entry::defines(kind, pass), &own].concat();

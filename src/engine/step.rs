@@ -23,7 +23,7 @@ use super::variance::{Variance, VarianceInputs, VarianceOf};
 use crate::data::RowsView;
 use crate::error::{Error, Result};
 use crate::gpu::shaders::{Guard, center};
-use crate::gpu::{Gpu, Pause, Pending, Pipeline, Timing, shaders};
+use crate::gpu::{Gpu, LONGEST_SUBMISSION, Pause, Pending, Pipeline, Timing, shaders};
 use follow::Recorded;
 pub use results::{Outcome, StepResults, check_guard, is_list_full};
 
@@ -50,6 +50,8 @@ pub struct TrainingStep {
     screen: ScreenMode,
     dead_room: u32,
     halvings: u32,
+    /// Seconds that a dispatch over a chunk should take at most; none where nothing else waits for the device.
+    longest_chunk: Option<f64>,
     /// The rows of the step that are audited.
     audited: Range<u32>,
 }
@@ -99,6 +101,7 @@ impl TrainingStep {
             dead_room: recorded.dead_room,
             screen: ScreenMode::Complete,
             halvings: 0,
+            longest_chunk: (!gpu.description().takes_cpu_kernels()).then_some(LONGEST_SUBMISSION),
             audited: 0..0,
             backward,
             parameters,

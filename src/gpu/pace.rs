@@ -23,10 +23,14 @@ pub(super) struct Pace(Mutex<Knowledge>);
 #[derive(Default)]
 struct Knowledge {
     runs: u64,
-    /// The times of a run, on their way, and the number of runs so far.
-    measured: Option<(Timing, u64)>,
-    /// The seconds of each dispatch in a run on a warm device, until they are taken.
-    warm: Option<Vec<f64>>,
+    /// The times of a run, on their way.
+    measured: Option<Timing>,
+    /// The seconds of each dispatch in the runs that were timed: the least of them, as something else may have run in
+    /// between.
+    least: Vec<f64>,
+    /// Of how many runs those are, and whether they were handed out.
+    timed: usize,
+    is_taken: bool,
     submissions: Option<Submissions>,
 }
 
@@ -40,8 +44,7 @@ impl Pace {
 
     /// Takes the times of a run.
     pub(super) fn learn(&self, timing: Timing) {
-        let mut knowledge = self.knowledge();
-        knowledge.measured = Some((timing, knowledge.runs));
+        self.knowledge().measured = Some(timing);
     }
 
     /// The submissions, or none as long as no times have arrived. `dispatches` are the shortest ones there can be, and
@@ -52,24 +55,37 @@ impl Pace {
         dispatches: impl Iterator<Item = (Range<usize>, bool)>,
     ) -> Result<Option<Submissions>> {
         let mut knowledge = self.knowledge();
-        let have_arrived = knowledge.measured.as_ref().map_or(Ok(false), |(timing, _)| timing.is_ready(gpu))?;
-        if let Some((timing, run)) = knowledge.measured.take_if(|_| have_arrived) {
+        let have_arrived = knowledge.measured.as_ref().map_or(Ok(false), |timing| timing.is_ready(gpu))?;
+        if let Some(timing) = knowledge.measured.take_if(|_| have_arrived) {
             let seconds: Vec<f64> = timing.wait(gpu)?.iter().map(Span::seconds).collect();
             knowledge.submissions = Some(group(expected(dispatches, &seconds), LONGEST_SUBMISSION).into());
-            if run > TIMED_RUNS[1] {
-                knowledge.warm = Some(seconds);
-            }
+            knowledge.learn(seconds);
         }
         Ok(knowledge.submissions.clone())
     }
 
-    /// The seconds of each dispatch on a warm device: once, as soon as they are known.
-    pub(super) fn take_warm(&self) -> Option<Vec<f64>> {
-        self.knowledge().warm.take()
+    /// The seconds of each dispatch, once, after the last run that is timed.
+    pub(super) fn take_seconds(&self) -> Option<Vec<f64>> {
+        let mut knowledge = self.knowledge();
+        if knowledge.timed < TIMED_RUNS.len() || knowledge.is_taken {
+            return None;
+        }
+        knowledge.is_taken = true;
+        Some(knowledge.least.clone())
     }
 
     fn knowledge(&self) -> MutexGuard<'_, Knowledge> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Knowledge {
+    fn learn(&mut self, seconds: Vec<f64>) {
+        self.timed += 1;
+        self.least = match self.timed {
+            1 => seconds,
+            _ => self.least.iter().zip(seconds).map(|(least, now)| least.min(now)).collect(),
+        };
     }
 }
 
@@ -126,6 +142,16 @@ mod tests {
         let dispatches = [(0..1, false), (1..2, true), (2..4, true), (4..5, false), (5..6, true)];
         let expected: Vec<_> = expected(dispatches.into_iter(), &[0.25, 0.0, 0.125, 0.5, 0.0]).collect();
         assert_eq!(expected, [(0..1, 0.25), (1..2, 0.5), (2..4, 0.5), (4..5, 0.5), (5..6, 0.5)]);
+    }
+
+    #[test]
+    fn the_least_seconds_of_all_timed_runs_are_handed_out_once() {
+        let pace = Pace::default();
+        pace.knowledge().learn(vec![0.5, 0.1, 0.0]);
+        assert_eq!(pace.take_seconds(), None);
+        pace.knowledge().learn(vec![0.2, 0.9, 0.3]);
+        assert_eq!(pace.take_seconds(), Some(vec![0.2, 0.1, 0.0]));
+        assert_eq!(pace.take_seconds(), None);
     }
 
     #[test]

@@ -54,15 +54,19 @@ impl Program {
 
     /// Hands what is known of its dispatches' times to a program of the same dispatches, with other constants.
     pub fn hand_pace_to(self, other: &mut Self) {
-        if self.dispatches == other.dispatches {
+        if self.dispatches == other.dispatches && self.labels().eq(other.labels()) {
             other.pace = self.pace;
         }
     }
 
-    /// The longest dispatch of these kernels in a run on a warm device, in seconds: once, after such a run was timed.
+    /// The kernels of its dispatches.
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.operations.iter().filter_map(Operation::dispatch).map(|dispatch| &*dispatch.label)
+    }
+
+    /// The longest dispatch of these kernels, in seconds, by the runs that are timed: once, after the last of them.
     pub fn take_longest(&self, is_wanted: impl Fn(&str) -> bool) -> Option<f64> {
-        let labels = self.operations.iter().filter_map(Operation::dispatch).map(|dispatch| &dispatch.label);
-        let timed = labels.zip(self.pace.take_warm()?);
+        let timed = self.labels().zip(self.pace.take_seconds()?);
         timed.filter(|(label, _)| is_wanted(label)).map(|(_, seconds)| seconds).reduce(f64::max)
     }
 

@@ -50,7 +50,7 @@ impl Staging {
 
     /// The usual one first of those for an adapter.
     fn of(adapter: &AdapterDescription) -> &'static [Self] {
-        match (adapter.is_software(), adapter.vendor) {
+        match (adapter.takes_cpu_kernels(), adapter.vendor) {
             // Nothing is taken there, but everything can be tested.
             (true, _) => &Self::ALL,
             (false, INTEL) => &[Self::Rolled, Self::Single],
@@ -76,7 +76,7 @@ impl EncodeVariant {
         let runs = |variant: &Self| match *variant {
             // What one stage takes every adapter has.
             Self::Tiled(staging) => staging != Staging::Double || staging.workgroup_bytes() <= adapter.workgroup_bytes,
-            Self::Subgroup { lanes, .. } => adapter.is_software() && adapter.subgroup_size == Some(lanes),
+            Self::Subgroup { lanes, .. } => adapter.takes_cpu_kernels() && adapter.subgroup_size == Some(lanes),
         };
         let registers = Self::all().into_iter().filter(|variant| matches!(variant, Self::Subgroup { .. }));
         registers.chain(Staging::of(adapter).iter().copied().map(Self::Tiled)).filter(runs).collect()

@@ -45,9 +45,9 @@ impl Pairs {
     }
 }
 
-/// Workgroups that share a sort, a power of two.
+/// Workgroups that share a sort, a power of two so that few variants are compiled.
 pub fn shares(gpu: &Gpu) -> u32 {
-    if gpu.description().is_software() {
+    if gpu.description().takes_cpu_kernels() {
         return 16;
     }
     // Their counters are one binding.

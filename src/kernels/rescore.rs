@@ -24,7 +24,7 @@ impl RescoreVariant {
 
     /// The one that an adapter takes.
     pub fn best(adapter: &AdapterDescription) -> Self {
-        if adapter.is_software() { Self::ByRow } else { Self::ByGroup }
+        if adapter.takes_cpu_kernels() { Self::ByRow } else { Self::ByGroup }
     }
 }
 

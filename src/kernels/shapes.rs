@@ -19,7 +19,7 @@ impl SlopesVariant {
 
     /// The one that an adapter takes.
     pub fn best(adapter: &AdapterDescription) -> Self {
-        if adapter.is_software() { Self::ByTerm } else { Self::Staged }
+        if adapter.takes_cpu_kernels() { Self::ByTerm } else { Self::Staged }
     }
 
     /// The definitions of `shaders/slopes.wgsl`.
@@ -52,7 +52,7 @@ impl SumShape {
 
     /// The one that an adapter takes.
     pub fn best(adapter: &AdapterDescription) -> Self {
-        if adapter.is_software() { Self::Wide } else { Self::Ahead }
+        if adapter.takes_cpu_kernels() { Self::Wide } else { Self::Ahead }
     }
 
     /// The definitions of `shaders/shared/sums.wgsl`.

@@ -55,7 +55,7 @@ const REPEATS: usize = 3;
 const MARGIN: f64 = 0.03;
 
 fn effort(adapter: &AdapterDescription) -> &'static Effort {
-    if adapter.is_software() { &SOFTWARE } else { &HARDWARE }
+    if adapter.takes_cpu_kernels() { &SOFTWARE } else { &HARDWARE }
 }
 
 /// Whether a run is long enough to win back the time that [`autotune`] takes.

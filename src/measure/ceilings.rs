@@ -57,7 +57,7 @@ impl Ceilings {
     pub fn measure(gpu: &Gpu) -> Result<Self> {
         // More than caches hold; long enough to time, little enough to wait for.
         let (bytes, workgroups, rounds) =
-            if gpu.description().is_software() { (128 << 20, 64, 1024) } else { (512 << 20, 16_384, 1024) };
+            if gpu.description().takes_cpu_kernels() { (128 << 20, 64, 1024) } else { (512 << 20, 16_384, 1024) };
         let bytes: u64 = gpu.max_binding_bytes().min(bytes) / 1024 * 1024;
         let source = gpu.buffer("source", bytes / 4)?;
         let target_ = gpu.buffer("target", bytes / 4)?;

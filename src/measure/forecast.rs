@@ -42,7 +42,7 @@ impl Forecast {
         initialization: Initialization,
     ) -> Result<Self> {
         // Half a second or so: enough to fill the device, little enough to wait for.
-        let flops: u64 = if gpu.description().is_software() { 20_000_000_000 } else { 1_000_000_000_000 };
+        let flops: u64 = if gpu.description().takes_cpu_kernels() { 20_000_000_000 } else { 1_000_000_000_000 };
         let fitting = flops / (2 * recipe.batch as u64 * config.d_in as u64);
         let block = BLOCK_FEATURES as usize;
         let large = (fitting as usize / block).clamp(2, 64) * block;

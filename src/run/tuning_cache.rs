@@ -25,6 +25,8 @@ pub(super) struct Key {
     driver: String,
     #[serde(default)]
     unchecked: bool,
+    #[serde(default)]
+    as_gpu: bool,
     #[serde(flatten)]
     marks: Marks,
     d: usize,
@@ -56,6 +58,7 @@ impl Key {
             backend: adapter.backend.to_owned(),
             driver: adapter.driver.clone(),
             unchecked: adapter.unchecked,
+            as_gpu: adapter.as_gpu,
             marks: Marks::current(),
             d: config.d_in,
             features: config.features,

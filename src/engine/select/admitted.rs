@@ -44,8 +44,7 @@ impl Admitted {
 impl Selector for Admitted {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
         let block = RowBlock { first: 0, count: inputs.rows };
-        let chunks: Vec<_> =
-            self.encoded.chunks.halved(inputs.parameters, inputs.halvings).of(inputs.parameters).collect();
+        let chunks: Vec<_> = inputs.chunks(self.encoded.chunks).collect();
         self.growing.record_begin(recording, inputs, chunks.len());
         for (to_come, chunk) in (0..chunks.len()).rev().zip(chunks) {
             self.encoded.record(recording, inputs, block, chunk);

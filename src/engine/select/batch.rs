@@ -57,7 +57,7 @@ impl Batch {
             histogram: gpu.pipeline(&defines)?,
             raise: gpu.pipeline(&defines)?,
             find_least: gpu.pipeline(&defines)?,
-            most_groups: if gpu.description().is_software() { 4 * cores() } else { 1024 },
+            most_groups: if gpu.description().takes_cpu_kernels() { 4 * cores() } else { 1024 },
             uncertain: gpu.buffer("uncertain rows", 1)?,
         })
     }
@@ -119,7 +119,7 @@ impl Selector for Batch {
         let block = RowBlock { first: 0, count: inputs.rows };
         let params = self.params(inputs, wanted(inputs).into());
         recording.run(&self.begin, begin::Bindings { cut, least, params });
-        let chunks: Vec<_> = encoded.chunks.halved(inputs.parameters, inputs.halvings).of(inputs.parameters).collect();
+        let chunks: Vec<_> = inputs.chunks(encoded.chunks).collect();
         growing.record_begin(recording, inputs, chunks.len() + 1);
         // After all chunks the list alone, exactly.
         let additions = chunks.into_iter().map(|chunk| (Some(chunk), inputs.entries.second)).chain([(None, 0)]);

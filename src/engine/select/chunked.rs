@@ -37,7 +37,7 @@ impl Chunked {
     /// Writes the codes of some rows to a list.
     pub fn record_rows(&self, recording: &mut Recording, inputs: &Inputs<'_>, list: &Buffer, block: RowBlock) {
         let &Inputs { parameters, k, .. } = inputs;
-        for chunk in self.encoded.chunks.halved(parameters, inputs.halvings).of(parameters) {
+        for chunk in inputs.chunks(self.encoded.chunks) {
             self.encoded.record(recording, inputs, block, chunk);
             let before = chunk.shard.first + chunk.first;
             let params = select::Params {

@@ -11,10 +11,10 @@ pub const SCRATCH_BYTES: u64 = 128 << 20;
 /// dispatch.
 const MAX_CHUNK: u64 = 1 << 20;
 
-/// Multiply-adds of one dispatch at most, before it is known how long they take: some 20 ms on a discrete GPU of
-/// 40 TFLOP/s, and on any other device of 5. Training halves chunks that take longer ([`Chunks::halved`]).
+/// Multiply-adds of one dispatch at most: some twentieth of a second at 5 TFLOP/s on a discrete GPU, at 1 on any other
+/// device. Training halves chunks that are measured to take longer than 40 ms ([`Chunks::halved`]).
 pub(in crate::engine) fn max_multiply_adds(adapter: &AdapterDescription) -> u64 {
-    if adapter.kind == "discrete" { 1 << 38 } else { 1 << 35 }
+    if adapter.kind == "discrete" { 1 << 37 } else { 1 << 35 }
 }
 
 /// The same for matrix units, which make four times as many.
@@ -76,14 +76,15 @@ impl Chunks {
     pub fn balanced(self, parameters: &Parameters) -> Self {
         let largest = parameters.shards.iter().map(|shard| shard.count).max().unwrap_or(1);
         let most = self.0 / TILE_FEATURES * TILE_FEATURES;
-        if most == 0 || largest <= most {
+        if most == 0 || largest <= self.0 {
             return self;
         }
         Self(largest.div_ceil(largest.div_ceil(most)).next_multiple_of(TILE_FEATURES))
     }
 
-    /// Balanced chunks of at most half the size, so many times, or of [`TILES`]. Buffers keep their size.
-    pub fn halved(self, parameters: &Parameters, times: u32) -> Self {
+    /// Chunks of about half the size, so many times, but not of much fewer features than [`TILES`]. Buffers and their
+    /// strides stay those of the whole.
+    pub(super) fn halved(self, parameters: &Parameters, times: u32) -> Self {
         if times == 0 {
             return self;
         }

@@ -58,7 +58,7 @@ impl Selector for Grouped {
     fn record(&self, recording: &mut Recording, inputs: &Inputs<'_>) {
         let inputs = &Inputs { screen: ScreenMode::Complete, ..*inputs };
         for block in self.groups.size.blocks.of(inputs.rows) {
-            for chunk in self.groups.chunks.halved(inputs.parameters, inputs.halvings).of(inputs.parameters) {
+            for chunk in inputs.chunks(self.groups.chunks) {
                 let params = encode_tiled::Params {
                     rows: block.count,
                     quads: inputs.parameters.quads(),

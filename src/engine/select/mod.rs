@@ -102,7 +102,12 @@ pub enum ScreenMode {
     Off,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    /// The chunks that are worked on, where there is room for these.
+    fn chunks(&self, largest: Chunks) -> impl Iterator<Item = Chunk<'a>> {
+        largest.halved(self.parameters, self.halvings).of(self.parameters)
+    }
+
     /// 1 if keys are pre-activations times decoder norms, else 0.
     fn scaled(&self) -> u32 {
         u32::from(self.parameters.description().key == KeyScale::DecoderNorm)

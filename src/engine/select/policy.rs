@@ -112,7 +112,9 @@ impl SelectionMethod {
                 let variants = if cooperative.is_empty() { portable } else { cooperative };
                 variants.into_iter().map(screened).collect()
             }
-            Screening::Auto if !adapter.is_software() => in_f32.chain(cooperative.into_iter().map(screened)).collect(),
+            Screening::Auto if !adapter.takes_cpu_kernels() => {
+                in_f32.chain(cooperative.into_iter().map(screened)).collect()
+            }
             _ => in_f32.collect(),
         }
     }
@@ -135,7 +137,7 @@ impl SelectionMethod {
         let candidates = (k * u64::from(group)) as f64;
         let fits = available.contains(&Self::Grouped { group });
         // What is read of W_enc and x for a row, in rows; on GPUs rows of the batch share those of W_enc.
-        let (rows_read, dimension_cost) = if adapter.is_software() {
+        let (rows_read, dimension_cost) = if adapter.takes_cpu_kernels() {
             (candidates, SOFTWARE_DIMENSION_COST)
         } else {
             (k as f64 + candidates.min(features as f64 / rows.max(1) as f64), GPU_DIMENSION_COST)

@@ -89,7 +89,7 @@ impl Screened {
                 return Ok(None);
             }
         }
-        let is_fast = variant.is_cooperative() && !gpu.description().is_software();
+        let is_fast = variant.is_cooperative() && !gpu.description().takes_cpu_kernels();
         let multiply_adds = if is_fast { max_multiply_adds_of_matrix_units } else { max_multiply_adds };
         let multiply_adds = multiply_adds(gpu.description());
         // The weights of a chunk must fit in f16 too, and its maxima where the pre-activations of another are.
@@ -122,7 +122,7 @@ impl Screened {
         let &Inputs { parameters, centred, entries, .. } = inputs;
         let of_block = HalvesOf { source: centred, quads: parameters.quads(), first: block.first, count: block.count };
         self.to_f16.record(recording, of_block.bindings(&self.x));
-        for chunk in self.groups.chunks.halved(parameters, inputs.halvings).of(parameters) {
+        for chunk in inputs.chunks(self.groups.chunks) {
             self.record_bounds(recording, inputs, block, chunk);
             self.groups.record_merge(recording, inputs, block, chunk);
         }

@@ -1,5 +1,5 @@
-//! What the programs of a step are recorded for, which changes seldom: those of another k, mode or room are recorded
-//! anew.
+//! What the programs of a step are recorded for, which changes seldom: those of another k, mode, room or size of chunks
+//! are recorded anew.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::engine::dead::room_for;
 use crate::engine::forward::Finding;
 use crate::engine::select::ScreenMode;
 use crate::error::Result;
-use crate::gpu::{Gpu, LONGEST_SUBMISSION};
+use crate::gpu::Gpu;
 
 /// What the programs of a step are recorded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +43,31 @@ impl TrainingStep {
         self.halvings = times.min(MOST_HALVINGS);
     }
 
-    /// Halves the chunks whose dispatches were measured to last longer than a submission should. On the CPU nothing
-    /// else waits for them.
-    fn halve_long_chunks(&mut self, gpu: &Gpu) {
-        let is_of_chunk = |kernel: &str| kernel.starts_with("encode") || kernel.starts_with("screen");
-        if gpu.description().is_software() {
-            return;
-        }
-        let Some(seconds) = self.programs.take_longest(is_of_chunk).filter(|seconds| halvings(*seconds) > 0) else {
-            return;
-        };
-        self.halve_chunks(self.recorded.finding.halvings + halvings(seconds));
-        if self.halvings != self.recorded.finding.halvings {
-            log::debug!("a chunk of features takes {:.0} ms: halved {} times in all", 1e3 * seconds, self.halvings);
+    /// Chunks are halved whose dispatches are measured to take twice as many seconds.
+    #[doc(hidden)]
+    pub fn halve_chunks_by_time(&mut self, seconds: f64) {
+        self.longest_chunk = Some(seconds);
+    }
+
+    fn halve_long_chunks(&mut self) {
+        let Some(limit) = self.longest_chunk else { return };
+        let Some(seconds) = self.programs.take_longest(is_of_chunk) else { return };
+        let times = halvings(seconds / limit);
+        if times > 0 {
+            log::debug!("a chunk of features takes {:.0} ms and is halved {times} times", 1e3 * seconds);
+            self.halve_chunks(self.recorded.finding.halvings + times);
         }
     }
 
-    /// Takes the programs for the last step that was begun: those of another k, mode or room are recorded anew.
+    /// Takes the programs for the last step that was begun: those of another k, mode, room or size of chunks are
+    /// recorded anew.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] if their constants do not fit, [`crate::Error::Device`].
     pub fn follow(&mut self, gpu: &Gpu) -> Result<()> {
         let step = u64::from(self.taken.saturating_sub(1));
         let k = self.recipe.k_at(step, self.parameters.config()).unwrap_or(0) as u32;
-        self.halve_long_chunks(gpu);
+        self.halve_long_chunks();
         let finding = Finding { k, screen: self.screen, halvings: self.halvings };
         let recorded = Recorded { finding, dead_room: self.dead_room };
         if recorded != self.recorded {
@@ -86,10 +87,15 @@ impl TrainingStep {
     }
 }
 
-/// How many times a dispatch of so many seconds is to be halved. What is up to twice too long stays: halves take longer
-/// together.
-fn halvings(seconds: f64) -> u32 {
-    (seconds / LONGEST_SUBMISSION).log2().floor().max(0.0) as u32
+/// Whether this kernel computes with the weights of a chunk.
+fn is_of_chunk(kernel: &str) -> bool {
+    kernel.starts_with("encode") || kernel.starts_with("screen")
+}
+
+/// How many times a dispatch that is so many times too long is to be halved. What is up to twice too long stays: halves
+/// take longer together.
+fn halvings(too_long: f64) -> u32 {
+    too_long.log2().floor().max(0.0) as u32
 }
 
 /// The rows that are selected again in f32 in the step of this number, to see whether screening found the same: in a
@@ -107,9 +113,9 @@ mod tests {
     use super::halvings;
 
     #[test]
-    fn a_dispatch_is_halved_until_it_lasts_less_than_two_submissions() {
-        for (milliseconds, expected) in [(0.0, 0), (19.0, 0), (39.0, 0), (41.0, 1), (79.0, 1), (81.0, 2), (1500.0, 6)] {
-            assert_eq!(halvings(milliseconds / 1e3), expected, "{milliseconds} ms");
+    fn a_dispatch_is_halved_until_it_is_less_than_twice_too_long() {
+        for (too_long, expected) in [(0.0, 0), (0.9, 0), (1.9, 0), (2.1, 1), (3.9, 1), (4.1, 2), (75.0, 6)] {
+            assert_eq!(halvings(too_long), expected, "{too_long}");
         }
     }
 }

@@ -49,6 +49,13 @@ fn devices_say_who_checks_bounds() {
             assert_eq!(line["bounds_checks"], expected, "{line}");
         }
     }
+    let output = command(&["devices", "--json"]).env_remove("MONOSEM_BOUNDS_CHECKS").output().unwrap();
+    let by_default = String::from_utf8(output.stdout).unwrap();
+    for (line, adapter) in by_default.lines().zip(&adapters) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let expected = if adapter.is_nvidia() && adapter.backend == "vulkan" { "none" } else { "driver" };
+        assert_eq!(line["bounds_checks"], expected, "{line}");
+    }
     let (code, lines) = listed("off");
     assert_eq!(code, Some(2));
     assert!(lines[0].to_string().contains("MONOSEM_BOUNDS_CHECKS is 'off'"), "{lines:?}");

@@ -343,7 +343,7 @@ fn devices_are_opened_as_they_are_chosen() {
     assert_eq!(known(Gpu::open(&AdapterChoice::Index(0)).unwrap().description()), known(&all[0]));
     let Err(Error::NoDevice { found, .. }) = Gpu::open(&AdapterChoice::Index(99)) else { panic!() };
     assert!(found[0].contains(&all[0].name));
-    if gpu().description().is_software() {
+    if gpu().description().is_on_cpu() {
         assert_eq!(Gpu::open(&AdapterChoice::Cpu).unwrap().notes(), [""; 0]);
     }
 }

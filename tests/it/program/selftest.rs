@@ -65,7 +65,7 @@ fn the_report_is_a_line_a_check_between_device_and_summary() {
     }
 }
 
-/// Whole steps among them, whose kernels on the CPU are others.
+/// Whole steps among them, which take other kernels on the CPU otherwise.
 #[test]
 fn the_kernels_of_gpus_pass_on_the_cpu_too() {
     let text = lines_with(&[], &[("MONOSEM_CPU_AS_GPU", "1")]);
