@@ -144,3 +144,22 @@ fn write(path: &Path, entries: &[Entry]) -> Result<()> {
     }
     storage::replace_file(path, &text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_takes_other_kernels_or_checks_otherwise_is_measured_for_itself() {
+        let adapter = AdapterDescription { name: "a GPU".into(), kind: "software", ..Default::default() };
+        let key = |adapter: &AdapterDescription| Key::new(adapter, &SaeConfig::top_k(8, 64, 4), 16, Screening::Auto);
+        assert_eq!(key(&adapter), key(&adapter.clone()));
+        for other in [
+            AdapterDescription { as_gpu: true, ..adapter.clone() },
+            AdapterDescription { unchecked: true, ..adapter.clone() },
+            AdapterDescription { driver: "another".into(), ..adapter.clone() },
+        ] {
+            assert_ne!(key(&other), key(&adapter));
+        }
+    }
+}
