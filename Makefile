@@ -1,6 +1,6 @@
 # make demo    trains and evaluates an SAE on real activations, in about two minutes
 # make test    everything is tested, on software Vulkan where the machine has no driver
-# make check   formatting and lints
+# make check   formatting, lints and the links of the documentation
 # make test-browser   the pages of `monosem report` in headless Chromium, if there is one
 # make bench   every kernel of a step beside what this device can do at best; cargo bench compares two builds
 # make portability   other compilers and other Vulkans than this machine's: by hand, as root, on Debian; see tests/portability
@@ -32,6 +32,7 @@ check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --locked --no-default-features --features cli -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc -q --no-deps --locked
 
 bench: vulkan
 	cargo run -q --release --locked -- bench --d 384 --features 16384 --batch 2048

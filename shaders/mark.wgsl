@@ -1,5 +1,6 @@
-// Marks the features that list 0's entries fire: MARK becomes the number of the step. entries: [capacity] vec4<u32>;
-// scalars: planes of [count], of one shard; counts: Counts. A thread per entry that there is room for.
+// Marks the features that list 0's entries fire: MARK becomes the number of the step.
+// entries: [capacity] vec4<u32>; scalars: planes of [count], of one shard; counts: Counts. A thread per entry that there
+// is room for.
 struct Params {
     /// Room for entries.
     capacity: u32,

@@ -16,7 +16,7 @@ pub enum Pass {
 /// Room for the lists of a batch. An entry is (feature, place, bits of u, bits of the key); its place holds its row,
 /// its list and its flags (shaders/shared/entry_list.wgsl).
 pub struct Entries {
-    /// `[capacity]` vec4<u32>: list 0, then list 1 if there is one.
+    /// `[capacity]` `vec4<u32>`: list 0, then list 1 if there is one.
     pub list: Buffer,
     /// Where each row's entries of each list begin in `list`, `[rows + 1]`: counted by the device, unless each row has
     /// as many.

@@ -198,7 +198,7 @@ fn pieces<'a>(parameters: &'a Parameters, node: Range<u32>, ends: &[u32]) -> Vec
 /// A list of entries.
 #[derive(Clone, Copy)]
 pub struct Listed<'a> {
-    /// `[capacity]` vec4<u32>.
+    /// `[capacity]` `vec4<u32>`.
     pub entries: &'a Buffer,
     /// `[rows + 1]`.
     pub starts: &'a Buffer,

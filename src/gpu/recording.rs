@@ -189,7 +189,7 @@ impl Recording {
         self.commands.push(Command::Transfer(Transfer::Copy { source, from, target, to, bytes }));
     }
 
-    /// A place at which [`Gpu::submit_with_pauses`] pauses, the first being mark 0.
+    /// A place at which `Gpu::submit_with_pauses` pauses, the first being mark 0.
     pub fn mark(&mut self) {
         self.marks.push(self.commands.len());
     }

@@ -24,7 +24,7 @@ impl Gpu {
     /// Runs a program after everything submitted before it, without waiting for it.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] or [`Error::Device`] if the device has failed by now.
+    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`] if the device has failed by now.
     pub fn submit(&self, program: &Program) -> Result<()> {
         self.submit_and_read(program, &[]).map(drop)
     }
@@ -32,7 +32,7 @@ impl Gpu {
     /// As [`Gpu::submit`]; what `results` hold afterwards can be fetched from the returned [`Pending`].
     ///
     /// # Errors
-    /// As [`Gpu::submit`], and [`Error::OutOfMemory`] if there is no room for the results.
+    /// As [`Gpu::submit`], and [`crate::Error::OutOfMemory`] if there is no room for the results.
     pub fn submit_and_read(&self, program: &Program, results: &[&Buffer]) -> Result<Pending> {
         self.check()?;
         self.hardware()?;

@@ -1,6 +1,6 @@
 //! A training step on the CPU in f64: the oracle that the device is tested against, written to be read.
 //!
-//! [`step`] is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them,
+//! `step` is the whole of it; `selection` finds the entries of the lists, `forward` reconstructs from them,
 //! `backward` has the gradients, `optimizer` applies them. All of these follow the description of the architecture;
 //! [`entry`] alone knows the kinds of its entries. The other files are the references of single kernels.
 //!

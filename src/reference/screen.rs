@@ -2,7 +2,7 @@ use super::{dot, row, to_f16};
 
 /// `(least, most)` of the bound of each group's largest key, `[rows, n / group]`: the largest key itself, and the
 /// largest of key and twice what may be lost, which is `|c_i - c'_i| (|w_j| + |w_j - w'_j|) + |c_i| |w_j - w'_j| +
-/// margin (|c_i| |w_j| + |b_j|)`, times `norm_j`, with `c'` and `w'` what [`to_f16`] leaves.
+/// margin (|c_i| |w_j| + |b_j|)`, times `norm_j`, with `c'` and `w'` what `to_f16` leaves.
 pub fn screen(
     centred: &[f64],
     w_enc: &[f64],
