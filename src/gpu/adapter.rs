@@ -4,22 +4,48 @@ use std::env;
 
 use super::limits::{STORAGE_BUFFERS, WORKGROUP_BYTES};
 use crate::adapters::{AdapterDescription, BoundsChecks, DeviceMemory, host_memory};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Features that shaders with cooperative matrices need.
 pub(super) const MATRIX_FEATURES: wgpu::Features =
     wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
-/// The environment variable by which a device on the CPU takes the kernels of GPUs (CONTRIBUTING.md).
+/// How devices are opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Opening {
+    pub bounds_checks: BoundsChecks,
+    /// A device on the CPU takes the kernels of GPUs.
+    pub cpu_as_gpu: bool,
+}
+
+impl Opening {
+    /// What environment variables say (CONTRIBUTING.md).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if one has no value of its own.
+    pub fn read() -> Result<Self> {
+        let bounds_checks = BoundsChecks::read()?;
+        let cpu_as_gpu = match &*env::var_os(CPU_AS_GPU).unwrap_or_default().to_string_lossy() {
+            "" | "0" => false,
+            "1" => true,
+            other => {
+                let other = other.escape_debug();
+                return Err(Error::Config(format!("{CPU_AS_GPU} is '{other}': it takes 0 or 1")));
+            }
+        };
+        Ok(Self { bounds_checks, cpu_as_gpu })
+    }
+}
+
 const CPU_AS_GPU: &str = "MONOSEM_CPU_AS_GPU";
 
 /// Every adapter of this machine, in the order of their indices.
 ///
 /// # Errors
-/// As [`BoundsChecks::read`].
+/// [`Error::Config`] if MONOSEM_BOUNDS_CHECKS or MONOSEM_CPU_AS_GPU has a value that it does not take.
 pub fn adapters() -> Result<Vec<AdapterDescription>> {
-    let bounds_checks = BoundsChecks::read()?;
-    Ok(enumerate().iter().map(|adapter| describe(adapter, bounds_checks)).collect())
+    let opening = Opening::read()?;
+    Ok(enumerate().iter().map(|adapter| describe(adapter, opening)).collect())
 }
 
 pub(super) fn enumerate() -> Vec<wgpu::Adapter> {
@@ -31,7 +57,7 @@ pub(super) fn enumerate() -> Vec<wgpu::Adapter> {
 }
 
 /// The description of an adapter, as it would be opened.
-pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> AdapterDescription {
+pub(super) fn describe(adapter: &wgpu::Adapter, opening: Opening) -> AdapterDescription {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let sizes = (info.subgroup_min_size, info.subgroup_max_size);
     let subgroup_sizes = features.contains(wgpu::Features::SUBGROUP).then_some(sizes);
@@ -65,7 +91,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
             .filter(|_| info.device_type != wgpu::DeviceType::Cpu || subgroup_size == Some(8)),
         matrix_shapes,
         unchecked: false,
-        as_gpu: info.device_type == wgpu::DeviceType::Cpu && env::var_os(CPU_AS_GPU).is_some_and(|value| value == "1"),
+        as_gpu: opening.cpu_as_gpu && info.device_type == wgpu::DeviceType::Cpu,
         lacks: lacks(&limits),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         memory: match (info.device_type, info.backend) {
@@ -75,7 +101,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, bounds_checks: BoundsChecks) -> 
         },
         name: printable(&info.name),
     };
-    AdapterDescription { unchecked: bounds_checks.are_left_out(&description), ..description }
+    AdapterDescription { unchecked: opening.bounds_checks.are_left_out(&description), ..description }
 }
 
 /// What an adapter has less of than the shaders need.

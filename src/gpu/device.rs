@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::Pipeline;
 use super::account::Account;
-use super::adapter::{MATRIX_FEATURES, describe, enumerate};
+use super::adapter::{MATRIX_FEATURES, Opening, describe, enumerate};
 use super::arrivals::Arrivals;
 use super::compile::Pipelines;
 use super::handle::Handle;
@@ -114,18 +114,18 @@ impl Gpu {
     /// Opens a device with everything that its adapter offers and monosem can use.
     ///
     /// # Errors
-    /// As [`choose`] and [`BoundsChecks::read`], and [`Error::DeviceRefused`] if the adapter cannot be opened.
+    /// As [`choose`] and [`adapters`](super::adapters), and [`Error::DeviceRefused`] if the adapter cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
-        let bounds_checks = BoundsChecks::read()?;
+        let opening = Opening::read()?;
         let adapters = enumerate();
-        let descriptions: Vec<_> = adapters.iter().map(|adapter| describe(adapter, bounds_checks)).collect();
+        let descriptions: Vec<_> = adapters.iter().map(|adapter| describe(adapter, opening)).collect();
         let ChosenAdapter { index, notes } = choose(&descriptions, choice, &Environment::read())?;
         let (adapter, description) = (&adapters[index], &descriptions[index]);
         if let Some(lacking) = &description.lacks {
             let (device, problem) = (description.to_string(), format!("it has {lacking}"));
             return Err(Error::DeviceRefused { device, problem });
         }
-        let gpu = open_best(description, bounds_checks, |description| Self::on(adapter, description))?;
+        let gpu = open_best(description, opening.bounds_checks, |description| Self::on(adapter, description))?;
         Ok(Self { notes: notes.into(), ..gpu })
     }
 
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_device_that_fails_its_probe_is_replaced_by_a_checked_one() {
         let adapter = &enumerate()[0];
-        let best = AdapterDescription { unchecked: true, ..describe(adapter, BoundsChecks::Driver) };
+        let best = AdapterDescription { unchecked: true, ..describe(adapter, Opening::default()) };
         let gpu = open_best(&best, BoundsChecks::Auto, |description| {
             let gpu = Gpu::on(adapter, description)?;
             if gpu.description.unchecked {

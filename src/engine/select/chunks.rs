@@ -88,7 +88,7 @@ impl Chunks {
         if times == 0 {
             return self;
         }
-        let part = self.0.checked_shr(times).unwrap_or(0).max(1);
+        let part = (self.0 >> times).max(1);
         Self(part.next_multiple_of(TILES as u32).min(self.0)).balanced(parameters)
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::program::cli::{Files, command, fail, succeed};
+use crate::program::cli::{Files, fail, succeed, succeed_with};
 
 const SIZES: [&str; 8] = ["--d", "24", "--features", "2048", "--k", "4", "--batch", "64"];
 
@@ -12,9 +12,7 @@ fn bench(more: &[&str]) -> Value {
 
 fn bench_with(more: &[&str], variables: &[(&str, &str)]) -> Value {
     let arguments = [&["bench", "--device", "cpu", "--repeats", "2", "--json"], &SIZES[..], more].concat();
-    let output = command(&arguments).envs(variables.iter().copied()).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(output.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap()).unwrap()
+    serde_json::from_str(succeed_with(&arguments, variables).lines().last().unwrap()).unwrap()
 }
 
 #[test]

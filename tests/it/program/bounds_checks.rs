@@ -59,4 +59,8 @@ fn devices_say_who_checks_bounds() {
     let (code, lines) = listed("off");
     assert_eq!(code, Some(2));
     assert!(lines[0].to_string().contains("MONOSEM_BOUNDS_CHECKS is 'off'"), "{lines:?}");
+    let output = command(&["devices"]).env("MONOSEM_CPU_AS_GPU", "yes").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("MONOSEM_CPU_AS_GPU is 'yes': it takes 0 or 1"), "{message}");
 }

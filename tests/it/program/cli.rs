@@ -30,7 +30,12 @@ pub fn monosem(arguments: &[&str]) -> Output {
 
 /// Runs the program; it must succeed.
 pub fn succeed(arguments: &[&str]) -> String {
-    let output = monosem(arguments);
+    succeed_with(arguments, &[])
+}
+
+/// Runs the program with environment variables; it must succeed.
+pub fn succeed_with(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = command(arguments).envs(variables.iter().copied()).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

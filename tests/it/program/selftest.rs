@@ -1,29 +1,21 @@
 //! `monosem selftest`: that it passes here. That it can fail is tested beside it, check by check.
 
-use std::process::Command;
-
 use monosem::gpu::shaders::ALL;
 use monosem::kernels::EncodeVariant;
 use monosem::selftest;
 use serde_json::Value;
 
 use crate::kernels::gpu;
-use crate::program::cli::program;
+use crate::program::cli::succeed_with;
 
 fn lines(arguments: &[&str]) -> Vec<String> {
     lines_with(arguments, &[])
 }
 
 fn lines_with(arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
-    let mut command = Command::new(program());
-    command.arg("selftest").args(arguments).envs(variables.iter().copied());
-    if let Ok(device) = std::env::var("MONOSEM_TEST_DEVICE") {
-        command.args(["--device", &device]);
-    }
-    let output = command.output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text.lines().map(str::to_owned).collect()
+    let device = std::env::var("MONOSEM_TEST_DEVICE").ok();
+    let chosen: Vec<&str> = device.iter().flat_map(|device| ["--device", device]).collect();
+    succeed_with(&[&["selftest"], arguments, &chosen].concat(), variables).lines().map(str::to_owned).collect()
 }
 
 #[test]
